@@ -1,0 +1,211 @@
+"""Gaussian posteriors with a diagonal or a full covariance.
+
+Both are `torch.distributions` objects that also know what the ELBO asks of them: a draw from given
+noise, and the KL to the standard normal prior in closed form. Nothing here samples, branches on
+values or writes in place, so all of it runs under `torch.func.vmap` and `functional_call`.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.distributions import Independent, MultivariateNormal, Normal
+
+from seams.shapes import Float
+
+__all__ = ["LOG_SCALE_BOUNDS", "DiagonalGaussian", "FullGaussian", "Posterior"]
+
+LOG_SCALE_BOUNDS = (-15.0, 5.0)
+"""Clamp on log standard deviations. Below exp(-15) = 3e-7, noise is lost when added to a mean of
+order 1 in float32; exp(5) is 148 prior standard deviations, at a cost of 11,000 nats a latent. No
+fit is there: the bounds only keep a diverging one finite, and have zero gradient outside."""
+
+
+class DiagonalGaussian(Independent):
+    r"""Posterior $\mathcal N(\mu, \operatorname{diag}(s)^2)$: the latents are independent given x.
+
+    Args:
+        mean: $\mu$; dimensionless, as the prior is standard normal.
+        scale: Standard deviations $s > 0$, one a latent. Not validated.
+
+    Source: "Variational Autoencoder" in section 2.
+    """
+
+    def __init__(
+        self, mean: Float[Tensor, "*#batch latent"], scale: Float[Tensor, "*#batch latent"]
+    ) -> None:
+        super().__init__(Normal(mean, scale, validate_args=False), 1, validate_args=False)
+
+    @classmethod
+    def from_parameters(
+        cls, mean: Float[Tensor, "*batch latent"], log_scale: Float[Tensor, "*batch latent"]
+    ) -> "DiagonalGaussian":
+        r"""Posterior with scale $s = \exp(\text{log\_scale})$, from an encoder's raw outputs.
+
+        Args:
+            mean: $\mu$.
+            log_scale: Log standard deviations, clamped to `LOG_SCALE_BOUNDS`.
+
+        Returns:
+            One posterior a row.
+        """
+        return cls(mean, log_scale.clamp(*LOG_SCALE_BOUNDS).exp())
+
+    def expand(self, batch_shape: Sequence[int], _instance: None = None) -> "DiagonalGaussian":  # noqa: D102, DOC201
+        shape = torch.Size(batch_shape) + self.event_shape
+        return type(self)(self.mean.expand(shape), self.marginal_stddev.expand(shape))
+
+    @property
+    def scale_tril(self) -> Float[Tensor, "*batch latent latent"]:
+        r"""Cholesky factor $L$ of the covariance, here $\operatorname{diag}(s)$."""
+        return torch.diag_embed(self.stddev)
+
+    @property
+    def marginal_stddev(self) -> Float[Tensor, "*batch latent"]:
+        """Standard deviation of each latent given x."""
+        return self.stddev
+
+    def reparameterise(
+        self, noise: Float[Tensor, "*draws latent"]
+    ) -> Float[Tensor, "*draws latent"]:
+        r"""Draw $z = \mu + s \odot \epsilon$ from given noise, differentiable in $\mu$ and $s$.
+
+        Args:
+            noise: $\epsilon$, standard normal; its leading axes are those of the posterior, with
+                axes of further draws before them if any.
+
+        Returns:
+            One draw for each row of `noise`.
+        """
+        return self.mean + self.stddev * noise
+
+    def kl_per_latent(self) -> Float[Tensor, "*batch latent"]:
+        r"""KL of each latent to the prior, $\tfrac12(\mu_j^2 + s_j^2 - 1) - \log s_j$, in nats.
+
+        Returns:
+            Terms that sum to `kl_to_prior`.
+        """
+        mean, scale = self.mean, self.stddev
+        return 0.5 * (mean.square() + scale.square() - 1) - scale.log()
+
+    def kl_to_prior(self) -> Float[Tensor, "*batch"]:
+        r"""Divergence $\mathrm{KL}(q(z \mid x) \,\|\, \mathcal N(0, I))$ in nats.
+
+        Returns:
+            One value a posterior.
+
+        Source: Eq. 1, last term.
+        """
+        return self.kl_per_latent().sum(-1)
+
+
+class FullGaussian(MultivariateNormal):
+    r"""Posterior $\mathcal N(\mu, L L^\top)$ with any covariance.
+
+    Args:
+        mean: $\mu$; dimensionless, as the prior is standard normal.
+        scale_tril: Cholesky factor $L$: lower triangular, positive diagonal. Not validated.
+
+    Source: section 2; "full" in Figures 1, 2 and 5.
+    """
+
+    def __init__(
+        self,
+        mean: Float[Tensor, "*#batch latent"],
+        scale_tril: Float[Tensor, "*#batch latent latent"],
+    ) -> None:
+        super().__init__(mean, scale_tril=scale_tril, validate_args=False)
+
+    @classmethod
+    def from_parameters(
+        cls,
+        mean: Float[Tensor, "*batch latent"],
+        log_scale: Float[Tensor, "*batch latent"],
+        off_diagonal: Float[Tensor, "*batch below"],
+    ) -> "FullGaussian":
+        r"""Posterior with the Cholesky factor filled from an encoder's raw outputs.
+
+        $L_{jj} = \exp(\text{log\_scale}_j)$; below its diagonal stands `off_diagonal`, row by row:
+        $L_{10}, L_{20}, L_{21}, L_{30}, \dots$ With `off_diagonal` zero this is the
+        `DiagonalGaussian` of the same first two arguments.
+
+        Args:
+            mean: $\mu$.
+            log_scale: Log of the diagonal of $L$, clamped to `LOG_SCALE_BOUNDS`.
+            off_diagonal: The $d(d-1)/2$ entries below the diagonal, unbounded.
+
+        Returns:
+            One posterior a row.
+
+        Raises:
+            ValueError: `off_diagonal` has another number of columns.
+        """
+        latent = mean.shape[-1]
+        below = latent * (latent - 1) // 2
+        if off_diagonal.shape[-1] != below:
+            raise ValueError(
+                f"`off_diagonal` must have latent * (latent - 1) / 2 = {below} columns; got "
+                f"{off_diagonal.shape[-1]} for {latent} latents. Resize the encoder's last layer."
+            )
+        row, column = torch.tril_indices(latent, latent, -1, device=mean.device)
+        diagonal = torch.arange(latent, device=mean.device) * (latent + 1)
+        entries = torch.cat([log_scale.clamp(*LOG_SCALE_BOUNDS).exp(), off_diagonal], -1)
+        # index_copy, not a gather from a padded vector: its backward is a plain index_select.
+        flat = entries.new_zeros((*entries.shape[:-1], latent * latent)).index_copy(
+            -1, torch.cat([diagonal, row * latent + column]), entries
+        )
+        return cls(mean, flat.unflatten(-1, (latent, latent)))
+
+    def expand(self, batch_shape: Sequence[int], _instance: None = None) -> "FullGaussian":  # noqa: D102, DOC201
+        shape = torch.Size(batch_shape) + self.event_shape
+        return type(self)(
+            self.mean.expand(shape), self.scale_tril.expand(shape + self.event_shape)
+        )
+
+    @property
+    def marginal_stddev(self) -> Float[Tensor, "*batch latent"]:
+        r"""Standard deviation of each latent given x, $\sqrt{(LL^\top)_{jj}}$, not $L_{jj}$."""
+        return torch.linalg.vector_norm(self.scale_tril, dim=-1)
+
+    def reparameterise(
+        self, noise: Float[Tensor, "*draws latent"]
+    ) -> Float[Tensor, "*draws latent"]:
+        r"""Draw $z = \mu + L \epsilon$ from given noise, differentiable in $\mu$ and $L$.
+
+        Args:
+            noise: $\epsilon$, standard normal; its leading axes are those of the posterior, with
+                axes of further draws before them if any.
+
+        Returns:
+            One draw for each row of `noise`.
+        """
+        return self.mean + (self.scale_tril @ noise.unsqueeze(-1)).squeeze(-1)
+
+    def kl_per_latent(self) -> Float[Tensor, "*batch latent"]:
+        r"""KL of each *marginal* $q(z_j \mid x)$ to the prior of that latent, in nats.
+
+        These do not sum to `kl_to_prior`: what is missing is the total correlation of the
+        posterior, $\sum_j \log \sqrt{(LL^\top)_{jj}} - \sum_j \log L_{jj} \ge 0$.
+
+        Returns:
+            $\tfrac12 (\mu_j^2 + v_j - 1 - \log v_j)$ with the marginal variance $v_j$.
+        """
+        variance = self.scale_tril.square().sum(-1)
+        return 0.5 * (self.mean.square() + variance - 1 - variance.log())
+
+    def kl_to_prior(self) -> Float[Tensor, "*batch"]:
+        r"""Divergence $\mathrm{KL}(q(z \mid x) \,\|\, \mathcal N(0, I))$ in nats.
+
+        $\tfrac12 (\|\mu\|^2 + \|L\|_F^2 - d) - \sum_j \log L_{jj}$: no factorisation, no solve.
+
+        Returns:
+            One value a posterior.
+
+        Source: Eq. 1, last term.
+        """
+        squares = self.mean.square().sum(-1) + self.scale_tril.square().sum((-2, -1))
+        log_determinant = self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        return 0.5 * (squares - self.mean.shape[-1]) - log_determinant
+
+
+Posterior = DiagonalGaussian | FullGaussian
