@@ -1,0 +1,261 @@
+r"""A trained model turned into numbers: rate and distortion, metrics, and both terms of Eq. 6.
+
+Everything is computed on the CPU, from a float64 copy of the decoder where derivatives are taken,
+on images and draws that depend on nothing but the constants below: the same weights give the same
+numbers.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seams import derivatives, metrics
+from seams.data import Data
+from seams.train import Stack
+from seams.vae import VAE
+
+__all__ = ["COLLAPSED_RATE", "Encoded", "diagnose", "encode", "evaluate"]
+
+IMAGES = 10_000
+"""Images for information, rate and distortion, as in Locatello et al. 2019."""
+
+DERIVATIVE_IMAGES = (
+    128  # with one posterior draw each, where J'J and the directed Hessian are taken
+)
+SNAPSHOT_IMAGES = 2_000  # for the curves over training, where a trend is enough
+PICTURES = 8  # images kept with their reconstructions
+TRAVERSAL = (-2.0, 2.0, 9)  # range in prior standard deviations, and steps
+
+COLLAPSED_RATE = 0.05
+"""Nats an image below which a run counts as collapsed: its posterior ignores the image."""
+
+_BATCH = 2_048  # images encoded at a time
+
+Scores = dict[str, Any]
+Arrays = dict[str, np.ndarray]
+
+
+def evaluate(stack: Stack, run: int, data: Data) -> tuple[Scores, Arrays]:
+    """All diagnostics of one run of a stack, at its end and at its snapshots.
+
+    Args:
+        stack: A trained stack.
+        run: Position of the run in it.
+        data: What it was trained on.
+
+    Returns:
+        Scores and arrays of `diagnose`, and `curve_<score>` with one value a snapshot, NaN where
+        the score was not defined yet; `curve_step` holds their steps.
+    """
+    data = data.to(torch.device("cpu"))
+    scores, arrays = diagnose(_with(stack, stack.params, run), data)
+    rows = []
+    for step, params in sorted(stack.snapshots.items()):
+        found, _ = diagnose(_with(stack, params, run), data, SNAPSHOT_IMAGES, pictures=False)
+        rows.append(found | {"step": step})
+    for name in rows[-1] if rows else ():
+        values = [row.get(name) for row in rows]
+        arrays[f"curve_{name}"] = np.array([np.nan if v is None else v for v in values], float)
+    return scores, arrays
+
+
+def _with(stack: Stack, params: Mapping[str, Tensor], run: int) -> VAE:
+    vae = copy.deepcopy(stack.model).cpu()
+    vae.load_state_dict({name: param[run].cpu() for name, param in params.items()})
+    return vae.eval().requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Posteriors of a sample of the data.
+
+    Attributes:
+        indices: Which data `[n]`.
+        means: Posterior means `[n, latent]`.
+        scales: Marginal posterior standard deviations `[n, latent]`.
+        latents: One draw of each posterior `[n, latent]`.
+        kl: Mean KL of each latent's marginal to the prior, nats `[latent]`; their sum is the rate
+            only if posteriors are diagonal.
+        rate: Mean KL of the posterior to the prior, nats.
+        distortion: Mean squared error of the decoded draw, summed over a datum.
+    """
+
+    indices: Tensor
+    means: Tensor
+    scales: Tensor
+    latents: Tensor
+    kl: Tensor
+    rate: float
+    distortion: float
+
+
+def encode(vae: VAE, data: Data, images: int = IMAGES, seed: int = 0) -> Encoded:
+    """Encode distinct data, drawn without replacement, and decode one draw of each.
+
+    Args:
+        vae: The model.
+        data: The data set.
+        images: How many, at most all.
+        seed: Of the choice and of the draws.
+
+    Returns:
+        Posteriors and their mean rate and distortion.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    indices = torch.randperm(len(data), generator=generator)[:images]
+    dtype = next(vae.parameters()).dtype
+    parts: list[tuple[Tensor, ...]] = []
+    with torch.no_grad():
+        for some in indices.split(_BATCH):
+            x = data.batch(some).to(dtype)
+            posterior = vae.encoder(x)
+            noise = torch.randn(posterior.mean.shape, generator=generator, dtype=torch.float64)
+            z = posterior.reparameterise(noise.to(dtype))
+            error = (x - vae.decoder(z)).square().sum(-1)
+            parts.append(
+                (
+                    posterior.mean,
+                    posterior.marginal_stddev,
+                    z,
+                    posterior.kl_per_latent(),
+                    posterior.kl_to_prior(),
+                    error,
+                )
+            )
+    means, scales, latents, kl, rate, error = (
+        torch.cat(column).double() for column in zip(*parts, strict=True)
+    )
+    return Encoded(
+        indices, means, scales, latents, kl.mean(0), float(rate.mean()), float(error.mean())
+    )
+
+
+def diagnose(
+    vae: VAE, data: Data, images: int = IMAGES, pictures: bool = True
+) -> tuple[Scores, Arrays]:
+    r"""Numbers and arrays of one model.
+
+    Scores; a value is None where it is not defined, as off-diagonality with fewer than two active
+    latents:
+
+    * `distortion`: squared error a datum, summed over it; `rate`: KL in nats; `active`: number of
+      latents with $\mathrm{Var}_x[\mathrm E_q z_j] > 0.01$; `collapsed`: rate below
+      `COLLAPSED_RATE`;
+    * `off_diagonal_gram`, `off_diagonal_hessian`: mean over the batch of the normalised
+      off-diagonal (App. E) of $J^\top J$ and $(x - d(z))^\top H$ at one posterior draw an image,
+      active latents only; `..._of_mean`: the same score of the batch's mean matrix; `dto` and
+      `c_ima`: means over the batch, active latents only;
+    * with known factors: `mig`, `mig4` (without the first factor, shape) and `aas`, from posterior
+      draws; `mig_means`, `mig4_means`, `aas_means` from posterior means, inactive latents counted
+      as uninformative; `mig_<factor>`; `probe_<factor>`: R^2 of a linear probe of the means.
+
+    Arrays: `information`, `information_means` `[latent, factor]`, nats; `kl` and `activity`
+    `[latent]`; `gram`, `hessian` `[latent, latent]`, mean absolute entries over the batch; with
+    pictures, `images`, `reconstructions` `[picture, data]` and `traversals` `[latent, step, data]` of the
+    first image, uint8, latents by falling activity.
+
+    Args:
+        vae: The model, in evaluation mode.
+        data: Its data; `factors` and `factor_names` are used if it has them.
+        images: Data used for information, rate and distortion.
+        pictures: Whether to keep pictures and traversals.
+
+    Returns:
+        Scores and arrays.
+
+    Source: Section 7, Appendix E.
+    """
+    encoded = encode(vae, data, images)
+    active = metrics.active_latents(encoded.means)
+    scores: Scores = {
+        "distortion": encoded.distortion,
+        "rate": encoded.rate,
+        "active": int(active.sum()),
+        "collapsed": encoded.rate < COLLAPSED_RATE,
+    }
+    arrays: Arrays = {"kl": encoded.kl.numpy(), "activity": encoded.means.var(0).numpy()}
+    for found, more in (
+        _derivatives(vae, data, encoded, active),
+        _information(data, encoded, active),
+        _pictures(vae, data, encoded) if pictures else ({}, {}),
+    ):
+        scores |= found
+        arrays |= more
+    return scores, arrays
+
+
+def _derivatives(vae: VAE, data: Data, encoded: Encoded, active: Tensor) -> tuple[Scores, Arrays]:
+    """Both derivative terms of Eq. 6 and what is read off them."""
+    exact = copy.deepcopy(vae).double()
+    x = data.batch(encoded.indices[:DERIVATIVE_IMAGES]).double()
+    z = encoded.latents[:DERIVATIVE_IMAGES]
+    gram = derivatives.jacobian_gram(exact.decoder, z)
+    hessian = derivatives.directed_hessian(exact.decoder, z, x)
+    arrays = {"gram": gram.abs().mean(0).numpy(), "hessian": hessian.abs().mean(0).numpy()}
+    names = ("off_diagonal_gram", "off_diagonal_hessian")
+    if active.sum() < 2:
+        every = (*names, *(f"{n}_of_mean" for n in names), "dto", "c_ima")
+        return dict.fromkeys(every), arrays
+    scores: Scores = {}
+    for name, matrices in zip(names, (gram, hessian), strict=True):
+        if bool((matrices.diagonal(dim1=-2, dim2=-1)[:, active] == 0).any()):
+            scores |= {name: None, f"{name}_of_mean": None}  # a decoder without curvature
+            continue
+        scores[name] = float(metrics.off_diagonality(matrices, active).mean())
+        scores[f"{name}_of_mean"] = float(metrics.off_diagonality_of_mean(matrices, active))
+    kept = gram[:, active][:, :, active]
+    _, V = torch.linalg.eigh(kept)
+    scores["dto"] = float(metrics.distance_to_orthogonality(V).mean())
+    scores["c_ima"] = float(metrics.independent_mechanism_contrast(kept).mean())
+    return scores, arrays
+
+
+def _information(data: Data, encoded: Encoded, active: Tensor) -> tuple[Scores, Arrays]:
+    """What the latents say of the true factors, if those are known."""
+    if getattr(data, "factors", None) is None:
+        return {}, {}
+    factors = data.factors[encoded.indices]  # type: ignore[attr-defined]
+    entropies = metrics.entropies(factors)
+    drawn = metrics.mutual_information(encoded.latents, factors)
+    means = metrics.mutual_information(encoded.means, factors) * active[:, None]
+    scores: Scores = {}
+    for suffix, information in (("", drawn), ("_means", means)):
+        gaps = metrics.mutual_information_gaps(information, entropies)
+        scores[f"mig{suffix}"] = float(gaps.mean())
+        scores[f"mig4{suffix}"] = float(gaps[1:].mean())
+        known = bool(information.sum() > 0)
+        scores[f"aas{suffix}"] = metrics.axis_alignment_score(information) if known else None
+        if not suffix:
+            scores |= {f"mig_{n}": float(g) for n, g in zip(_names(data), gaps, strict=True)}
+    probe = metrics.linear_probe_r2(encoded.means, factors)
+    scores |= {f"probe_{n}": float(r) for n, r in zip(_names(data), probe, strict=True)}
+    return scores, {"information": drawn.numpy(), "information_means": means.numpy()}
+
+
+def _names(data: Data) -> tuple[str, ...]:
+    return data.factor_names  # type: ignore[attr-defined]
+
+
+def _pictures(vae: VAE, data: Data, encoded: Encoded) -> tuple[Scores, Arrays]:
+    """Images with their reconstructions, and traversals of every latent, for the eye."""
+    dtype = next(vae.parameters()).dtype
+    x = data.batch(encoded.indices[:PICTURES])
+    order = encoded.means.var(0).argsort(descending=True)
+    steps = torch.linspace(*TRAVERSAL[:2], int(TRAVERSAL[2]), dtype=torch.float64)
+    z = encoded.means[0].repeat(len(order), len(steps), 1)
+    for row, latent in enumerate(order):
+        z[row, :, latent] = steps
+    with torch.no_grad():
+        decoded = vae.decoder(encoded.means[:PICTURES].to(dtype))
+        traversals = vae.decoder(z.to(dtype))
+    as_bytes = lambda t: (t.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    return {}, {
+        "images": as_bytes(x),
+        "reconstructions": as_bytes(decoded),
+        "traversals": as_bytes(traversals),
+    }

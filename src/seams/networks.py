@@ -1,0 +1,230 @@
+r"""Encoders and decoders: linear, fully connected, and the convolutional net of Burgess 2018.
+
+Every network maps one flat vector to one flat vector and reshapes from the last axis, so it runs
+with or without a batch axis; derivatives and `torch.func.vmap` rely on that. Activations are
+smooth by default: a piecewise linear decoder has no Hessian, and Eq. 6 would not close (see
+`seams.derivatives`).
+"""
+
+from typing import Literal, get_args
+
+from torch import Tensor, nn
+
+from seams.distributions import DiagonalGaussian, FullGaussian
+from seams.shapes import Float
+
+__all__ = [
+    "Activation",
+    "Covariance",
+    "GaussianEncoder",
+    "LinearEncoder",
+    "burgess_decoder",
+    "burgess_features",
+    "mlp",
+]
+
+Covariance = Literal["diagonal", "full"]
+Activation = Literal["silu", "elu", "softplus", "tanh", "relu"]
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "silu": nn.SiLU,
+    "elu": nn.ELU,
+    "softplus": nn.Softplus,
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+}
+
+_CHANNELS = 32  # of every convolution in Burgess et al. 2018
+_UNITS = 256  # of both fully connected layers there
+
+
+def _activation(name: str) -> nn.Module:
+    if name not in _ACTIVATIONS:
+        raise ValueError(f"`activation` must be one of {get_args(Activation)}; got {name!r}.")
+    return _ACTIVATIONS[name]()
+
+
+def mlp(
+    inputs: int, width: int, depth: int, outputs: int | None, activation: str = "silu"
+) -> nn.Sequential:
+    """Fully connected net, `depth` hidden layers of `width` units.
+
+    Args:
+        inputs: Size of the last axis of the input.
+        width: Units of each hidden layer.
+        depth: Number of hidden layers; 0 with `outputs` given is one affine map.
+        outputs: Size of the linear last layer, or None to end after the last activation.
+        activation: Between the layers.
+
+    Returns:
+        A module from `[..., inputs]` to `[..., outputs]` (or `[..., width]`).
+    """
+    layers: list[nn.Module] = []
+    size = inputs
+    for _ in range(depth):
+        layers += [nn.Linear(size, width), _activation(activation)]
+        size = width
+    if outputs is not None:
+        layers.append(nn.Linear(size, outputs))
+    return nn.Sequential(*layers)
+
+
+def burgess_features(side: int, channels: int = 1, activation: str = "silu") -> nn.Sequential:
+    """Convolutional features: 4 x 4 kernels with stride 2 down to 4 x 4, then two dense layers.
+
+    Args:
+        side: Height and width of the image in pixels; a power of two, 8 or more. At 64 the four
+            convolutions of 32 channels are those of the reference.
+        channels: Colour channels of the image.
+        activation: After every layer; the reference has ReLU.
+
+    Returns:
+        A module from `[..., channels * side * side]` to `[..., 256]`.
+
+    Source: Burgess et al. 2018, Appendix; the paper's Section 7 and Appendix F.
+    """
+    layers: list[nn.Module] = [nn.Unflatten(-1, (channels, side, side))]
+    size = channels
+    for _ in range(_halvings(side)):
+        layers += [nn.Conv2d(size, _CHANNELS, 4, stride=2, padding=1), _activation(activation)]
+        size = _CHANNELS
+    layers += [
+        nn.Flatten(-3),
+        nn.Linear(_CHANNELS * 16, _UNITS),
+        _activation(activation),
+        nn.Linear(_UNITS, _UNITS),
+        _activation(activation),
+    ]
+    return nn.Sequential(*layers)
+
+
+def burgess_decoder(
+    latent: int, side: int, channels: int = 1, activation: str = "silu"
+) -> nn.Sequential:
+    """Mirror image of `burgess_features`, with a linear last layer.
+
+    Args:
+        latent: Latents d.
+        side: Height and width of the image in pixels; a power of two, 8 or more.
+        channels: Colour channels of the image.
+        activation: After every layer but the last.
+
+    Returns:
+        A module from `[..., latent]` to `[..., channels * side * side]`.
+
+    Source: Burgess et al. 2018, Appendix.
+    """
+    layers: list[nn.Module] = [
+        nn.Linear(latent, _UNITS),
+        _activation(activation),
+        nn.Linear(_UNITS, _UNITS),
+        _activation(activation),
+        nn.Linear(_UNITS, _CHANNELS * 16),
+        _activation(activation),
+        nn.Unflatten(-1, (_CHANNELS, 4, 4)),
+    ]
+    halvings = _halvings(side)
+    for layer in range(halvings):
+        last = layer == halvings - 1
+        layers.append(
+            nn.ConvTranspose2d(_CHANNELS, channels if last else _CHANNELS, 4, stride=2, padding=1)
+        )
+        if not last:
+            layers.append(_activation(activation))
+    layers.append(nn.Flatten(-3))
+    return nn.Sequential(*layers)
+
+
+def _halvings(side: int) -> int:
+    """How many stride-2 layers lie between an image of `side` pixels and 4 x 4."""
+    halvings = side.bit_length() - 3
+    if side != 4 << halvings or halvings < 1:
+        raise ValueError(
+            f"`side` must be a power of two, 8 or more; got {side}. Resize the images."
+        )
+    return halvings
+
+
+class GaussianEncoder(nn.Module):
+    r"""Amortised posterior $q(z|x) = \mathcal N(z; e(x), \Sigma_x)$.
+
+    The heads are made in the order mean, log scale, off-diagonal, so that under one seed a
+    diagonal and a full encoder start from the same mean and scale: runs can be compared in pairs.
+
+    Args:
+        features: Any module to `[..., width]`.
+        width: Size of the features.
+        latent: Latents d.
+        covariance: Of the posterior: "diagonal", or "full" by its Cholesky factor.
+    """
+
+    def __init__(
+        self, features: nn.Module, width: int, latent: int, covariance: Covariance
+    ) -> None:
+        super().__init__()
+        _check_covariance(covariance)
+        self.features = features
+        self.mean = nn.Linear(width, latent)
+        self.log_scale = nn.Linear(width, latent)
+        self.off_diagonal = (
+            nn.Linear(width, latent * (latent - 1) // 2) if covariance == "full" else None
+        )
+
+    def forward(self, x: Float[Tensor, "*batch data"]) -> DiagonalGaussian | FullGaussian:
+        """Posterior of each row of `x`.
+
+        Args:
+            x: Data, in its own unit.
+
+        Returns:
+            A distribution over `[*batch, latent]`.
+        """
+        hidden = self.features(x)
+        mean, log_scale = self.mean(hidden), self.log_scale(hidden)
+        if self.off_diagonal is None:
+            return DiagonalGaussian.from_parameters(mean, log_scale)
+        return FullGaussian.from_parameters(mean, log_scale, self.off_diagonal(hidden))
+
+
+class LinearEncoder(nn.Module):
+    r"""Posterior of the linear VAE, $q(z|x) = \mathcal N(z; E x, \Sigma)$, one $\Sigma$ for all x.
+
+    Args:
+        data: Size m of one datum.
+        latent: Latents d.
+        covariance: Of the posterior.
+
+    Source: Section 2, Linear VAE.
+    """
+
+    def __init__(self, data: int, latent: int, covariance: Covariance) -> None:
+        super().__init__()
+        _check_covariance(covariance)
+        self.mean = nn.Linear(data, latent)
+        self.log_scale = nn.Parameter(self.mean.weight.new_zeros(latent))
+        self.off_diagonal = (
+            nn.Parameter(self.mean.weight.new_zeros(latent * (latent - 1) // 2))
+            if covariance == "full"
+            else None
+        )
+
+    def forward(self, x: Float[Tensor, "*batch data"]) -> DiagonalGaussian | FullGaussian:
+        """Posterior of each row of `x`.
+
+        Args:
+            x: Data, in its own unit.
+
+        Returns:
+            A distribution over `[*batch, latent]`.
+        """
+        mean = self.mean(x)
+        log_scale = self.log_scale.expand(mean.shape)
+        if self.off_diagonal is None:
+            return DiagonalGaussian.from_parameters(mean, log_scale)
+        off_diagonal = self.off_diagonal.expand(*mean.shape[:-1], -1)
+        return FullGaussian.from_parameters(mean, log_scale, off_diagonal)
+
+
+def _check_covariance(covariance: str) -> None:
+    if covariance not in get_args(Covariance):
+        raise ValueError(f"`covariance` must be 'diagonal' or 'full'; got {covariance!r}.")

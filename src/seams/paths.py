@@ -1,0 +1,18 @@
+"""Where the project is on disk."""
+
+import os
+from pathlib import Path
+
+__all__ = ["project_root"]
+
+
+def project_root() -> Path:
+    """The folder that holds `params.yaml`, from here upwards; else the working directory.
+
+    Returns:
+        An absolute path. The environment variable SEAMS_ROOT overrides the search.
+    """
+    if chosen := os.environ.get("SEAMS_ROOT"):
+        return Path(chosen).resolve()
+    here = Path.cwd()
+    return next((p for p in (here, *here.parents) if (p / "params.yaml").is_file()), here)

@@ -1,0 +1,504 @@
+r"""Training: one loop for one model or for many that share their shapes.
+
+Runs that differ only in beta, its schedule and the seed are trained as one *stack*: each
+parameter gets a leading `run` axis, and one step of Adam on the stack is one step of each run.
+The randomness of a run depends on its seed and on the step alone, so a run gives the same result
+alone, in any stack, and after an interruption.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, get_args, get_origin
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from seams.data import Data
+from seams.networks import (
+    Activation,
+    Covariance,
+    GaussianEncoder,
+    LinearEncoder,
+    burgess_decoder,
+    burgess_features,
+    mlp,
+)
+from seams.vae import VAE, Likelihood
+
+__all__ = [
+    "CHUNK",
+    "Progress",
+    "Stack",
+    "TrainConfig",
+    "beta_at",
+    "build",
+    "stack_key",
+    "train",
+]
+
+CHUNK = 128
+"""Steps whose random draws are made at once; also the grain of logs, checkpoints and stops. Part
+of the protocol: another value gives other draws."""
+
+_EVALUATION_BATCH = 4096  # images at a time where no gradient is kept
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One run, whole: what is trained, on what, how. Equal configurations give equal results.
+
+    Attributes:
+        dataset: Name of the data set, see `seams.data.load`.
+        resolution: Side of the images in pixels; block averages of 64 for dSprites.
+        network: Architecture; "burgess" is the paper's.
+        width: Units of each hidden layer of "mlp".
+        depth: Hidden layers of "mlp".
+        activation: Smooth by default, since Eq. 6 needs Hessians; the paper's net has ReLU.
+        latent: Latents d; 10 on dSprites as in Section 7.
+        covariance: Of the posterior.
+        likelihood: Gaussian in the paper; App. B speaks of any.
+        sigma: Standard deviation of x given z in the unit of x; the paper states none. 1 with SSE
+            summed over 64 x 64 pixels fits its Figure 11; averages of 4 x 4 pixels need 1/4.
+        beta: Weight of the KL term, at the end if it changes.
+        beta_start: None for a constant beta; else the value from which beta moves exponentially to
+            `beta` over the run (Appendix G).
+        warmup: Fraction of the run in which the KL term's weight rises linearly from zero.
+            Without it a net can stay on the plateau where all latents are collapsed.
+        images: Training images shown in all, with repetition.
+        batch: Images a step; 64 in Burgess et al. 2018.
+        learning_rate: Of Adam; 5e-4 in the public versions of Burgess et al. 2018.
+        seed: Of initial weights, order of data and draws.
+        precision: Of the training arithmetic; weights stay float32.
+        snapshots: Points of training, equally spaced in the logarithm, whose weights are kept.
+    """
+
+    dataset: str = "dsprites"
+    resolution: int = 64
+    network: Literal["linear", "mlp", "burgess"] = "burgess"
+    width: int = 128
+    depth: int = 2
+    activation: Activation = "silu"
+    latent: int = 10
+    covariance: Covariance = "diagonal"
+    likelihood: Likelihood = "gaussian"
+    sigma: float = 1.0
+    beta: float = 1.0
+    beta_start: float | None = None
+    warmup: float = 0.05
+    images: int = 512_000
+    batch: int = 64
+    learning_rate: float = 5e-4
+    seed: int = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    snapshots: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse values of a wrong type, and numbers that no run can have."""
+        for item in fields(self):
+            object.__setattr__(self, item.name, _checked(item.name, item.type, self[item.name]))
+        for name in ("beta", "beta_start", "sigma", "learning_rate"):
+            value = self[name]
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ValueError(f"`{name}` must be a positive number; got {value!r}.")
+        for name in ("images", "batch", "latent", "width", "resolution"):
+            if self[name] < 1:
+                raise ValueError(f"`{name}` must be 1 or more; got {self[name]}.")
+        for name in ("depth", "snapshots", "seed"):
+            if self[name] < 0:
+                raise ValueError(f"`{name}` must not be negative; got {self[name]}.")
+        if not 0 <= self.warmup < 1:
+            raise ValueError(
+                f"`warmup` is a fraction of the run, 0 <= warmup < 1; got {self.warmup}."
+            )
+
+    def __getitem__(self, name: str) -> Any:
+        return getattr(self, name)
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps: enough batches to show `images`."""
+        return math.ceil(self.images / self.batch)
+
+    @property
+    def effective_variance(self) -> float:
+        """Effective noise variance beta sigma^2, all that matters for the optimum (App. B)."""
+        return self.beta * self.sigma**2
+
+
+def _checked(name: str, kind: Any, value: Any) -> Any:
+    """`value` as the field's type: ints become floats where one is due, nothing else changes."""
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise ValueError(f"`{name}` must be one of {get_args(kind)}; got {value!r}.")
+        return value
+    allowed = get_args(kind) or (kind,)
+    if float in allowed and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+        names = " or ".join(part.__name__ for part in allowed)
+        raise ValueError(f"`{name}` must be of type {names}; got {value!r}.")
+    return value
+
+
+def beta_at(config: TrainConfig, step: int | Tensor) -> Tensor:
+    """Weight of the KL term at a step, warm-up included.
+
+    Args:
+        config: The run.
+        step: Steps done, 0 to `config.steps`; a tensor gives one weight each.
+
+    Returns:
+        The weight, float64.
+
+    Source: Appendix G for the exponential schedule.
+    """
+    progress = torch.as_tensor(step, dtype=torch.float64) / max(config.steps - 1, 1)
+    beta = torch.full_like(progress, config.beta)
+    if config.beta_start is not None:
+        beta = config.beta_start * (config.beta / config.beta_start) ** progress.clamp(max=1)
+    if config.warmup:
+        beta = beta * (progress / config.warmup).clamp(max=1)
+    return beta
+
+
+def stack_key(config: TrainConfig) -> TrainConfig:
+    """What the runs of a stack must share: all but beta, its schedule and the seed.
+
+    Args:
+        config: A run.
+
+    Returns:
+        The configuration with those at their defaults; equal keys can be stacked.
+    """
+    return replace(config, beta=1.0, beta_start=None, seed=0)
+
+
+def build(config: TrainConfig, data: int, mean: Tensor | None = None) -> VAE:
+    """A model with the initial weights that the run's seed gives.
+
+    Args:
+        config: The run.
+        data: Size of one flat datum.
+        mean: Mean of the data `[data]`. The decoder's last bias starts there, one of the things
+            that keep a run off the collapsed plateau.
+
+    Returns:
+        The model, on the CPU, float32.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_seed(config.seed, "weights"))
+        default = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float32)
+        try:
+            vae = _untrained(config, data)
+        finally:
+            torch.set_default_dtype(default)
+    if mean is not None:
+        _start_at_mean(vae, mean)
+    return vae
+
+
+def _untrained(config: TrainConfig, data: int) -> VAE:
+    encoder: nn.Module
+    if config.network == "linear":
+        encoder = LinearEncoder(data, config.latent, config.covariance)
+        network = mlp(config.latent, 0, 0, data)
+    elif config.network == "mlp":
+        features = mlp(data, config.width, config.depth, None, config.activation)
+        encoder = GaussianEncoder(features, config.width, config.latent, config.covariance)
+        network = mlp(config.latent, config.width, config.depth, data, config.activation)
+    else:
+        channels = data // config.resolution**2
+        if channels * config.resolution**2 != data:
+            raise ValueError(
+                f"'burgess' needs square images of side {config.resolution}; got {data} values."
+            )
+        features = burgess_features(config.resolution, channels, config.activation)
+        encoder = GaussianEncoder(features, 256, config.latent, config.covariance)
+        network = burgess_decoder(config.latent, config.resolution, channels, config.activation)
+    return VAE(encoder, network, config.sigma, config.likelihood)
+
+
+def _start_at_mean(vae: VAE, mean: Tensor) -> None:
+    """Set the last bias of the decoder to the data's mean (its logit for a Bernoulli)."""
+    mean = mean.float()
+    if vae.likelihood == "bernoulli":
+        mean = mean.clamp(1e-3, 1 - 1e-3).logit()  # finite where a pixel is always off
+    with torch.no_grad():
+        *_, bias = (p for name, p in vae.network.named_parameters() if name.endswith("bias"))
+        bias.copy_(mean if bias.numel() == mean.numel() else _channel_means(mean, bias.numel()))
+
+
+def _channel_means(mean: Tensor, channels: int) -> Tensor:
+    return mean.unflatten(0, (channels, -1)).mean(1)
+
+
+def _seed(seed: int, *what: object) -> int:
+    """63 bits that depend on the run's seed and on the purpose, unrelated for different ones."""
+    text = "/".join(str(part) for part in (seed, *what))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+@dataclass
+class Stack:
+    """Runs that train as one: parameters, Adam's moments and history with a leading run axis.
+
+    Attributes:
+        configs: One a run.
+        model: A template; its own weights are unused.
+        params: Name to `[run, *shape]`.
+        moments: Adam's first and second moment of each parameter, as `params`.
+        step: Steps done.
+        history: Rows of `Progress`, as tensors `[chunk, run]` by name.
+        snapshots: Step to parameters `[run, *shape]`.
+    """
+
+    configs: list[TrainConfig]
+    model: VAE
+    params: dict[str, Tensor]
+    moments: dict[str, tuple[Tensor, Tensor]]
+    step: int = 0
+    history: dict[str, list[Tensor]] = field(default_factory=dict)
+    snapshots: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+
+    @classmethod
+    def start(
+        cls, configs: Sequence[TrainConfig], data: Data, device: torch.device | str = "cpu"
+    ) -> "Stack":
+        """Initial weights of every run.
+
+        Args:
+            configs: Runs with equal `stack_key`.
+            data: What they train on; its mean is taken from at most 65,536 data, evenly spaced.
+            device: Where to train.
+
+        Returns:
+            The stack at step 0.
+
+        Raises:
+            ValueError: No run, or runs that cannot be stacked.
+        """
+        configs = list(configs)
+        if not configs or any(stack_key(c) != stack_key(configs[0]) for c in configs):
+            raise ValueError(
+                "A stack needs one run or more that differ only in beta, its schedule and seed."
+            )
+        mean = _mean(data)
+        models = [build(config, mean.numel(), mean) for config in configs]
+        params = {
+            name: torch.stack([dict(m.named_parameters())[name].detach() for m in models]).to(
+                device
+            )
+            for name, _ in models[0].named_parameters()
+        }
+        moments = {k: (torch.zeros_like(p), torch.zeros_like(p)) for k, p in params.items()}
+        return cls(configs, models[0].to(device), params, moments)
+
+    def keep(self, runs: Sequence[int]) -> None:
+        """Drop all runs but these.
+
+        Args:
+            runs: Positions in `configs`.
+        """
+        index = torch.as_tensor(list(runs))
+        pick = lambda t: t[index.to(t.device)]
+        self.configs = [self.configs[i] for i in runs]
+        self.params = {k: pick(p) for k, p in self.params.items()}
+        self.moments = {k: (pick(a), pick(b)) for k, (a, b) in self.moments.items()}
+        self.history = {k: [pick(row) for row in rows] for k, rows in self.history.items()}
+        self.snapshots = {
+            s: {k: pick(p) for k, p in params.items()} for s, params in self.snapshots.items()
+        }
+
+    def state(self, run: int) -> dict[str, Tensor]:
+        """Everything needed to go on with one run, as named CPU tensors.
+
+        Args:
+            run: Position in `configs`.
+
+        Returns:
+            Tensors by name; `Stack.resume` takes them back.
+        """
+        state = {"step": torch.tensor(self.step)}
+        for name, param in self.params.items():
+            first, second = self.moments[name]
+            state |= {f"params/{name}": param[run]}
+            state |= {f"first/{name}": first[run], f"second/{name}": second[run]}
+        for name, rows in self.history.items():
+            state[f"history/{name}"] = torch.stack([row[run] for row in rows])
+        for step, params in self.snapshots.items():
+            state |= {f"snapshot/{step}/{name}": p[run] for name, p in params.items()}
+        return {k: v.detach().cpu().clone().contiguous() for k, v in state.items()}
+
+    @classmethod
+    def resume(
+        cls,
+        configs: Sequence[TrainConfig],
+        states: Sequence[dict[str, Tensor]],
+        data: Data,
+        device: torch.device | str = "cpu",
+    ) -> "Stack":
+        """A stack from the states of its runs, all at the same step.
+
+        Args:
+            configs: One a run.
+            states: What `state` returned for each.
+            data: What they train on.
+            device: Where to go on.
+
+        Returns:
+            The stack, at the step where the states were taken.
+
+        Raises:
+            ValueError: The states are not all of one step.
+        """
+        steps = {int(state["step"]) for state in states}
+        if len(steps) != 1:
+            raise ValueError(f"Runs of a stack must be at one step; got {sorted(steps)}.")
+        stack = cls.start(configs, data, device)
+        stack.step = steps.pop()
+        gather = lambda key: torch.stack([state[key] for state in states]).to(device)
+        stack.params = {k: gather(f"params/{k}") for k in stack.params}
+        stack.moments = {k: (gather(f"first/{k}"), gather(f"second/{k}")) for k in stack.params}
+        for key in states[0]:
+            kind, _, rest = key.partition("/")
+            if kind == "history":
+                stack.history[rest] = list(gather(key).cpu().T)
+            elif kind == "snapshot":
+                step, _, name = rest.partition("/")
+                stack.snapshots.setdefault(int(step), {})[name] = gather(key)
+        return stack
+
+
+def _mean(data: Data) -> Tensor:
+    """Mean of at most 65,536 data, evenly spaced."""
+    indices = torch.arange(0, len(data), max(1, len(data) // 65_536))
+    total = sum(data.batch(part).double().sum(0) for part in indices.split(_EVALUATION_BATCH))
+    assert isinstance(total, Tensor)
+    return total / len(indices)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a stack stands after a chunk of steps.
+
+    Attributes:
+        step: Steps done.
+        distortion: Mean over the chunk of the negative log-likelihood, nats a datum `[run]`.
+        rate: Mean over the chunk of the KL divergence, nats a datum `[run]`.
+        beta: Weight of the KL term at the end of the chunk `[run]`.
+        diverged: Positions of runs whose loss is no longer finite.
+    """
+
+    step: int
+    distortion: Tensor
+    rate: Tensor
+    beta: Tensor
+    diverged: list[int]
+
+
+def train(stack: Stack, data: Data) -> Iterator[Progress]:
+    """Train a stack to its end, yielding after every `CHUNK` steps.
+
+    Stop by leaving the iteration; `stack.state` then holds all that is needed to go on. Runs that
+    diverge are named in the progress; drop them with `stack.keep` before going on.
+
+    Args:
+        stack: Runs at any step; changed in place.
+        data: What they train on, on the stack's device.
+
+    Yields:
+        Progress after each chunk.
+    """
+    while stack.step < stack.configs[0].steps:
+        yield _chunk(stack, data)
+
+
+def _chunk(stack: Stack, data: Data) -> Progress:
+    """One chunk of steps: schedule, batch, loss, step, log."""
+    config = stack.configs[0]
+    first, last = stack.step, min(stack.step + CHUNK, config.steps)
+    device = next(iter(stack.params.values())).device
+    indices, noise = _draws(stack, len(data), device)
+    steps = torch.arange(first, last)
+    betas = torch.stack([beta_at(c, steps) for c in stack.configs], dim=1).float().to(device)
+
+    params = {k: p.requires_grad_() for k, p in stack.params.items()}
+    optimizer = _adam(stack, config.learning_rate)
+    keep = _snapshot_steps(config)
+    sums = torch.zeros(2, len(stack.configs), device=device, dtype=torch.float64)
+    for i in range(last - first):
+        x = data.batch(indices[:, i]).float()
+        with torch.autocast(device.type, torch.bfloat16, config.precision == "bfloat16"):
+            distortion, rate = _losses(stack.model, params, x, noise[:, i])
+        (distortion + betas[i] * rate).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        sums += torch.stack([distortion, rate]).detach()
+        if first + i + 1 in keep:
+            stack.snapshots[first + i + 1] = {k: p.detach().clone() for k, p in params.items()}
+
+    stack.params = {k: p.detach() for k, p in params.items()}
+    stack.step = last
+    distortion, rate = (sums / (last - first)).cpu()
+    progress = Progress(
+        last,
+        distortion,
+        rate,
+        betas[-1].double().cpu(),
+        (~torch.isfinite(distortion + rate)).nonzero().flatten().tolist(),
+    )
+    row = {"step": torch.full_like(rate, last), "beta": progress.beta}
+    for name, value in (row | {"distortion": distortion, "rate": rate}).items():
+        stack.history.setdefault(name, []).append(value)
+    return progress
+
+
+def _losses(model: VAE, params: dict[str, Tensor], x: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
+    """Mean distortion and rate of each run; `x` and `noise` are `[run, batch, ...]`."""
+
+    def one(params: dict[str, Tensor], x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        distortion, rate = functional_call(model, params, (x, noise))
+        return distortion.mean(), rate.mean()
+
+    if len(x) == 1:  # a convolution with one set of weights is faster than a stack of one
+        terms = one({k: p[0] for k, p in params.items()}, x[0], noise[0])
+        return terms[0][None], terms[1][None]
+    return vmap(one)(params, x, noise)
+
+
+def _draws(stack: Stack, data: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Indices `[run, step, batch]` and noise `[run, step, batch, latent]` of the coming chunk."""
+    config = stack.configs[0]
+    shape = (CHUNK, config.batch)
+    draws: dict[int, tuple[Tensor, Tensor]] = {}
+    for seed in {c.seed for c in stack.configs}:
+        generator = torch.Generator(device).manual_seed(_seed(seed, "draws", stack.step // CHUNK))
+        indices = torch.randint(data, shape, generator=generator, device=device)
+        noise = torch.randn(
+            (*shape, config.latent), generator=generator, device=device, dtype=torch.float32
+        )
+        draws[seed] = indices, noise
+    pairs = [draws[c.seed] for c in stack.configs]
+    return torch.stack([p[0] for p in pairs]), torch.stack([p[1] for p in pairs])
+
+
+def _adam(stack: Stack, learning_rate: float) -> torch.optim.Adam:
+    """Adam with the stack's own moments, so that they can be saved run by run."""
+    optimizer = torch.optim.Adam(list(stack.params.values()), learning_rate, fused=True)
+    for name, param in stack.params.items():
+        first, second = stack.moments[name]
+        step = torch.tensor(float(stack.step), device=param.device, dtype=torch.float32)
+        optimizer.state[param] = {"step": step, "exp_avg": first, "exp_avg_sq": second}
+    return optimizer
+
+
+def _snapshot_steps(config: TrainConfig) -> set[int]:
+    """Steps, equally spaced in the logarithm, whose weights are kept, with the last one."""
+    if not config.snapshots:
+        return set()
+    points = torch.logspace(0, math.log10(config.steps), config.snapshots, dtype=torch.float64)
+    return {round(float(p)) for p in points}

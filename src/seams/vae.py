@@ -1,0 +1,111 @@
+r"""A variational autoencoder and its objective (Eq. 1).
+
+Per image the loss is distortion + beta * rate: the negative log-likelihood, summed over pixels,
+and the KL divergence of the posterior to the prior in nats. For a Gaussian likelihood the
+distortion is $\|x - d(z)\|^2 / 2\sigma^2$, so only $\sigma_{\rm eff}^2 = \beta\sigma^2$ decides the
+optimum (Appendix B); the constant $\tfrac m2 \log 2\pi\sigma^2$ is left out.
+"""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from seams.shapes import Float
+
+__all__ = ["VAE", "Likelihood", "negative_elbo"]
+
+Likelihood = Literal["gaussian", "bernoulli"]
+
+
+class VAE(nn.Module):
+    r"""Encoder, decoder and likelihood as one module.
+
+    Args:
+        encoder: From x to a posterior with `reparameterise(noise)` and `kl_to_prior()`.
+        network: From z to the decoder's raw output: the mean for a Gaussian likelihood, logits for
+            a Bernoulli one.
+        sigma: Standard deviation of x given z, in the unit of x; unused by "bernoulli".
+        likelihood: "gaussian" or "bernoulli".
+
+    Raises:
+        ValueError: `sigma` is not positive, or the likelihood has another name.
+
+    Source: Section 2; Appendix B for a likelihood that is not Gaussian.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        network: nn.Module,
+        sigma: float = 1.0,
+        likelihood: Likelihood = "gaussian",
+    ) -> None:
+        super().__init__()
+        if likelihood not in get_args(Likelihood):
+            raise ValueError(
+                f"`likelihood` must be 'gaussian' or 'bernoulli'; got {likelihood!r}."
+            )
+        if not sigma > 0:
+            raise ValueError(f"`sigma` must be positive; got {sigma}.")
+        self.encoder = encoder
+        self.network = network
+        self.sigma = sigma
+        self.likelihood = likelihood
+
+    def decoder(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch data"]:
+        """Mean of p(x given z), never a sample.
+
+        Args:
+            z: Latents.
+
+        Returns:
+            The mean, in the unit of x.
+        """
+        output = self.network(z)
+        return torch.sigmoid(output) if self.likelihood == "bernoulli" else output
+
+    def forward(
+        self, x: Float[Tensor, "*batch data"], noise: Float[Tensor, "*batch latent"]
+    ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
+        r"""Distortion and rate of each datum, with one draw of the posterior.
+
+        Args:
+            x: Data.
+            noise: Standard normal draws; $z = \mu + L\,$`noise`.
+
+        Returns:
+            Negative log-likelihood without its constant, and KL to the prior, both in nats.
+        """
+        posterior = self.encoder(x)
+        output = self.network(posterior.reparameterise(noise))
+        if self.likelihood == "bernoulli":
+            distortion = binary_cross_entropy_with_logits(output, x, reduction="none").sum(-1)
+        else:
+            distortion = (x - output).square().sum(-1) / (2 * self.sigma**2)
+        return distortion, posterior.kl_to_prior()
+
+
+def negative_elbo(
+    vae: VAE,
+    x: Float[Tensor, "*batch data"],
+    noise: Float[Tensor, "*batch latent"],
+    beta: float = 1.0,
+) -> Float[Tensor, "*batch"]:
+    r"""Loss of each datum, $-\log p(x|z) + \beta\, \mathrm{KL}(q \,\|\, p)$, one draw.
+
+    Args:
+        vae: The model.
+        x: Data.
+        noise: Standard normal draws, one a datum.
+        beta: Weight of the rate; 1 gives minus the evidence lower bound, but for the likelihood's
+            constant.
+
+    Returns:
+        Nats a datum.
+
+    Source: Eq. 1.
+    """
+    distortion, rate = vae(x, noise)
+    return distortion + beta * rate
