@@ -1,0 +1,483 @@
+r"""Closed forms of the linear Gaussian model: PPCA, linear VAEs, the cost of a diagonal posterior.
+
+The model is $p(z) = \mathcal N(0, I)$, $p(x|z) = \mathcal N(D z, \sigma^2 I)$ with a matrix
+`decoder` = $D$ and centred $x$ (Eq. 2). A weight $\beta$ on the KL moves every optimum to that of
+noise variance $v = \beta\sigma^2$ (Appendix B); functions take both by keyword, and raise
+ValueError unless both are positive.
+
+The data determine $U$ and $S$ of $D = U S V^\top$; $V$ enters through the posterior alone. The
+optimal precision is $P = I + D^\top D / v$ (Eq. 3, left). A posterior held diagonal keeps only
+its diagonal and loses $\tfrac\beta2 (\sum_j \log P_{jj} - \log\det P)$ nats (`diagonal_gap`). By
+Hadamard's inequality that is zero if and only if $P$ is diagonal: for distinct singular values, if
+and only if $V$ is a signed permutation (Eq. 4). Turning $V$ away from the axes by $\theta$, in the
+plane of latents $i, j$, costs exactly
+
+$$\tfrac\beta2 \log\big(1 + \tfrac\kappa4 \sin^2 2\theta\big), \qquad
+\kappa = (s_i^2 - s_j^2)^2 / \lambda_i\lambda_j, \quad \lambda = s^2 + v,$$
+
+because $P_{ii} P_{jj} = p_i p_j + (p_i - p_j)^2 \sin^2\theta \cos^2\theta$ with $p = \lambda / v$.
+So the symmetry breaks with curvature $\beta\kappa$, and not at all where singular values coincide.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from seams.distributions import DiagonalGaussian, FullGaussian, Posterior
+from seams.shapes import Bool, Float
+
+__all__ = [
+    "DecoderDistances",
+    "alignment_rate",
+    "axis_distance",
+    "decoder_distances",
+    "decoder_mle",
+    "diagonal_gap",
+    "fitting_rate",
+    "linear_elbo",
+    "log_evidence",
+    "optimal_posterior",
+    "posterior_precision",
+    "ppca_em",
+    "predicted_active",
+    "rotation_curvature",
+    "subspace_distance",
+]
+
+
+def posterior_precision(
+    decoder: Float[Tensor, "*batch data latent"], *, sigma: float, beta: float = 1.0
+) -> Float[Tensor, "*batch latent latent"]:
+    r"""Optimal posterior precision, $P = I + D^\top D / (\beta\sigma^2)$, the same for every x.
+
+    Args:
+        decoder: $D$, in the unit of x.
+        sigma: Standard deviation of x given z, in the unit of x.
+        beta: Weight of the KL.
+
+    Returns:
+        $P$; the inverse of the paper's $M$ at $\beta = 1$.
+
+    Source: Eq. 3, left; Eq. 6 with zero Hessian.
+    """
+    variance = _noise_variance(sigma, beta)
+    identity = torch.eye(decoder.shape[-1], dtype=decoder.dtype, device=decoder.device)
+    return identity + decoder.mT @ decoder / variance
+
+
+def optimal_posterior(
+    x: Float[Tensor, "batch data"],
+    decoder: Float[Tensor, "data latent"],
+    covariance: Literal["diagonal", "full"] = "full",
+    *,
+    sigma: float,
+    beta: float = 1.0,
+) -> Posterior:
+    r"""ELBO-optimal posterior for a given decoder, $\mathcal N(P^{-1} D^\top x / v,\, \Sigma)$.
+
+    The mean is that of the exact posterior for either covariance, as mean and covariance decouple
+    where the log-likelihood is quadratic. "full" has $\Sigma = P^{-1}$, the exact posterior at
+    $\beta = 1$; "diagonal" has $\Sigma_{jj} = 1 / P_{jj}$, which is smaller than $(P^{-1})_{jj}$.
+
+    Args:
+        x: Centred data.
+        decoder: $D$, in the unit of x.
+        covariance: Of the posterior.
+        sigma: Standard deviation of x given z, in the unit of x.
+        beta: Weight of the KL.
+
+    Returns:
+        One posterior a row of `x`.
+
+    Raises:
+        ValueError: The covariance has another name.
+
+    Source: Eq. 3, left.
+    """
+    precision = posterior_precision(decoder, sigma=sigma, beta=beta)
+    root = torch.linalg.cholesky(precision)
+    mean = torch.cholesky_solve(decoder.mT @ x.mT, root).mT / (beta * sigma**2)
+    if covariance == "full":
+        return FullGaussian(mean, torch.linalg.cholesky(torch.cholesky_inverse(root)))
+    if covariance == "diagonal":
+        return DiagonalGaussian(mean, precision.diagonal().rsqrt())
+    raise ValueError(f"`covariance` must be 'diagonal' or 'full'; got {covariance!r}.")
+
+
+def log_evidence(
+    x: Float[Tensor, "batch data"],
+    decoder: Float[Tensor, "data latent"],
+    *,
+    sigma: float,
+    beta: float = 1.0,
+) -> Float[Tensor, " batch"]:
+    r"""Log density of the data, $\log \mathcal N(x; 0, D D^\top + v I)$, by Woodbury.
+
+    The quadratic form is $\|x - D\mu\|^2 / v + \|\mu\|^2$ with the posterior mean $\mu$: only a
+    latent-sized system is solved, and nothing cancels at small $v$.
+
+    Args:
+        x: Centred data.
+        decoder: $D$, in the unit of x.
+        sigma: Standard deviation of x given z, in the unit of x.
+        beta: Weight of the KL; above or below 1 it only rescales the noise here.
+
+    Returns:
+        Nats, one value a row of `x`.
+
+    Source: Eq. 2, z integrated out.
+    """
+    variance = _noise_variance(sigma, beta)
+    root = torch.linalg.cholesky(posterior_precision(decoder, sigma=sigma, beta=beta))
+    mean = torch.cholesky_solve(decoder.mT @ x.mT, root).mT / variance
+    quadratic = (x - mean @ decoder.mT).square().sum(-1) / variance + mean.square().sum(-1)
+    half_log_determinant = root.diagonal().log().sum()
+    return -0.5 * (quadratic + x.shape[-1] * math.log(2 * math.pi * variance)) - (
+        half_log_determinant
+    )
+
+
+def linear_elbo(
+    x: Float[Tensor, "batch data"],
+    decoder: Float[Tensor, "data latent"],
+    posterior: Posterior,
+    *,
+    sigma: float,
+    beta: float = 1.0,
+) -> Float[Tensor, " batch"]:
+    r"""ELBO of a linear VAE without sampling, for any Gaussian posterior.
+
+    $-\tfrac m2 \log 2\pi\sigma^2 - \tfrac1{2\sigma^2} (\|x - D\mu\|^2 + \|D L\|_F^2) -
+    \beta\,\mathrm{KL}$, where the posterior is $\mathcal N(\mu, L L^\top)$. At $\beta = 1$ its
+    maximum over full posteriors is `log_evidence`, and over diagonal ones `log_evidence` -
+    `diagonal_gap`. At another $\beta$ the constants differ: the maximum is $\beta$ times
+    `log_evidence`, plus $\tfrac m2 (\beta \log 2\pi\beta\sigma^2 - \log 2\pi\sigma^2)$.
+
+    Args:
+        x: Centred data.
+        decoder: $D$, in the unit of x.
+        posterior: Of each row of `x`, such as an encoder returns.
+        sigma: Standard deviation of x given z, in the unit of x.
+        beta: Weight of the KL.
+
+    Returns:
+        Nats, one value a row of `x`.
+
+    Source: Eq. 1 with the decoder of section 2, "Linear VAE".
+    """
+    _noise_variance(sigma, beta)
+    residual = (x - posterior.mean @ decoder.mT).square().sum(-1)
+    spread = (decoder @ posterior.scale_tril).square().sum((-2, -1))
+    constant = x.shape[-1] * math.log(2 * math.pi * sigma**2)
+    distortion = 0.5 * ((residual + spread) / sigma**2 + constant)
+    return -distortion - beta * posterior.kl_to_prior()
+
+
+def diagonal_gap(
+    decoder: Float[Tensor, "*batch data latent"], *, sigma: float, beta: float = 1.0
+) -> Float[Tensor, " *batch"]:
+    r"""ELBO lost by a diagonal posterior, $\tfrac\beta2 (\sum_j \log P_{jj} - \log\det P) \ge 0$.
+
+    Both posteriors are at their optimum for this decoder. The loss is the same for every x. It is
+    zero if and only if the columns of $D$ are orthogonal.
+
+    Args:
+        decoder: $D$, in the unit of x.
+        sigma: Standard deviation of x given z, in the unit of x.
+        beta: Weight of the KL.
+
+    Returns:
+        Nats.
+
+    Source: Our own reading of Eq. 4: $\beta$ times the KL of the diagonal optimum to the full one.
+    """
+    precision = posterior_precision(decoder, sigma=sigma, beta=beta)
+    scale = precision.diagonal(dim1=-2, dim2=-1).sqrt()
+    # To unit diagonal first: else a gap near zero is the difference of two large logarithms.
+    correlation = precision / (scale.unsqueeze(-1) * scale.unsqueeze(-2))
+    return -0.5 * beta * torch.linalg.slogdet(correlation).logabsdet
+
+
+def rotation_curvature(
+    singular_values: Float[Tensor, " latent"], *, sigma: float, beta: float = 1.0
+) -> Float[Tensor, "latent latent"]:
+    r"""Curvature of `diagonal_gap` along rotations, $\beta (s_i^2-s_j^2)^2 / \lambda_i\lambda_j$.
+
+    Entry $(i, j)$ is $d^2 / d\theta^2$ at $\theta = 0$ for the decoder $U S V(\theta)^\top$, with
+    $V(\theta)$ a rotation by $\theta$ in the plane of latents i and j, and $\lambda = s^2 +
+    \beta\sigma^2$. It vanishes where two singular values coincide. It holds for any $S$, fitted or
+    not; letting $U$ and $S$ readjust changes nothing, as the mixed derivatives are zero. At the
+    optimum it equals the curvature of the evidence when $U$ is turned in the same plane.
+
+    Args:
+        singular_values: $s$ of the decoder, in the unit of x; any order.
+        sigma: Standard deviation of x given z, in the unit of x.
+        beta: Weight of the KL.
+
+    Returns:
+        Nats per squared radian; symmetric, zero diagonal.
+
+    Source: Derived here (module docstring) from Eq. 3 and 4.
+    """
+    square = singular_values.square()
+    eigenvalue = square + _noise_variance(sigma, beta)
+    return beta * (square[:, None] - square).square() / (eigenvalue[:, None] * eigenvalue)
+
+
+def alignment_rate(
+    singular_values: Float[Tensor, " latent"], *, sigma: float, beta: float = 1.0
+) -> Float[Tensor, "latent latent"]:
+    r"""Rate at which gradient ascent aligns V, $\beta (s_i - s_j)^2 / \lambda_i\lambda_j$.
+
+    For gradient ascent of the mean ELBO in the entries of $D$, near the optimum, with the diagonal
+    posterior kept at its own optimum. In the plane of latents i and j the Hessian then has two
+    eigenvalues: this one, the slow decay $e^{-rt}$ of V's misalignment ($t$ = learning rate times
+    steps), and one with $(s_i + s_j)^2$. A full posterior has zero (V never aligns) and
+    `fitting_rate` instead, so the plane converges slower by $(s_i - s_j)^2 / (s_i^2 + s_j^2)$.
+
+    Both follow from `rotation_curvature` $h$, which at the optimum is the curvature for turning V
+    *and* for turning U: the entries (i, j) and (j, i) of $U^\top D$ move by $A (\theta_V,
+    \theta_U)^\top$, where $A$ has singular values $s_i \pm s_j$, so the Hessian in them is $h (A
+    A^\top)^{-1}$. Training the encoder as well, instead of keeping it at its optimum, can only
+    lower the smallest eigenvalue: this Hessian is a Schur complement of the joint one.
+
+    Args:
+        singular_values: $s = \sqrt{\lambda - v} > 0$ at the optimum, in the unit of x.
+        sigma: Standard deviation of x given z, in the unit of x.
+        beta: Weight of the KL.
+
+    Returns:
+        Symmetric, zero diagonal; in the inverse unit of $x^2$.
+
+    Source: Derived here; explains "notably slower" in section 7 (compare Bao et al. 2020).
+    """
+    eigenvalue = singular_values.square() + _noise_variance(sigma, beta)
+    difference = singular_values[:, None] - singular_values
+    return beta * difference.square() / (eigenvalue[:, None] * eigenvalue)
+
+
+def fitting_rate(
+    singular_values: Float[Tensor, " latent"], *, sigma: float, beta: float = 1.0
+) -> Float[Tensor, "latent latent"]:
+    r"""Rate at which a full posterior fits U and S, $\beta (s_i^2 + s_j^2) / \lambda_i\lambda_j$.
+
+    In the setting of `alignment_rate`: entry (i, j) is how fast U turns into place in that plane,
+    entry (i, i) how fast $s_i$ reaches its value, the latter with either posterior. Not included:
+    U leaving the discarded directions, at $\beta (\lambda_i - \lambda_k) / v \lambda_i$ for their
+    eigenvalues $\lambda_k$, with either posterior.
+
+    Args:
+        singular_values: $s = \sqrt{\lambda - v} > 0$ at the optimum, in the unit of x.
+        sigma: Standard deviation of x given z, in the unit of x.
+        beta: Weight of the KL.
+
+    Returns:
+        Symmetric and positive; in the inverse unit of $x^2$.
+
+    Source: Derived here, as `alignment_rate`.
+    """
+    square = singular_values.square()
+    eigenvalue = square + _noise_variance(sigma, beta)
+    return beta * (square[:, None] + square) / (eigenvalue[:, None] * eigenvalue)
+
+
+def predicted_active(
+    spectrum: Float[Tensor, " direction"], *, sigma: float, beta: float = 1.0
+) -> Bool[Tensor, " direction"]:
+    r"""Principal directions that pay for a latent, $\lambda > \beta\sigma^2$.
+
+    Args:
+        spectrum: Eigenvalues $\lambda$ of the data covariance, in the unit of $x^2$.
+        sigma: Standard deviation of x given z, in the unit of x.
+        beta: Weight of the KL.
+
+    Returns:
+        True where the optimal linear decoder is nonzero; their number is the number of active
+        latents, if the model has that many.
+
+    Source: Eq. 3, right, with Appendix B.
+    """
+    return spectrum > _noise_variance(sigma, beta)
+
+
+def decoder_mle(
+    covariance: Float[Tensor, "data data"],
+    latent: int,
+    rotation: Float[Tensor, "latent latent"] | None = None,
+    *,
+    sigma: float,
+    beta: float = 1.0,
+) -> Float[Tensor, "data latent"]:
+    r"""Optimal decoder, $W_* = U_x (\Lambda_x - v I)_+^{1/2} R$, largest eigenvalue first.
+
+    With a full posterior any $R$ is optimal, with a diagonal one only signed permutations are.
+    Directions with $\lambda \le v$ get a zero column (before $R$).
+
+    Args:
+        covariance: $X^\top X / n$ of the centred data, rows of $X$ being samples.
+        latent: Number of latents d.
+        rotation: $R$, orthonormal, so that $V = R^\top$; the identity if None.
+        sigma: Standard deviation of x given z, in the unit of x.
+        beta: Weight of the KL.
+
+    Returns:
+        $W_*$, in the unit of x. Signs of its columns are arbitrary.
+
+    Raises:
+        ValueError: No latent, or more of them than data columns.
+
+    Source: Eq. 3, right.
+    """
+    variance = _noise_variance(sigma, beta)
+    if not 0 < latent <= len(covariance):
+        raise ValueError(
+            f"`latent` must be between 1 and the number of data columns; got {latent} for "
+            f"{len(covariance)} columns."
+        )
+    spectrum, vectors = torch.linalg.eigh(covariance)
+    leading, U = spectrum[-latent:].flip(0), vectors[:, -latent:].flip(1)
+    decoder = U * (leading - variance).clamp(min=0).sqrt()
+    return decoder if rotation is None else decoder @ rotation
+
+
+def ppca_em(
+    x: Float[Tensor, "batch data"],
+    latent: int,
+    *,
+    sigma: float,
+    iterations: int,
+    generator: torch.Generator,
+    beta: float = 1.0,
+) -> Float[Tensor, "step data latent"]:
+    r"""PPCA by expectation maximisation, $\sigma$ known: the decoder after each iteration.
+
+    E step: `optimal_posterior`. M step: $D \leftarrow X^\top Z (n P^{-1} + Z^\top Z)^{-1}$, rows
+    of $Z$ being posterior means. Together they need the covariance of the data only, so more data
+    cost no more an iteration. Starts from independent normal entries of variance 1 / data.
+
+    Args:
+        x: Centred data.
+        latent: Number of latents d.
+        sigma: Standard deviation of x given z, in the unit of x.
+        iterations: Number of E and M steps.
+        generator: Draws the start, on the CPU.
+        beta: Weight of the KL.
+
+    Returns:
+        `iterations` + 1 decoders, the start first; in the unit of x.
+
+    Source: PPCA^EM, below Eq. 3; Tipping and Bishop 1999, Appendix B.
+    """
+    variance = _noise_variance(sigma, beta)
+    covariance = x.mT @ x / len(x)
+    decoder = torch.randn(x.shape[-1], latent, generator=generator, dtype=x.dtype).to(x.device)
+    path = [decoder / math.sqrt(x.shape[-1])]
+    noise = variance * torch.eye(latent, dtype=x.dtype, device=x.device)
+    for _ in range(iterations):
+        decoder = path[-1]
+        image = covariance @ decoder
+        precision = posterior_precision(decoder, sigma=sigma, beta=beta)
+        moment = noise + torch.linalg.solve(precision, decoder.mT @ image) / variance
+        path.append(torch.linalg.solve(moment, image, left=False))
+    return torch.stack(path)
+
+
+@dataclass(frozen=True)
+class DecoderDistances:
+    """How far decoders are from the truth, one value a decoder; see `decoder_distances`."""
+
+    U: Float[Tensor, " *batch"]
+    s: Float[Tensor, " *batch"]
+    V: Float[Tensor, " *batch"]
+
+
+def decoder_distances(
+    decoder: Float[Tensor, "*batch data latent"],
+    U: Float[Tensor, "data latent"],
+    s: Float[Tensor, " latent"],
+) -> DecoderDistances:
+    r"""The three curves of Figure 2: distance of a decoder's U, s and V to the truth.
+
+    U and V are compared up to order and sign (`axis_distance`), V with the identity, as the true V
+    is not in the data (Remark 6.2). Singular values: in descending order, relative to the norm of
+    the truth. Where two of them coincide, U and V are arbitrary within their plane, and so are
+    their distances; `subspace_distance` is not.
+
+    Args:
+        decoder: $D$, or a path of them.
+        U: True left singular vectors, as columns.
+        s: True singular values, in the unit of x, in any order.
+
+    Returns:
+        Three distances a decoder, without unit.
+
+    Source: Figure 2, left and centre; the paper does not define its losses.
+    """
+    left, values, right = torch.linalg.svd(decoder, full_matrices=False)
+    truth = s.sort(descending=True).values
+    identity = torch.eye(len(s), dtype=decoder.dtype, device=decoder.device)
+    return DecoderDistances(
+        U=axis_distance(left, U),
+        s=torch.linalg.vector_norm(values - truth, dim=-1) / torch.linalg.vector_norm(truth),
+        V=axis_distance(right.mT, identity),
+    )
+
+
+def axis_distance(
+    axes: Float[Tensor, "*batch space axis"], reference: Float[Tensor, "space axis"]
+) -> Float[Tensor, " *batch"]:
+    r"""Frobenius distance up to order and sign of columns, $\min_Q \|A Q - B\|_F$.
+
+    The minimum over signed permutations $Q$ is exact: a linear assignment on $|A^\top B|$. Its
+    largest value for $a$ axes is $\sqrt{2a}$, when the two sets are orthogonal.
+
+    Args:
+        axes: Orthonormal columns $A$.
+        reference: Orthonormal columns $B$.
+
+    Returns:
+        One distance a matrix, without unit.
+
+    Source: "P&S" of section 6; with $B = I$, the distance to orthogonality of Rolinek et al. 2019.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    overlap = (axes.mT @ reference).detach().reshape(-1, axes.shape[-1], reference.shape[-1])
+    flat = axes.detach().reshape(-1, *axes.shape[-2:])
+    distances = []
+    for columns, cosines in zip(flat, overlap, strict=True):
+        match = linear_sum_assignment(cosines.abs().T.cpu().numpy(), maximize=True)[1]
+        signs = torch.where(cosines[match, range(len(match))] < 0, -1.0, 1.0)
+        # Not sqrt(2a - 2 sum |cos|), which loses half of the digits near zero.
+        difference = columns[:, match] * signs.to(columns) - reference
+        distances.append(torch.linalg.matrix_norm(difference))
+    return torch.stack(distances).reshape(axes.shape[:-2])
+
+
+def subspace_distance(
+    basis: Float[Tensor, "*batch space axis"], reference: Float[Tensor, "space axis"]
+) -> Float[Tensor, " *batch"]:
+    r"""Chordal distance of two spans, $\|(I - B B^\top) A\|_F$: root of summed squared sines.
+
+    Unlike `axis_distance` it does not care about the basis of either span, so it is defined, and
+    goes to zero in a fit, where singular values coincide.
+
+    Args:
+        basis: Orthonormal columns $A$.
+        reference: Orthonormal columns $B$.
+
+    Returns:
+        One distance a matrix, between 0 and $\sqrt a$ for $a$ axes.
+
+    Source: Golub and Van Loan, section 6.4.3 (principal angles).
+    """
+    return torch.linalg.matrix_norm(basis - reference @ (reference.mT @ basis))
+
+
+def _noise_variance(sigma: float, beta: float) -> float:
+    if not (sigma > 0 and beta > 0):
+        raise ValueError(f"`sigma` and `beta` must be positive; got {sigma} and {beta}.")
+    return beta * sigma**2
