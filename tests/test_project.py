@@ -1,0 +1,179 @@
+"""Rules about the repository as a whole: directions of imports, dependencies, notebooks, text."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "src" / "seams"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+# In order: a module, and what it builds on; all that those build on is allowed too. A new module
+# has to be given its place here. `...` stands for every module above.
+BUILDS_ON = {
+    "shapes": "",
+    "paths": "",
+    "provenance": "paths",
+    "distributions": "shapes",
+    "networks": "distributions",
+    "linear": "distributions",
+    "derivatives": "shapes",
+    "metrics": "shapes",
+    "geometry": "derivatives metrics",
+    "plotting": "shapes",
+    "vae": "distributions",
+    "data": "linear paths",
+    "train": "vae data networks",
+    "runs": "train provenance",
+    "evaluate": "runs derivatives metrics",
+    "sweep": "train runs evaluate",
+    "claims": "...",
+    "notebook": "...",
+    "book": "...",
+    "__main__": "...",
+}
+
+
+def allowed() -> dict[str, set[str]]:
+    """Close `BUILDS_ON` over what the named modules build on."""
+    closed: dict[str, set[str]] = {}
+    for name, below in BUILDS_ON.items():
+        direct = set(closed) if below == "..." else set(below.split())
+        closed[name] = direct.union(*(closed[d] for d in direct))
+    return closed
+
+
+def module_of(source: Path) -> str:
+    """First component below `seams`: all of `seams.data` counts as one module."""
+    return source.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Dotted names of all that is imported, lazily or not."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = "." * node.level + (node.module or "")
+            yield from (f"{start}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_one_way(source: Path) -> None:
+    module = module_of(source)
+    names = list(imported(ast.parse(source.read_text())))
+    assert not [n for n in names if n.startswith(".")], "write `from seams.x import y`"
+    ours = {n.split(".")[1] for n in names if n.startswith("seams.")} & {
+        module_of(s) for s in SOURCES
+    }
+    if module == "__init__":
+        assert not ours, "`import seams` loads no module"
+    else:
+        assert module in BUILDS_ON, f"give {module} its place in BUILDS_ON"
+        assert ours <= allowed()[module] | {module}
+
+
+def test_library_imports_with_few_packages() -> None:
+    """A bare GPU node has torch, numpy, pandas and the plotting packages, and no more."""
+    program = """
+import importlib, pkgutil, sys
+heavy = {"scipy", "tqdm", "yaml", "dvc", "papermill", "jaxtyping", "beartype", "nbformat",
+         "nbclient", "dask", "distributed", "dask_jobqueue", "sklearn", "sphinx", "jupyter_book"}
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in heavy:
+            raise ModuleNotFoundError(f"blocked: {name}", name=name)
+sys.meta_path.insert(0, Blocker())
+import seams
+for info in pkgutil.walk_packages(seams.__path__, "seams."):
+    importlib.import_module(info.name)
+    print(info.name)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == len(SOURCES) - 1  # `seams` itself is not listed
+
+
+def test_source_has_no_pickle() -> None:
+    modules = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+    calls = {"torch.load", "torch.save", "pd.read_pickle", "pandas.read_pickle"}
+    for source in SOURCES:
+        tree = ast.parse(source.read_text())
+        assert not {n.partition(".")[0] for n in imported(tree)} & modules, source
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call):
+                assert ast.unparse(node.func) not in calls, source
+                assert not ast.unparse(node.func).endswith(".to_pickle"), source
+                for keyword in node.keywords:
+                    assert ast.unparse(keyword) != "allow_pickle=True", source
+
+
+def pins() -> dict[str, str]:
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    return dict(line.split("==") for line in lines if not line.startswith("#"))
+
+
+def test_lock_lists_exact_portable_versions() -> None:
+    names = list(pins())
+    assert [n.lower() for n in names] == sorted(n.lower() for n in names)
+    for name, version in pins().items():
+        assert Version(version).local is None, f"{name}: no other machine has {version}"
+        assert not re.match("nvidia|cuda|triton", name), f"{name} comes with torch, on Linux only"
+
+
+def test_lock_agrees_with_pyproject() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    locked = {canonicalize_name(name): version for name, version in pins().items()}
+    for requirement in (Requirement(line) for group in groups for line in group):
+        version = locked[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(version), f"{requirement}, locked is {version}"
+
+
+def test_versions_agree() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = (ROOT / "CITATION.cff").read_text()
+    import seams
+
+    assert project["version"] == seams.__version__
+    assert f"\nversion: {seams.__version__}\n" in citation
+    assert f"\n## {seams.__version__}\n" in (ROOT / "CHANGES.md").read_text()
+
+
+def test_notebooks_are_stripped_and_have_parameters() -> None:
+    for path in sorted(ROOT.glob("notebooks/*.ipynb")):
+        cells = json.loads(path.read_text())["cells"]
+        code = [cell for cell in cells if cell["cell_type"] == "code"]
+        held = [i for i, cell in enumerate(code) if cell["outputs"] or cell["execution_count"]]
+        assert not held, f"{path.name}: nbstripout --keep-id would empty code cells {held}"
+        tagged = [c for c in code if "parameters" in c["metadata"].get("tags", [])]
+        assert len(tagged) == 1, f"{path.name}: one cell has the tag `parameters`"
+
+
+def test_no_text_names_a_machine() -> None:
+    """Only what every clone has: no absolute path of someone's, no host of a package registry."""
+    rules = re.compile(
+        r"(?<![\w.])/(?:work|farm|root|home/\w+|Users/\w+)/"
+        r"|https?://(?:files|registry|deb|p.pi)[.]"
+        r"|\b(?:pythonhosted|npmjs)[.](?:org|com)/"
+    )
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    found = []
+    for name in filter(None, listed.stdout.split("\0")):
+        path = ROOT / name
+        if not path.is_file() or b"\0" in (raw := path.read_bytes()):
+            continue
+        found += [f"{name}: {m.group()}" for m in rules.finditer(raw.decode(errors="replace"))]
+    assert not found

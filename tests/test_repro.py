@@ -1,0 +1,300 @@
+"""The script `repro`, without installing anything: pip, venv and DVC are stood in for."""
+
+import ast
+import importlib.machinery
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+SCRIPT = Path(__file__).parent.parent / "repro"
+
+
+def load(path: Path) -> ModuleType:
+    loader = importlib.machinery.SourceFileLoader("repro", str(path))
+    spec = importlib.util.spec_from_loader("repro", loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def repro(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script in a small clone of its own."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    shutil.copy(SCRIPT, tmp_path / "repro")
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "requirements.lock").write_text("# comment\na==1\nb==2\n")
+    (tmp_path / "pyproject.toml").write_text("")
+    return load(tmp_path / "repro")
+
+
+@pytest.fixture
+def steps(repro: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a set-up did, in words; making an environment leaves a `python` and nothing else."""
+    done: list[str] = []
+
+    def create(path: Path, clear: bool, **_: object) -> None:
+        assert clear
+        shutil.rmtree(path, ignore_errors=True)
+        (path / "bin").mkdir(parents=True)
+        (path / "bin" / "python").touch()
+        done.append("venv")
+
+    def pip_install(*arguments: str) -> None:
+        done.append("lock" if "-r" in arguments else "seams")
+
+    monkeypatch.setattr(repro.venv, "create", create)
+    monkeypatch.setattr(repro, "pip_install", pip_install)
+    return done
+
+
+def set_up(repro: ModuleType, steps: list[str]) -> list[str]:
+    steps.clear()
+    repro.set_up()
+    return steps
+
+
+def test_set_up_does_only_what_is_out_of_date(repro: ModuleType, steps: list[str]) -> None:
+    assert set_up(repro, steps) == ["venv", "lock", "seams"]
+    assert set_up(repro, steps) == []
+    (repro.ROOT / "pyproject.toml").write_text("[project]")
+    assert set_up(repro, steps) == ["seams"]
+    repro.LOCK.write_text("a==1\n")
+    assert set_up(repro, steps) == ["venv", "lock", "seams"]
+    (repro.VENV / "bin" / "python").unlink()
+    assert set_up(repro, steps) == ["venv", "lock", "seams"]
+    repro.STAMP.write_text(repro.STAMP.read_text()[:20])
+    assert set_up(repro, steps) == ["venv", "lock", "seams"]
+    assert set_up(repro, steps) == []
+
+
+def test_another_python_or_place_rebuilds(
+    repro: ModuleType, steps: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_up(repro, steps)
+    for key, other in {"python": "cpython-399", "path": "/elsewhere"}.items():
+        repro.STAMP.write_text(json.dumps(repro.wanted() | {key: other}))
+        assert set_up(repro, steps) == ["venv", "lock", "seams"], key
+
+
+@pytest.mark.parametrize("breaks_at", ["lock", "seams"])
+def test_interrupted_set_up_is_repaired(
+    repro: ModuleType, steps: list[str], monkeypatch: pytest.MonkeyPatch, breaks_at: str
+) -> None:
+    install = repro.pip_install
+
+    def interrupted(*arguments: str) -> None:
+        install(*arguments)
+        if steps[-1] == breaks_at:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(repro, "pip_install", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        repro.set_up()
+    monkeypatch.setattr(repro, "pip_install", install)
+    rest = ["venv", "lock", "seams"] if breaks_at == "lock" else ["seams"]
+    assert set_up(repro, steps) == rest
+    assert set_up(repro, steps) == []
+
+
+def test_failing_pip_shows_its_last_words(
+    repro: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def call(*command: str, log: Path) -> int:
+        log.parent.mkdir(exist_ok=True)
+        log.write_text("\n".join(f"line {i}" for i in range(40)))
+        return 3
+
+    monkeypatch.setattr(repro, "call", call)
+    with pytest.raises(SystemExit, match=r"pip ended with status 3 .*setup\.log"):
+        repro.pip_install("x")
+    assert capsys.readouterr().err.splitlines() == [f"line {i}" for i in range(25, 40)]
+
+
+def test_venv_failure_is_one_line(repro: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    def create(*_: object, **__: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(repro.venv, "create", create)
+    with pytest.raises(SystemExit, match=r"could not make \.venv: disk full"):
+        repro.set_up()
+
+
+def test_old_python_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    ast.parse(SCRIPT.read_text(), feature_version=(3, 7))  # it must get as far as the message
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setattr(sys, "version_info", (3, 10, 4, "final", 0))
+    with pytest.raises(SystemExit, match=r"needs Python 3\.11 or newer, got 3\.10"):
+        load(SCRIPT)
+
+
+def test_missing_tools_are_named(repro: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    repro.check_machine()
+    with monkeypatch.context() as patch:
+        patch.setattr(repro.shutil, "which", lambda name: None)
+        with pytest.raises(SystemExit, match="needs git"):
+            repro.check_machine()
+    with monkeypatch.context() as patch:
+        patch.setattr(repro.importlib.util, "find_spec", lambda name: None)
+        with pytest.raises(SystemExit, match="apt install python3-venv"):
+            repro.check_machine()
+    with monkeypatch.context() as patch:
+        patch.setattr(repro.os, "name", "nt")
+        with pytest.raises(SystemExit, match="inside WSL"):
+            repro.check_machine()
+    (repro.ROOT / ".git").rmdir()
+    with pytest.raises(SystemExit, match="is not a git clone"):
+        repro.check_machine()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        ([], ("dvc", "repro")),
+        (["fig05"], ("dvc", "repro", "fig05")),
+        (["--dry", "fig05"], ("dvc", "repro", "--dry", "fig05")),
+        (["test", "-k", "svd"], ("python", "-m", "pytest", "-k", "svd")),
+    ],
+)
+def test_arguments_reach_the_command(
+    repro: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    command: tuple[str, ...],
+) -> None:
+    calls: list[tuple[str, ...]] = []
+    monkeypatch.setattr(repro, "set_up", lambda: None)
+    monkeypatch.setattr(repro, "call", lambda *words: calls.append(words) or 0)
+    assert repro.main(arguments) == 0
+    assert calls[-1] == command
+
+
+def test_test_runs_every_check_and_returns_the_first_failure(
+    repro: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (repro.ROOT / "notebooks").mkdir()
+    (repro.ROOT / "notebooks" / "fig01.ipynb").touch()
+    calls: list[tuple[str, ...]] = []
+
+    def call(*words: str) -> int:
+        calls.append(words)
+        return {"mypy": 2, "python": 1}.get(words[0], 0)
+
+    monkeypatch.setattr(repro, "call", call)
+    assert repro.test([]) == 2
+    assert [words[0] for words in calls] == ["ruff", "ruff", "mypy", "nbstripout", "python"]
+    assert calls[3][-1] == "notebooks/fig01.ipynb"
+    assert capsys.readouterr().out.endswith("repro: failed: mypy, python -m pytest\n")
+
+
+def test_setup_and_help(
+    repro: ModuleType, steps: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert repro.main(["--help"]) == 0
+    assert "./repro test" in capsys.readouterr().out
+    assert repro.main(["setup", "now"]) == 2
+    assert "setup takes no arguments, got now" in capsys.readouterr().err
+    assert steps == []
+    assert repro.main(["setup"]) == 0
+    assert steps == ["venv", "lock", "seams"]
+
+
+def test_environment_is_the_clone_s_own(
+    repro: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    monkeypatch.delenv("DVC_SITE_CACHE_DIR", raising=False)
+    variables = repro.environment()
+    assert "PYTHONPATH" not in variables
+    assert variables["PATH"].split(os.pathsep)[0] == str(repro.VENV / "bin")
+    assert Path(variables["DVC_SITE_CACHE_DIR"]).is_relative_to(repro.ROOT)
+
+
+# What a second process runs to load the script of the small clone as `r`.
+LOAD = """
+import importlib.machinery, importlib.util, sys
+l = importlib.machinery.SourceFileLoader("repro", sys.argv[1])
+r = importlib.util.module_from_spec(importlib.util.spec_from_loader("repro", l))
+l.exec_module(r)
+"""
+
+
+def test_second_set_up_waits_for_the_first(repro: ModuleType) -> None:
+    with repro.alone():
+        program = LOAD + "with r.alone(): r.say('inside')"
+        second = subprocess.Popen(
+            [sys.executable, "-B", "-c", program, str(repro.ROOT / "repro")],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert second.stdout is not None
+        assert second.stdout.readline().startswith("repro: waiting for another")
+        assert second.poll() is None
+    assert second.communicate(timeout=20)[0] == "repro: inside\n"
+
+
+@pytest.fixture
+def shell(repro: ModuleType) -> ModuleType:
+    """A `.venv` with one command, the shell."""
+    (repro.VENV / "bin").mkdir(parents=True)
+    (repro.VENV / "bin" / "sh").symlink_to("/bin/sh")
+    return repro
+
+
+def test_exit_status_and_log_are_passed_on(shell: ModuleType, tmp_path: Path) -> None:
+    assert shell.call("sh", "-c", "exit 7") == 7
+    assert shell.call("sh", "-c", "kill -9 $$") == 128 + 9
+    assert shell.call("sh", "-c", "pwd; echo oops >&2", log=tmp_path / "log") == 0
+    assert (tmp_path / "log").read_text() == f"{shell.ROOT}\noops\n"
+
+
+def until(condition: Callable[[], bool], seconds: float = 20) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; one that only waits to be reaped does not."""
+    ps = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
+    return ps.stdout.strip()[:1] not in ("", "Z")
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_signal_ends_the_stage_too(shell: ModuleType, signum: int, stubborn: bool) -> None:
+    """As DVC does, the command ignores the interrupt and waits for its stage."""
+    pids = shell.ROOT / "pids"
+    stage = f"{'trap : INT;' if stubborn else ''} echo $$ >> {pids}; sleep 60; sleep 60"
+    command = (
+        "import os, signal, subprocess, sys; "
+        f"p = subprocess.Popen(['sh', '-c', {stage!r}]); "
+        "signal.signal(signal.SIGINT, signal.SIG_IGN); "
+        f"open({str(pids)!r}, 'a').write(str(os.getpid()) + chr(10)); p.wait()"
+    )
+    (shell.VENV / "bin" / "python").symlink_to(sys.executable)
+    program = LOAD + f"r.GRACE_SECONDS = 1; r.call('python', '-c', {command!r})"
+    script = subprocess.Popen([sys.executable, "-B", "-c", program, str(shell.ROOT / "repro")])
+    try:
+        assert until(lambda: pids.exists() and len(pids.read_text().split()) == 2)
+        script.send_signal(signum)
+        assert script.wait(timeout=20) == -signum
+        started = [int(word) for word in pids.read_text().split()]
+        assert until(lambda: not any(map(alive, started)), seconds=5)
+    finally:
+        script.kill()
+        script.wait()
