@@ -198,6 +198,36 @@ def test_density_sees_a_factor_that_only_changes_the_scale() -> None:
     )
 
 
+def test_density_error_is_below_the_stated_one_for_any_pair_of_components() -> None:
+    # Many distances at once, one per latent; the slowest convergence is near 5.75, equal scales.
+    distance = torch.linspace(0, 15, 61)
+    for ratio, weight in itertools.product((1.0, 1.5, 4.0, 30.0), (1, 20)):
+        means = torch.cat([torch.zeros(1, 61), distance.expand(weight, 61)])
+        scales = torch.ones_like(means)
+        scales[1:] = ratio
+        labels = torch.ones(1 + weight, 1, dtype=torch.int64)
+        labels[0] = 0
+        information = metrics.density_mutual_information(means, scales, labels)
+        fine = metrics.density_mutual_information(means, scales, labels, grid=8000)
+        assert_close(information, fine, rtol=0, atol=1e-5)
+
+
+def test_density_equals_the_dense_sum_over_all_components() -> None:
+    # Scales over a factor of 300 and narrow among wide: every octave, block and window at work.
+    n = 150
+    factors = torch.randint(4, (n, 1))
+    means = torch.randn(n, 2) + torch.tensor([0.0, 1.0]) * factors
+    scales = torch.exp(torch.empty(n, 2).uniform_(math.log(0.003), 0.0))
+    information = metrics.density_mutual_information(means, scales, factors)
+    for j in range(2):
+        z = torch.linspace(-12, 14, 40_001)
+        density = torch.distributions.Normal(means[:, j], scales[:, j]).log_prob(z[:, None]).exp()
+        joint = torch.stack([density[:, factors[:, 0] == v].sum(1) / n for v in range(4)])
+        kl = torch.special.xlogy(joint, joint) - torch.special.xlogy(joint, joint.sum(0))
+        expected = kl.sum() * (z[1] - z[0]) + metrics.entropies(factors)[0]
+        assert_close(information[j, 0], expected, rtol=0, atol=1e-5)
+
+
 def monte_carlo_twin(
     means: Tensor, scales: Tensor, labels: Tensor, draws: int
 ) -> tuple[float, float]:
@@ -235,7 +265,7 @@ def test_density_does_not_depend_on_blocks_or_a_finer_grid(
         assert_close(stacked[run], alone, rtol=1e-12, atol=0)
     finer = metrics.density_mutual_information(means, scales, factors, grid=5000)
     assert_close(stacked, finer, rtol=0, atol=1e-5)
-    monkeypatch.setattr(metrics, "_BLOCK", 1)
+    monkeypatch.setattr(metrics, "_CHUNK", 100)
     narrow = metrics.density_mutual_information(means, scales, factors)
     assert_close(stacked, narrow, rtol=0, atol=1e-7)
 
@@ -246,7 +276,7 @@ def test_density_refuses_bad_input() -> None:
     scales[2, 1] = 0.001
     with pytest.raises(ValueError, match=r"narrowest posterior; latent 1 needs \d+ points"):
         metrics.density_mutual_information(means, scales, factors, grid=1000)
-    with pytest.raises(ValueError, match="latent 1 needs .* got at most 1048576"):
+    with pytest.raises(ValueError, match="latent 1 needs .* got at most 131072"):
         metrics.density_mutual_information(means, scales.square() ** 2, factors)
     with pytest.raises(ValueError, match="`scales` must be finite and positive; got -2"):
         metrics.density_mutual_information(means, scales - 3, factors)
@@ -594,6 +624,8 @@ def test_probe_refuses_bad_input() -> None:
     for one_hot, periods in (([2], {}), ([], {-1: 4.0}), ([1], {1: 4.0})):
         with pytest.raises(ValueError, match="must name different columns from 0 to 1"):
             metrics.linear_probe_r2(latents, factors, one_hot, periods)
+    with pytest.raises(ValueError, match="A period must be positive; got 0 for column 1"):
+        metrics.linear_probe_r2(latents, factors, periods={1: 0})
     with pytest.raises(ValueError, match="samples on both sides; got 20 of 20"):
         metrics.linear_probe_r2(latents, factors, train=torch.ones(20, dtype=torch.bool))
     train = torch.arange(20) < 12
@@ -633,3 +665,14 @@ def test_bootstrap_interval_refuses_bad_input() -> None:
         metrics.bootstrap_interval(torch.ones(1))
     with pytest.raises(ValueError, match="`level` must be between 0 and 1; got 95"):
         metrics.bootstrap_interval(torch.ones(3), level=95.0)
+
+
+def test_greedy_columns_leave_the_factors_in_place() -> None:
+    information = torch.tensor([[0.1, 0.9], [0.0, 0.2], [0.8, 0.7], [0.3, 0.3]])
+    # the largest entry (0, 1), then (2, 0); the rest by their largest: latent 3 before latent 1
+    assert_close(metrics.greedy_columns(information), torch.tensor([2, 0, 3, 1]))
+
+
+def test_greedy_columns_with_more_factors_than_latents() -> None:
+    information = torch.tensor([[0.1, 0.2, 0.9], [0.7, 0.2, 0.8]])
+    assert_close(metrics.greedy_columns(information), torch.tensor([1, 0]))
