@@ -1,0 +1,456 @@
+r"""Known maps from latents to data that satisfy C1 and C2, one of them, or neither.
+
+| generator | latents | C1 | C2 | image | broken by |
+|---|---|---|---|---|---|
+| `product_of_curves` | d | yes | yes | flat | |
+| `rolled_sheet` | 2 | yes | yes | flat | |
+| `polar` | 2 | yes | no | flat: the plane | `bend`, from C1-C2 at 0 |
+| `spherical` | 3 | yes | no | flat: space | |
+| `sphere` | 2 | yes | no | curved, $1/R^2$ | |
+| `linear` | d | if columns are orthogonal | yes | flat | |
+| `rotated` | d | no | no (yes if linear) | same as before | the angle |
+| `twisted` | d | no | no | same as before | `strength` |
+
+"Image" is the manifold $\mathcal{M}_g$. Its curvature does not depend on how latents are laid over
+it, so the flat ones without C1-C2 show that flatness is necessary but not sufficient. `rotated`
+and `twisted` leave even the manifold *density* of a standard normal prior as it was: only the
+latents' relation to it changes. That is the freedom that nonlinear ICA cannot remove.
+
+A generator is called like a decoder, with one latent `[latent]`, and carries its closed forms. The
+singular values stay apart over the bulk of a standard normal prior at the default settings.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from seams.shapes import Float
+
+__all__ = [
+    "Generator",
+    "embedded",
+    "linear",
+    "polar",
+    "product_of_curves",
+    "rolled_sheet",
+    "rotated",
+    "sphere",
+    "spherical",
+    "twisted",
+]
+
+
+@dataclass(frozen=True)
+class Generator:
+    r"""A generative function $g$ with what is known of it in closed form.
+
+    Attributes:
+        latent: Number of latents d.
+        data: Number of data columns m.
+        function: One latent `[latent]` to one point `[data]`.
+        singular_values: One latent to the singular values of $J_z$, in the unit of x, not sorted;
+            where C1 holds, value $i$ belongs to latent axis $i$. None where there is no simple
+            form.
+        volume: One latent to $\sqrt{\det J^\top J}$, the product of the singular values.
+        scalar_curvature: One latent to the scalar curvature of the image, in the unit of
+            $1/x^2$; twice the Gaussian curvature if d = 2.
+    """
+
+    latent: int
+    data: int
+    function: Callable[[Tensor], Tensor]
+    singular_values: Callable[[Tensor], Tensor] | None
+    volume: Callable[[Tensor], Tensor]
+    scalar_curvature: Callable[[Tensor], Tensor]
+
+    def __call__(self, z: Float[Tensor, " latent"]) -> Float[Tensor, " data"]:
+        """Image of one latent, $g(z)$.
+
+        Args:
+            z: One latent; dimensionless.
+
+        Returns:
+            One point on the manifold, in the unit of x.
+        """
+        return self.function(z)
+
+
+def product_of_curves(
+    scales: Sequence[float] = (2.0, 1.0), warp: float = 0.3, radius: float = 2.0
+) -> Generator:
+    r"""Every latent moves along its own plane curve, $g(z) = (c(u_1(z_1)), \dots, c(u_d(z_d)))$.
+
+    The curve is a catenary of unit speed, $c(u) = (a \operatorname{arsinh}(u/a), \sqrt{a^2+u^2} -
+    a)$, injective on all of $\mathbb{R}$ and most bent at $u = 0$, where its radius is $a$. Latent
+    $i$ has the speed $s_i(z_i) = \text{scale}_i (1 + \text{warp} \tanh z_i)$. So C1 and C2 hold,
+    m = 2 d, and the image is flat, though curved as seen from outside.
+
+    Args:
+        scales: One speed a latent, in the unit of x.
+        warp: How uneven the speeds are, in (-1, 1); 0 is a constant speed.
+        radius: The least radius of curvature $a$, in the unit of x.
+
+    Returns:
+        The generator.
+
+    Raises:
+        ValueError: A scale or the radius is not positive, or `warp` is outside (-1, 1).
+
+    Source: Theorem 5.2, as an example that satisfies it.
+    """
+    if fault := _fault(warp, *scales, radius):
+        raise ValueError(fault)
+
+    def function(z: Tensor) -> Tensor:
+        u = _warped(z, scales, warp)
+        return torch.stack([radius * torch.asinh(u / radius), _sagitta(u, radius)], -1).flatten()
+
+    def speeds(z: Tensor) -> Tensor:
+        return _speeds(z, scales, warp)
+
+    return _flat(len(scales), 2 * len(scales), function, speeds)
+
+
+def rolled_sheet(
+    scales: tuple[float, float] = (2.0, 0.8), warp: float = 0.2, radius: float = 0.5
+) -> Generator:
+    r"""A sheet rolled up like a Swiss roll, without being stretched; d = 2, m = 3.
+
+    The first latent runs along the roll, the involute of a circle of radius $a$ by arc length,
+    $a (\cos t + t \sin t, \sin t - t \cos t)$ with $t = \sqrt{2u/a}$ and $u_1 = \text{scale}_1
+    e^{\text{warp}\, z_1} / \text{warp} > 0$; its arms lie $2 \pi a$ apart. The second runs across,
+    $u_2$ as in `product_of_curves`. Singular values $\text{scale}_1 e^{\text{warp}\, z_1}$ and
+    $\text{scale}_2 (1 + \text{warp} \tanh z_2)$: C1 and C2 hold.
+
+    Args:
+        scales: Speeds at z = 0, in the unit of x.
+        warp: How uneven the speeds are, in (0, 1).
+        radius: Radius of the circle that is unwound, in the unit of x.
+
+    Returns:
+        The generator.
+
+    Raises:
+        ValueError: A scale, `warp` or the radius is not positive, or `warp` is not below 1.
+
+    Source: Theorem 5.2, as an example that satisfies it.
+    """
+    if fault := _fault(warp, *scales, radius, warp):
+        raise ValueError(fault)
+
+    def function(z: Tensor) -> Tensor:
+        t = torch.sqrt(2 * scales[0] * torch.exp(warp * z[0]) / (warp * radius))
+        across = _warped(z[1], scales[1], warp)
+        return torch.stack(
+            [
+                radius * (torch.cos(t) + t * torch.sin(t)),
+                radius * (torch.sin(t) - t * torch.cos(t)),
+                across,
+            ]
+        )
+
+    def speeds(z: Tensor) -> Tensor:
+        return torch.stack([scales[0] * torch.exp(warp * z[0]), _speeds(z[1], scales[1], warp)])
+
+    return _flat(2, 3, function, speeds)
+
+
+def polar(bend: float = 0.2, scale: float = 2.0) -> Generator:
+    r"""Polar coordinates of the plane: C1 holds, and `bend` $= b$ breaks C2; d = m = 2.
+
+    Radius $1/b + z_1$, angle $b\, \text{scale}\, z_2$, shifted so that $g(0) = 0$. The metric is
+    $dz_1^2 + \text{scale}^2 (1 + b z_1)^2 dz_2^2$: singular values 1 and $\text{scale}\, |1 + b
+    z_1|$, with $\partial s_2 / \partial z_1 = b\, \text{scale}$. At $b = 0$ it is the plane with
+    Cartesian coordinates, which satisfies C1-C2. Flat at every $b$: no curvature gives it away.
+    Regular and injective for $z_1 > -1/b$ and $|z_2| < \pi / (b\, \text{scale})$.
+
+    Args:
+        bend: Violation of C2, the inverse of the radius at z = 0, in the unit of 1/x.
+        scale: Singular value of the second latent at z = 0, in the unit of x.
+
+    Returns:
+        The generator.
+
+    Raises:
+        ValueError: `bend` is negative or `scale` not positive.
+
+    Source: Theorem 5.2, as an example of C1 without C2.
+    """
+    if bend < 0:
+        raise ValueError(f"`bend` must not be negative; got {bend}. Mirror the first latent.")
+    if fault := _fault(0.0, scale):
+        raise ValueError(fault)
+
+    def function(z: Tensor) -> Tensor:
+        if bend == 0:
+            return torch.stack([z[0], scale * z[1]])
+        radius, angle = 1 / bend + z[0], bend * scale * z[1]
+        return torch.stack([radius * torch.cos(angle) - 1 / bend, radius * torch.sin(angle)])
+
+    def speeds(z: Tensor) -> Tensor:
+        return torch.stack([torch.ones_like(z[0]), scale * (1 + bend * z[0]).abs()])
+
+    return _flat(2, 2, function, speeds)
+
+
+def spherical(radius: float = 8.0, spreads: tuple[float, float] = (0.5, 0.25)) -> Generator:
+    r"""Spherical coordinates of space: C1 holds, C2 does not; d = m = 3, flat.
+
+    Radius $r = \text{radius} + z_1$, latitude $a_1 z_2$, longitude $a_2 z_3$. Singular values $1,
+    a_1 r, a_2 r \cos(a_1 z_2)$.
+
+    Args:
+        radius: Radius at z = 0, in the unit of x.
+        spreads: Angles $a$ for one unit of latent, in radians.
+
+    Returns:
+        The generator.
+
+    Raises:
+        ValueError: The radius or a spread is not positive.
+
+    Source: Theorem 5.2, as an example of C1 without C2.
+    """
+    if fault := _fault(0.0, radius, *spreads):
+        raise ValueError(fault)
+
+    def function(z: Tensor) -> Tensor:
+        return (radius + z[0]) * _direction(z[1:], spreads)
+
+    def speeds(z: Tensor) -> Tensor:
+        r = radius + z[0]
+        return torch.stack(
+            [
+                torch.ones_like(r),
+                spreads[0] * r.abs(),
+                spreads[1] * (r * torch.cos(spreads[0] * z[1])).abs(),
+            ]
+        )
+
+    return _flat(3, 3, function, speeds)
+
+
+def sphere(radius: float = 2.0, spreads: tuple[float, float] = (0.5, 0.25)) -> Generator:
+    r"""Latitude and longitude of a sphere: C1 holds, C2 cannot, for it is curved; d = 2, m = 3.
+
+    Latitude $a_1 z_1$, longitude $a_2 z_2$. Singular values $R a_1$ and $R a_2 |\cos a_1 z_1|$,
+    Gaussian curvature $1/R^2$: no other latents could satisfy C1-C2 on it either.
+
+    Args:
+        radius: Radius $R$, in the unit of x.
+        spreads: Angles $a$ for one unit of latent, in radians.
+
+    Returns:
+        The generator.
+
+    Raises:
+        ValueError: The radius or a spread is not positive.
+
+    Source: Theorem 5.2, as an example of a manifold without any C1-C2 coordinates.
+    """
+    if fault := _fault(0.0, radius, *spreads):
+        raise ValueError(fault)
+
+    def function(z: Tensor) -> Tensor:
+        return radius * _direction(z, spreads)
+
+    def speeds(z: Tensor) -> Tensor:
+        around = radius * spreads[1] * torch.cos(spreads[0] * z[0]).abs()
+        return torch.stack([torch.full_like(around, radius * spreads[0]), around])
+
+    return Generator(
+        latent=2,
+        data=3,
+        function=function,
+        singular_values=speeds,
+        volume=lambda z: speeds(z).prod(),
+        scalar_curvature=lambda z: torch.full_like(z[0], 2 / radius**2),
+    )
+
+
+def linear(matrix: Float[Tensor, "data latent"]) -> Generator:
+    r"""The linear generator $g(z) = W z$: C2 always holds, C1 if columns are orthogonal.
+
+    Args:
+        matrix: $W$, in the unit of x.
+
+    Returns:
+        The generator; its singular values descend.
+
+    Source: Eq. 2; Corollary 6.1.
+    """
+
+    def values(z: Tensor) -> Tensor:
+        return torch.linalg.svdvals(matrix.to(z))
+
+    return _flat(matrix.shape[1], matrix.shape[0], lambda z: matrix.to(z) @ z, values)
+
+
+def rotated(generator: Generator, rotation: Float[Tensor, "latent latent"]) -> Generator:
+    r"""The same manifold with its latents turned, $g(R z)$.
+
+    Leaves the density of a standard normal prior, U and s as they were, at each point of the
+    manifold; V becomes $R^\top V$, which breaks C1 unless R is a signed permutation. C2 breaks
+    with it where the singular values are not constant.
+
+    Args:
+        generator: The generator to turn.
+        rotation: An orthonormal matrix $R$; dimensionless.
+
+    Returns:
+        The generator; its closed forms are those of the first at $R z$.
+
+    Raises:
+        ValueError: `rotation` is not orthonormal.
+
+    Source: Figure 4, left; Remark 6.2.
+    """
+    excess = (rotation.mT @ rotation - torch.eye(len(rotation)).to(rotation)).abs().max().item()
+    # A rotation in the precision of its dtype is orthonormal to a few eps.
+    if excess > 1e3 * torch.finfo(rotation.dtype).eps:
+        raise ValueError(
+            f"`rotation` must be orthonormal; R'R differs from I by {excess:.1e}. Take the Q of "
+            "its QR decomposition."
+        )
+    return _relabelled(generator, lambda z: rotation.to(z) @ z, generator.singular_values)
+
+
+def twisted(generator: Generator, strength: float) -> Generator:
+    r"""The same manifold with its first two latents turned, the further out the more.
+
+    $g(\phi(z))$, where $\phi$ turns $(z_1, z_2)$ by the angle $\text{strength}\,(z_1^2 + z_2^2)$.
+    $\phi$ keeps the standard normal density, so the manifold density is exactly that of
+    `generator` at every strength, while C1 and C2 break more and more as it grows from 0.
+
+    Args:
+        generator: The generator to twist, of at least 2 latents.
+        strength: Angle at distance 1, in radians.
+
+    Returns:
+        The generator; its singular values have no simple form, their product has.
+
+    Raises:
+        ValueError: There are fewer than 2 latents.
+
+    Source: Remark 6.8, the unidentifiability of nonlinear ICA.
+    """
+    if generator.latent < 2:
+        raise ValueError(
+            f"`twisted` turns a plane and needs 2 latents; got {generator.latent}. Use a "
+            "generator with more."
+        )
+
+    def twist(z: Tensor) -> Tensor:
+        angle = strength * (z[0] ** 2 + z[1] ** 2)
+        cos, sin = torch.cos(angle), torch.sin(angle)
+        turned = torch.stack([cos * z[0] - sin * z[1], sin * z[0] + cos * z[1]])
+        return torch.cat([turned, z[2:]])
+
+    values = generator.singular_values if strength == 0 else None
+    return _relabelled(generator, twist, values)
+
+
+def embedded(generator: Generator, data: int, seed: int = 0) -> Generator:
+    r"""The same manifold in more columns, $Q g(z)$ with a random orthonormal $Q$ [data, m].
+
+    A rigid motion: singular values, V, curvature and density stay; U becomes $Q U$.
+
+    Args:
+        generator: The generator to embed.
+        data: Number of columns, at least those of `generator`.
+        seed: Of the matrix Q, which is drawn in float64 on the CPU.
+
+    Returns:
+        The generator.
+
+    Raises:
+        ValueError: `data` is below the columns of `generator`.
+    """
+    if data < generator.data:
+        raise ValueError(
+            f"`data` must be at least the {generator.data} columns of the generator; got {data}."
+        )
+    source = torch.Generator().manual_seed(seed)
+    normal = torch.randn(data, generator.data, generator=source, dtype=torch.float64)
+    Q = torch.linalg.qr(normal)[0]
+    return Generator(
+        latent=generator.latent,
+        data=data,
+        function=lambda z: Q.to(z) @ generator(z),
+        singular_values=generator.singular_values,
+        volume=generator.volume,
+        scalar_curvature=generator.scalar_curvature,
+    )
+
+
+def _flat(
+    latent: int,
+    data: int,
+    function: Callable[[Tensor], Tensor],
+    singular_values: Callable[[Tensor], Tensor],
+) -> Generator:
+    return Generator(
+        latent=latent,
+        data=data,
+        function=function,
+        singular_values=singular_values,
+        volume=lambda z: singular_values(z).prod(),
+        scalar_curvature=lambda z: torch.zeros_like(z[0]),
+    )
+
+
+def _relabelled(
+    generator: Generator,
+    change: Callable[[Tensor], Tensor],
+    singular_values: Callable[[Tensor], Tensor] | None,
+) -> Generator:
+    # `change` keeps volumes of latents, so volume and curvature are those of the same point.
+    known = singular_values
+    return Generator(
+        latent=generator.latent,
+        data=generator.data,
+        function=lambda z: generator(change(z)),
+        singular_values=None if known is None else lambda z: known(change(z)),
+        volume=lambda z: generator.volume(change(z)),
+        scalar_curvature=lambda z: generator.scalar_curvature(change(z)),
+    )
+
+
+def _warped(z: Tensor, scales: Sequence[float] | float, warp: float) -> Tensor:
+    log_cosh = torch.logaddexp(z, -z) - math.log(2)
+    return torch.as_tensor(scales, dtype=z.dtype, device=z.device) * (z + warp * log_cosh)
+
+
+def _speeds(z: Tensor, scales: Sequence[float] | float, warp: float) -> Tensor:
+    scale = torch.as_tensor(scales, dtype=z.dtype, device=z.device)
+    return scale * (1 + warp * torch.tanh(z))
+
+
+def _sagitta(u: Tensor, radius: float) -> Tensor:
+    # sqrt(a^2 + u^2) - a, without cancellation near u = 0.
+    return u**2 / (torch.sqrt(radius**2 + u**2) + radius)
+
+
+def _direction(angles: Tensor, spreads: tuple[float, float]) -> Tensor:
+    latitude, longitude = spreads[0] * angles[0], spreads[1] * angles[1]
+    return torch.stack(
+        [
+            torch.cos(latitude) * torch.cos(longitude),
+            torch.cos(latitude) * torch.sin(longitude),
+            torch.sin(latitude),
+        ]
+    )
+
+
+def _fault(warp: float, *positive: float) -> str | None:
+    if not -1 < warp < 1:
+        return f"`warp` must lie inside (-1, 1), or latents would turn back; got {warp}."
+    if not min(positive) > 0:
+        return (
+            f"Scales, spreads and radii must be positive; got {min(positive)}. Flip the sign of a "
+            "latent with `rotated`."
+        )
+    return None
