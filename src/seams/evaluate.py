@@ -55,7 +55,8 @@ def evaluate(stack: Stack, run: int, data: Data) -> tuple[Scores, Arrays]:
     data = data.to(torch.device("cpu"))
     scores, arrays = diagnose(_with(stack, stack.params, run), data)
     rows = []
-    for step, params in sorted(stack.snapshots.items()):
+    linear = stack.configs[run].network == "linear"  # its decoder is its own Jacobian
+    for step, params in sorted(stack.snapshots.items()) if not linear else ():
         found, _ = diagnose(_with(stack, params, run), data, SNAPSHOT_IMAGES, pictures=False)
         rows.append(found | {"step": step})
     for name in rows[-1] if rows else ():
@@ -182,7 +183,7 @@ def diagnose(
     for found, more in (
         _derivatives(vae, data, encoded, active),
         _information(data, encoded, active),
-        _pictures(vae, data, encoded) if pictures else ({}, {}),
+        _pictures(vae, data, encoded) if pictures and hasattr(data, "resolution") else ({}, {}),
     ):
         scores |= found
         arrays |= more

@@ -189,7 +189,7 @@ def _scalar(value: Any, kind: type, parameter: Parameter) -> Any:
     if not right or (kind is float and not math.isfinite(value)):
         example = json.dumps(parameter.default)
         raise UsageError(
-            f"`{parameter.name}` must be of type {kind.__name__}, such as {example}; got {value!r}."
+            f"`{parameter.name}` must be {kind.__name__}, such as {example}; got {value!r}."
         )
     return value
 
@@ -218,9 +218,8 @@ def profile_of(name: str, profile: str, root: Path | None = None) -> dict[str, A
     if profile not in profiles:
         close = difflib.get_close_matches(profile, profiles, 1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise UsageError(
-            f"The profile must be one of {', '.join(profiles)}; got {profile!r}.{hint}"
-        )
+        names = ", ".join(profiles)
+        raise UsageError(f"The profile must be one of {names}; got {profile!r}.{hint}")
     overrides = {k: v for k, v in (content.get(name) or {}).items() if v is not None}
     return (profiles[profile].get(name) or {}) | overrides
 
@@ -233,6 +232,9 @@ def run(
     root: Path | None = None,
 ) -> Path:
     """Execute a notebook and publish its results.
+
+    If the notebook fails for a reason of its own, `NotebookError` is raised, the results that were
+    there stay, and the executed cells are kept in `build/failed`.
 
     Args:
         name: Short name such as "fig05".
@@ -248,7 +250,6 @@ def run(
     Raises:
         UsageError: An unknown notebook, profile or parameter, a wrong type, or a value that the
             notebook refuses. Nothing is changed then.
-        NotebookError: The notebook failed otherwise; what it did is kept in `build/failed`.
     """
     root = root or project_root()
     notebooks = available(root)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
+import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
@@ -35,7 +35,7 @@ _SINGLE_RUNS = 8  # up to so many seeds are drawn one by one beside their mean
 
 def use_style() -> None:
     """Set matplotlib to the project's style sheet."""
-    mpl.style.use(Path(__file__).with_name("seams.mplstyle"))
+    matplotlib.style.use(Path(__file__).with_name("seams.mplstyle"))
 
 
 def beta_label(beta: float) -> str:
@@ -71,7 +71,7 @@ def plot_against_beta(
     Returns:
         The line of the means.
     """
-    style = {"marker": "o"} | style
+    style.setdefault("marker", "o")
     (line,) = ax.plot(betas, np.nanmean(values, axis=1), **style)
     ax.fill_between(betas, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
     for seed in values.T:
@@ -119,7 +119,10 @@ def plot_information(
     Returns:
         The image.
     """
-    image = ax.imshow(information.T, **{"vmin": 0, "vmax": top, "cmap": "Blues"} | style)
+    style.setdefault("vmin", 0)
+    style.setdefault("vmax", top)
+    style.setdefault("cmap", "Blues")
+    image = ax.imshow(information.T, **style)
     ax.set_yticks(range(len(factors)), factors)
     ax.set_xticks([])
     ax.grid(False)
@@ -143,10 +146,9 @@ def plot_magnitude(
     Returns:
         The image.
     """
-    image = ax.imshow(
-        np.clip(np.abs(matrix), floor, None),
-        **{"norm": LogNorm(floor, top), "cmap": "magma"} | style,
-    )
+    style.setdefault("norm", LogNorm(floor, top))
+    style.setdefault("cmap", "magma")
+    image = ax.imshow(np.clip(np.abs(matrix), floor, None), **style)
     ax.set_xticks([])
     ax.set_yticks([])
     ax.grid(False)
@@ -171,12 +173,15 @@ def plot_images(ax: Axes, images: np.ndarray, gap: int = 1, **style: Any) -> Axe
     for (row, column), _ in np.ndenumerate(images[..., 0, 0]):
         top, left = row * (height + gap), column * (width + gap)
         sheet[top : top + height, left : left + width] = images[row, column]
-    image = ax.imshow(sheet, **{"cmap": "gray", "vmin": 0, "vmax": 255} | style)
+    style.setdefault("cmap", "gray")
+    style.setdefault("vmin", 0)
+    style.setdefault("vmax", 255)
+    image = ax.imshow(sheet, **style)
     ax.set_axis_off()
     return image
 
 
-def plot_vectors(ax: Axes, vectors: np.ndarray, **style: Any) -> list[Any]:
+def plot_vectors(ax: Axes, vectors: np.ndarray, **style: Any) -> list[Line2D]:
     """Vectors of the plane as lines from the origin with a dot at the end.
 
     Args:
@@ -188,9 +193,10 @@ def plot_vectors(ax: Axes, vectors: np.ndarray, **style: Any) -> list[Any]:
         The lines.
     """
     colours = style.pop("colors", [None] * len(vectors))
-    lines = []
+    lines: list[Line2D] = []
     for vector, colour in zip(vectors, colours, strict=True):
-        options = style if colour is None else style | {"color": colour}
-        lines += ax.plot([0, vector[0]], [0, vector[1]], **{"solid_capstyle": "round"} | options)
+        if colour is not None:
+            style["color"] = colour
+        lines += ax.plot([0, vector[0]], [0, vector[1]], **style)
     ax.set_aspect("equal")
     return lines
