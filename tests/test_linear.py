@@ -244,6 +244,30 @@ def test_rates_are_the_hessian_of_the_optimised_elbo(noise, kind):
     assert_close(measured, predicted, rtol=1e-8, atol=1e-9 * float(predicted.max()))
 
 
+@pytest.mark.parametrize("noise", NOISE)
+def test_training_the_encoder_too_lowers_the_slowest_rate_a_little(noise):
+    """The joint Hessian in decoder, encoder and log scales: bounded by its Schur complement."""
+    s, v = torch.tensor([3.0, 2.5, 1.2]), variance(noise)
+    U = orthonormal(DATA, LATENT)
+    x = samples_with((U * s**2) @ U.mT + v * torch.eye(DATA))
+    precision = linear.posterior_precision(U * s, **noise)
+    encoder = torch.linalg.solve(precision, (U * s).mT) / v
+    sizes = [DATA * LATENT, DATA * LATENT, LATENT]
+
+    def elbo(flat):
+        decoder, encoder, log_scale = flat.split(sizes)
+        mean = x @ encoder.reshape(LATENT, DATA).mT
+        posterior = DiagonalGaussian.from_parameters(mean, log_scale.expand_as(mean))
+        return linear.linear_elbo(x, decoder.reshape(DATA, LATENT), posterior, **noise).mean()
+
+    log_scale = -0.5 * precision.diagonal().log()
+    optimum = torch.cat([(U * s).flatten(), encoder.flatten(), log_scale])
+    assert_close(grad(elbo)(optimum), torch.zeros(sum(sizes)), rtol=0, atol=1e-10)
+    slowest = torch.linalg.eigvalsh(-hessian(elbo, optimum))[0]
+    predicted = linear.alignment_rate(s, **noise)[0, 1]
+    assert 0.9 * predicted < slowest < predicted
+
+
 def test_gradient_ascent_decays_at_the_alignment_rate():
     s, sigma, step = torch.tensor([2.0, 1.2]), 0.5, 0.4
     U = orthonormal(DATA, 2)
