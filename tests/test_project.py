@@ -1,6 +1,8 @@
 """Rules about the repository as a whole: directions of imports, dependencies, notebooks, text."""
 
 import ast
+import contextlib
+import importlib.metadata
 import json
 import re
 import subprocess
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
@@ -130,6 +133,19 @@ def test_lock_lists_exact_portable_versions() -> None:
     for name, version in pins().items():
         assert Version(version).local is None, f"{name}: no other machine has {version}"
         assert not re.match("nvidia|cuda|triton", name), f"{name} comes with torch, on Linux only"
+
+
+def test_lock_installs_on_the_oldest_python() -> None:
+    """A package may refuse the first patch releases of a Python that pyproject.toml allows."""
+    checked = 0
+    for name, version in pins().items():
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            installed = importlib.metadata.distribution(name)
+            if Version(installed.version).public == version:
+                needs = installed.metadata.get("Requires-Python", "")
+                assert SpecifierSet(needs).contains("3.11.0"), f"{name} {version}: Python {needs}"
+                checked += 1
+    assert checked > len(pins()) / 2, "run this in the environment of the lock"
 
 
 def test_lock_agrees_with_pyproject() -> None:
