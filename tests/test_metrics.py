@@ -544,7 +544,9 @@ def test_mean_correlation_of_known_cases() -> None:
     # One latent serves one truth only; what is left without a latent counts 0, a constant one too.
     single = metrics.mean_correlation(truth[:, :1], truth)
     assert_close(single, 1 / 3, rtol=1e-12, atol=0)
-    collapsed = torch.cat([truth[:, :2], torch.full((200, 4), 0.1)], 1)
+    # (The mean of 200 times 0.7 is not 0.7 in floating point.)
+    collapsed = torch.cat([truth[:, :2], torch.full((200, 4), 0.7)], 1)
+    assert (metrics.correlation_matrix(collapsed, truth)[2:] == 0).all()
     assert_close(metrics.mean_correlation(collapsed, truth), 2 / 3, rtol=1e-12, atol=0)
 
 
