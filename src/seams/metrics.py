@@ -583,7 +583,8 @@ def linear_probe_r2(
 
     Raises:
         ValueError: A value that is not finite, a column both category and circular or out of
-            range, an empty side of the split, or a factor that does not vary in the held-out half.
+            range, a period that is not positive, an empty side of the split, or a factor that does
+            not vary in the held-out half.
 
     Source: the rotation-invariant companion to App. E's metrics; not in the paper.
     """
