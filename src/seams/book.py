@@ -1,0 +1,658 @@
+"""The book: the pages of `book/`, with what the notebooks measured, as one web site.
+
+A page quotes a run through substitutions in double braces. They are resolved here, before Sphinx
+sees the page, so that a page reads the same whether its figure has been run or not:
+
+* `{{ fig05.values.KEY | .2f }}`: one entry of `numbers.json`, in the chosen profile; in another by
+  `{{ fig05.paper.values.KEY }}`; likewise `parameters`, `runs`, `environment` and `verdicts`.
+* `{{ fig05.evidence }}`: picture, claims, numbers and provenance, for the chosen profile and then
+  for the run of record.
+* `{{ fig05.rerun | betas=[2.5] }}`: how to run the notebook with another value.
+* `{{ claims }}` and `{{ cover }}`: the table of all claims, and the picture of the first page.
+* `{{ test.vae }}`: the file that tests `seams.vae`, if there is one.
+
+A number that no run has written is printed as "not run", never invented.
+"""
+
+import difflib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from seams.paths import project_root
+
+__all__ = ["PROFILES", "Result", "assemble", "build", "read_results"]
+
+PROFILES = ("smoke", "quick", "paper")
+"""A profile only chooses numbers; `paper` is the run of record."""
+
+VERDICTS = {
+    "supported": "supported",
+    "not supported": "not-supported",
+    "not testable at this scale": "not-testable",
+}
+"""Verdict of a claim, and the class that the style sheet colours."""
+
+COVER = "fig05"
+"""The figure on the first page."""
+
+_SUBSTITUTION = re.compile(r"\{\{\s*([A-Za-z][\w.-]*)\s*(?:\|\s*([^{}]+?)\s*)?\}\}")
+_FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_PROBLEM = re.compile(r"WARNING|ERROR|CRITICAL|[A-Z]\w*(?:Error|Exception):")
+_FIELDS = ("values", "parameters", "runs", "environment", "verdicts")
+_NOT_RUN = "[not run]{.pending}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one executed notebook left behind.
+
+    Attributes:
+        name: Name of the figure, as in `fig05`.
+        profile: One of `PROFILES`.
+        folder: Where it lies.
+        numbers: Content of `numbers.json`.
+        images: The figures, one file for each stem, SVG before PNG, `figure` first.
+        notebook: The executed notebook, or None if it was not kept.
+    """
+
+    name: str
+    profile: str
+    folder: Path
+    numbers: Mapping[str, Any]
+    images: tuple[Path, ...]
+    notebook: Path | None
+
+    @property
+    def claims(self) -> list[dict[str, Any]]:
+        """The claims tested, in the notebook's order."""
+        return self.numbers["claims"]
+
+
+@dataclass
+class _Book:
+    """What the pages may ask for while they are assembled."""
+
+    profile: str
+    source: Path
+    results: dict[tuple[str, str], Result]
+    pages: dict[str, str] = field(default_factory=dict)
+    captions: dict[str, dict[str, str]] = field(default_factory=dict)
+    titles: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The chosen profile, then the run of record."""
+        return tuple(dict.fromkeys((self.profile, "paper")))
+
+    @property
+    def names(self) -> list[str]:
+        """Every figure that has a page or a result, in order."""
+        return sorted({*self.pages, *(name for name, _ in self.results)})
+
+    def best(self, name: str) -> Result | None:
+        """The run of record if there is one, else the run of the chosen profile."""
+        return self.results.get((name, "paper")) or self.results.get((name, self.profile))
+
+
+def build(
+    results: Path | str = "results",
+    output: Path | str = "build/book",
+    profile: str = "quick",
+    record: Path | str | None = None,
+    *,
+    source: Path | str | None = None,
+) -> Path:
+    """Assemble the book beside `output` and build it into `output`.
+
+    A failed build leaves the last good book in place. The outcome holds no dates: the same pages
+    and results give the same files.
+
+    Args:
+        results: Folder of the executed notebooks, `results/PROFILE/NAME/`; it may be absent.
+        output: Folder to write. Sources and log lie beside it, under its name with `-src`.
+        profile: Whose results are shown first; the run of record follows.
+        record: Folder of the run of record, see `read_results`; default `record` in the project.
+        source: Folder of the pages; default `book` in the project.
+
+    Returns:
+        The first page, `index.html` in `output`.
+
+    Raises:
+        ValueError: `output` holds something else; else as `assemble`.
+        RuntimeError: Jupyter Book is not installed, or warned: of a broken reference, say.
+    """
+    output, source = Path(output).resolve(), Path(source or project_root() / "book")
+    if output.exists() and any(output.iterdir()) and not (output / "searchindex.js").exists():
+        raise ValueError(
+            f"`output` must be a new folder or an earlier book; {output} holds other files. "
+            "Name another folder."
+        )
+    work = output.with_name(f"{output.name}-src")
+    assemble(results, work, profile, record, source=source)
+    if problem := _build_site(work, source):
+        raise RuntimeError(problem)
+    site = work / "_build" / "html"
+    (site / ".buildinfo").unlink(missing_ok=True)
+    shutil.rmtree(output, ignore_errors=True)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    site.rename(output)
+    return output / "index.html"
+
+
+def assemble(
+    results: Path | str,
+    work: Path | str,
+    profile: str,
+    record: Path | str | None = None,
+    *,
+    source: Path | str | None = None,
+) -> None:
+    """Write the sources of the book into `work`: pages with their numbers, figures, notebooks.
+
+    Args:
+        results: As in `build`.
+        work: Folder to write; emptied first.
+        profile: As in `build`.
+        record: As in `build`.
+        source: As in `build`.
+
+    Raises:
+        ValueError: Unknown profile, no book in `source`, a page that quotes what its notebook did
+            not write, or a result that cannot be shown: see `read_results`.
+    """
+    source, work = Path(source or project_root() / "book"), Path(work)
+    if profile not in PROFILES:
+        raise ValueError(f"`profile` must be one of {', '.join(PROFILES)}; got {profile!r}.")
+    if not (source / "_config.yml").is_file():
+        raise ValueError(
+            f"`source` must hold the book's _config.yml; {source} has none. "
+            "Run this in the root of the project."
+        )
+    book = _Book(profile, source, read_results(results, record))
+    texts = {path: path.read_text(encoding="utf-8") for path in sorted(source.glob("*.md"))}
+    for path, text in texts.items():
+        _read_front_matter(book, path.stem, text)
+
+    assembled = {
+        path.name: _substitute(book, path.name, _FRONT_MATTER.sub("", text))
+        for path, text in texts.items()
+    }
+    shutil.rmtree(work, ignore_errors=True)
+    shutil.copytree(
+        source, work, ignore=shutil.ignore_patterns("_build", "__pycache__", "*.py[co]")
+    )
+    for name, text in assembled.items():
+        (work / name).write_text(text, encoding="utf-8")
+    for result in book.results.values():
+        for image in result.images:
+            (work / "results").mkdir(exist_ok=True)
+            shutil.copyfile(image, work / _image_path(result, image))
+    _write_notebooks(book, work)
+
+
+def read_results(
+    results: Path | str, record: Path | str | None = None
+) -> dict[tuple[str, str], Result]:
+    """Everything that notebooks have written, by name and profile.
+
+    A `numbers.json` that is not what a notebook writes, or a notebook that stores an error, is
+    refused with a `ValueError`.
+
+    Args:
+        results: Folder of `PROFILE/NAME/numbers.json`.
+        record: Folder whose `figures/NAME/` stands in for `paper/NAME/` where that is absent;
+            default `record` in the project.
+
+    Returns:
+        One entry for each notebook that left a `numbers.json`; empty if none did.
+    """
+    found: dict[tuple[str, str], Result] = {}
+    folders = [(Path(record or project_root() / "record") / "figures", "paper")]
+    folders += [(Path(results) / profile, profile) for profile in PROFILES]
+    for parent, profile in folders:
+        # A name with a dot before it is a folder that is still being written.
+        for numbers in sorted(parent.glob("[!.]*/numbers.json")):
+            result = _read_result(numbers.parent, profile)
+            found[result.name, profile] = result
+    return dict(sorted(found.items()))
+
+
+def _read_result(folder: Path, profile: str) -> Result:
+    path = folder / "numbers.json"
+    try:
+        numbers = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"`numbers.json` must be JSON; {path} is not ({error}). Run its notebook again."
+        ) from error
+    wanted = {"name": str, "parameters": dict, "values": dict, "claims": list, "runs": dict}
+    for key, kind in {**wanted, "environment": dict}.items():
+        if not isinstance(numbers, dict) or not isinstance(numbers.get(key), kind):
+            raise ValueError(
+                f"`numbers.json` must hold {key!r} as a {kind.__name__}; {path} does not. "
+                "Run its notebook again."
+            )
+    if (numbers["name"], numbers.get("profile")) != (folder.name, profile):
+        raise ValueError(
+            f"`numbers.json` must name its own folder, {folder.name!r} in profile {profile!r}; "
+            f"{path} says {numbers['name']!r} in {numbers.get('profile')!r}. Was it moved?"
+        )
+    for claim in numbers["claims"]:
+        if claim.get("verdict") not in VERDICTS or not {"id", "statement"} <= claim.keys():
+            raise ValueError(
+                f"A claim must have an id, a statement and a verdict among {', '.join(VERDICTS)}; "
+                f"{path} has {claim.get('id')!r} with {claim.get('verdict')!r}."
+            )
+    notebook = folder / "notebook.ipynb"
+    if notebook.is_file():
+        _check_notebook(notebook)
+    return Result(
+        name=folder.name,
+        profile=profile,
+        folder=folder,
+        numbers=numbers,
+        images=_images(folder),
+        notebook=notebook if notebook.is_file() else None,
+    )
+
+
+def _images(folder: Path) -> tuple[Path, ...]:
+    """One file for each stem, the sharper kind; `figure` first."""
+    by_stem = {path.stem: path for kind in ("png", "svg") for path in folder.glob(f"*.{kind}")}
+    return tuple(
+        by_stem[stem] for stem in sorted(by_stem, key=lambda stem: (stem != "figure", stem))
+    )
+
+
+def _check_notebook(path: Path) -> None:
+    # Sphinx shows a stored error without a warning, so the book itself has to refuse it.
+    for index, cell in enumerate(json.loads(path.read_text(encoding="utf-8"))["cells"]):
+        for output in cell.get("outputs", ()):
+            if output.get("output_type") == "error":
+                raise ValueError(
+                    f"A notebook in the book must have run to its end; cell {index} of {path} "
+                    f"stores {output.get('ename', 'an error')}. Run it again."
+                )
+
+
+def _read_front_matter(book: _Book, stem: str, text: str) -> None:
+    """Note which figure a page is about, its captions, and its title."""
+    import yaml
+
+    match = _FRONT_MATTER.match(text)
+    matter = yaml.safe_load(match[1]) if match else {}
+    name = matter.get("figure")
+    if name is None:
+        return
+    title = re.search(r"^# (.+)$", text, re.MULTILINE)
+    book.pages[name] = stem
+    book.captions[name] = {key: _line(value) for key, value in matter.get("captions", {}).items()}
+    book.titles[name] = title[1] if title else name
+
+
+def _substitute(book: _Book, page: str, text: str) -> str:
+    return _SUBSTITUTION.sub(lambda found: _resolve(book, page, found[1], found[2]), text)
+
+
+def _resolve(book: _Book, page: str, path: str, argument: str | None) -> str:
+    """What stands for `{{ path | argument }}` on `page`."""
+    whole: dict[str, Callable[[_Book], str]] = {"claims": _claims_table, "cover": _cover}
+    if path in whole and argument is None:
+        return whole[path](book)
+    name, _, rest = path.partition(".")
+    if name == "test":
+        tests = book.source.resolve().parent / "tests" / f"test_{rest}.py"
+        return f"`tests/{tests.name}`" if tests.is_file() else "none yet"
+    if name not in book.names:
+        raise ValueError(
+            "A substitution must start with a figure, `claims`, `cover` or `test`; "
+            f"{page} asks for {path!r}." + _nearest(name, [*book.names, *whole])
+        )
+    if rest == "evidence":
+        return _evidence(book, page, name)
+    if rest == "rerun":
+        return _rerun(book, page, name, argument)
+    profile, _, tail = rest.partition(".")
+    if profile in PROFILES:
+        rest = tail
+    else:
+        profile = book.profile
+    kind, _, key = rest.partition(".")
+    if kind not in _FIELDS:
+        raise ValueError(
+            f"A figure has {', '.join(_FIELDS)}, evidence and rerun; {page} asks for {path!r}."
+            + _nearest(kind, [*_FIELDS, "evidence", "rerun"])
+        )
+    result = book.results.get((name, profile))
+    return _NOT_RUN if result is None else _quote(result, page, kind, key, argument)
+
+
+def _quote(result: Result, page: str, kind: str, key: str, layout: str | None) -> str:
+    if kind == "verdicts":
+        entries: Mapping[str, Any] = {claim["id"]: claim["verdict"] for claim in result.claims}
+    else:
+        entries = result.numbers[kind]
+    if key not in entries:
+        raise ValueError(
+            f"A page may only quote what its notebook wrote; {page} asks for {kind}.{key}, which "
+            f"{result.folder / 'numbers.json'} lacks." + _nearest(key, entries)
+        )
+    value = entries[key]
+    if kind == "verdicts":
+        return _badge(value)
+    if layout is None or not isinstance(value, int | float):
+        return _number(value)
+    return format(value, layout)
+
+
+def _nearest(word: str, words: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(words), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def _evidence(book: _Book, page: str, name: str) -> str:
+    parts = []
+    captions = book.captions.get(name, {})
+    for profile in book.shown:
+        heading = "Run of record" if profile == "paper" else "This run"
+        parts.append(f"### {heading}: {profile} profile")
+        result = book.results.get((name, profile))
+        if result is None:
+            parts.append(_missing(name, profile))
+            continue
+        order = [*captions]
+        for image in sorted(
+            result.images,
+            key=lambda image: order.index(image.stem) if image.stem in order else len(order),
+        ):
+            caption = _substitute(book, page, captions.get(image.stem, ""))
+            parts.append(_figure(result, image, caption, f"{name}-{profile}-{image.stem}"))
+        if profile == "smoke":
+            parts.append(
+                "*The smoke profile shows that the notebook runs. Its runs are far too short to "
+                "test anything: read no verdict below as one.*"
+            )
+        parts.append(_claims_box(result))
+        parts.append("#### What ran, on what\n\n" + _provenance(result))
+        if result.numbers["values"]:
+            rows = [
+                [f"`{key}`", _number(value)] for key, value in result.numbers["values"].items()
+            ]
+            table = _table(["Name", "Value"], rows, "numbers")
+            parts.append(_fence("dropdown", f"All {len(rows)} numbers of this run", table))
+    return "\n\n".join(parts)
+
+
+def _missing(name: str, profile: str) -> str:
+    what = "It is the run of record, at the paper's scale. " if profile == "paper" else ""
+    return _fence(
+        "div",
+        "pending-box",
+        f"**Not run yet.** The {profile} profile of this figure has left no result here. {what}"
+        f"To run it and build the book again:\n\n```sh\nseams run {name} --profile {profile}\n"
+        "seams book\n```",
+    )
+
+
+def _figure(result: Result, image: Path, caption: str, label: str) -> str:
+    alt = f"{image.stem.replace('_', ' ')} of {result.name}, {result.profile} profile"
+    options = f":name: {label.replace('_', '-').lower()}\n:alt: {alt}"
+    stem = "" if image.stem == "figure" else image.stem.replace("_", " ").capitalize() + "."
+    return f":::{{figure}} {_image_path(result, image)}\n{options}\n\n{caption or stem}\n:::"
+
+
+def _image_path(result: Result, image: Path) -> str:
+    return f"results/{result.name}-{result.profile}-{image.name}"
+
+
+def _claims_box(result: Result) -> str:
+    if not result.claims:
+        return "This notebook tests no claim."
+    return "\n\n".join(_claim(claim) for claim in result.claims)
+
+
+def _claim(claim: Mapping[str, Any]) -> str:
+    parts = [f"{_badge(claim['verdict'])} [{claim['id']}]{{.claim-id}}", _line(claim["statement"])]
+    if claim.get("value") is not None:
+        words = [f"Measured: {_measured(claim, '95 % interval ')}"]
+        if claim.get("n") is not None:
+            words.append(f"n = {_number(claim['n'])}")
+        if claim.get("tolerance") is not None:
+            words.append(f"claimed: {_number(claim['tolerance'])}")
+        parts.append("; ".join(words) + ".")
+    if claim.get("note"):
+        parts.append(_fence("div", "claim-note", _line(claim["note"])))
+    return _fence("div", f"claim claim-{VERDICTS[claim['verdict']]}", "\n\n".join(parts), colons=4)
+
+
+def _badge(verdict: str) -> str:
+    return f"[{verdict}]{{.verdict .verdict-{VERDICTS[verdict]}}}"
+
+
+def _measured(claim: Mapping[str, Any], interval: str = "") -> str:
+    """Value with its spread: an interval if that has two ends, else plus or minus."""
+    value = _number(claim.get("value"))
+    spread = claim.get("uncertainty")
+    if isinstance(spread, list):
+        value += f" ({interval}{_number(spread[0])} to {_number(spread[1])})"
+    elif spread is not None:
+        value += f" ± {_number(spread)}"
+    return f"{value} {claim['unit']}" if claim.get("unit") else value
+
+
+def _provenance(result: Result) -> str:
+    runs, where = result.numbers["runs"], result.numbers["environment"]
+    known = lambda key: _line(where.get(key) or "not recorded")
+    units = [f"{where[key]} {key}" for key in ("cores", "threads") if where.get(key)]
+    dirty = ", with uncommitted changes" if where.get("dirty") else ""
+    rows = [
+        ["Runs", _number(runs.get("count"))],
+        ["Training samples seen", _number(runs.get("trained_images"))],
+        ["Training time", _duration(runs.get("seconds"))],
+        ["Trained on", _line(runs.get("device") or "not recorded")],
+        ["Drawn on", ", ".join([known("cpu"), *units])],
+        ["Software", f"Python {known('python')}, torch {known('torch')}, {known('platform')}"],
+        ["Code", f"seams {known('seams')}, commit `{known('commit')[:12]}`{dirty}"],
+    ]
+    return _table(["What", "Value"], rows, "provenance")
+
+
+def _rerun(book: _Book, page: str, name: str, argument: str | None) -> str:
+    if argument is None or not re.fullmatch(r"\w+=.+", argument):
+        raise ValueError(
+            "`rerun` needs a parameter and its value, as in betas=[2.5]; "
+            f"{page} gives {argument!r}."
+        )
+    key, value = argument.split("=", 1)
+    result = book.results.get((name, book.profile)) or book.best(name)
+    if result is not None and key not in result.numbers["parameters"]:
+        raise ValueError(
+            f"`rerun` must name a parameter of the notebook; {page} names {key!r} for {name}."
+            + _nearest(key, result.numbers["parameters"])
+        )
+    lines = [f"seams run {name} -p '{argument}'"]
+    notebooks = sorted((book.source.resolve().parent / "notebooks").glob(f"{name}*.ipynb"))
+    if notebooks:
+        lines.append(f"papermill notebooks/{notebooks[0].name} out.ipynb -y '{key}: {value}'")
+    lines.append(f"dvc exp run -S '{name}.{argument}'")
+    parts = ["```sh\n" + "\n".join(lines) + "\n```"]
+    if result is not None:
+        rows = [[f"`{k}`", f"`{json.dumps(v)}`"] for k, v in result.numbers["parameters"].items()]
+        title = f"All parameters, with their values in the {result.profile} profile"
+        parts.append(_fence("dropdown", title, _table(["Parameter", "Value"], rows, "numbers")))
+    return "\n\n".join(parts)
+
+
+def _claims_table(book: _Book) -> str:
+    rows = []
+    for name in book.names:
+        tested = {profile: book.results.get((name, profile)) for profile in book.shown}
+        by_id: dict[str, dict[str, dict[str, Any]]] = {}
+        for profile, result in tested.items():
+            for claim in result.claims if result else ():
+                by_id.setdefault(claim["id"], {})[profile] = claim
+        for claims in by_id.values():
+            statement = _line(next(iter(claims.values()))["statement"])
+            cells = [_claim_cell(claims.get(profile)) for profile in book.shown]
+            rows.append([f"{statement} {_link(book, name)}", *cells])
+        if not by_id:
+            rows.append([_link(book, name), *(_claim_cell(None) for _ in book.shown)])
+    if not rows:
+        return "No claim has been tested yet."
+    heads = ["Run of record (paper)" if p == "paper" else f"This run ({p})" for p in book.shown]
+    return f"{_count(book)}\n\n{_table(['Claim', *heads], rows, 'claims')}"
+
+
+def _link(book: _Book, name: str) -> str:
+    short = book.titles.get(name, name).partition(":")[0]
+    return f"[{short}]({book.pages[name]}.md)" if name in book.pages else f"`{name}`"
+
+
+def _claim_cell(claim: Mapping[str, Any] | None) -> str:
+    if claim is None:
+        return "[not run]{.verdict .verdict-pending}"
+    measured = "" if claim.get("value") is None else f"\n\n{_measured(claim)}"
+    return _badge(claim["verdict"]) + measured
+
+
+def _count(book: _Book) -> str:
+    """One sentence for each profile shown."""
+    sentences = []
+    for profile in book.shown:
+        verdicts = [
+            claim["verdict"]
+            for (_, ran), result in book.results.items()
+            for claim in result.claims
+            if ran == profile
+        ]
+        tally = [f"{verdicts.count(v)} {v}" for v in VERDICTS if v in verdicts]
+        summary = f"{len(verdicts)} ({', '.join(tally)})" if tally else "none"
+        sentences.append(f"Tested in the {profile} profile: {summary}.")
+    return " ".join(sentences)
+
+
+def _cover(book: _Book) -> str:
+    result = book.best(COVER)
+    if result is None or not result.images:
+        return ""
+    caption = _substitute(book, "cover", book.captions.get(COVER, {}).get("figure", ""))
+    return _figure(result, result.images[0], caption, f"{COVER}-{result.profile}-cover")
+
+
+def _write_notebooks(book: _Book, work: Path) -> None:
+    """Put one executed notebook below the page of each figure, in the table of contents too."""
+    import yaml
+
+    contents = yaml.safe_load((work / "_toc.yml").read_text(encoding="utf-8"))
+    entries = [*contents.get("chapters", [])]
+    entries += [entry for part in contents.get("parts", []) for entry in part["chapters"]]
+    for name, page in book.pages.items():
+        kept = [book.results.get((name, profile)) for profile in book.shown]
+        result = next((r for r in kept if r is not None and r.notebook is not None), None)
+        if result is None:
+            continue
+        (work / "notebooks").mkdir(exist_ok=True)
+        _write_notebook(result, page, work / "notebooks" / f"{name}.ipynb")
+        for entry in entries:
+            if entry["file"] == page:
+                entry.setdefault("sections", []).append(
+                    {"file": f"notebooks/{name}", "title": f"Notebook ({result.profile} profile)"}
+                )
+    (work / "_toc.yml").write_text(yaml.safe_dump(contents, sort_keys=False), encoding="utf-8")
+
+
+def _write_notebook(result: Result, page: str, path: Path) -> None:
+    assert result.notebook is not None
+    notebook = json.loads(result.notebook.read_text(encoding="utf-8"))
+    note = (
+        f"*The notebook as it ran in the {result.profile} profile. "
+        f"Claims, verdicts and machine: [](../{page}.md).*"
+    )
+    cell: dict[str, Any] = {"cell_type": "markdown", "metadata": {}, "source": note}
+    if (notebook.get("nbformat", 4), notebook.get("nbformat_minor", 0)) >= (4, 5):
+        cell["id"] = "seams-book"
+    notebook["cells"].insert(1, cell)
+    # Stripping may have removed what the highlighter asks for.
+    lexer = {"name": "python", "pygments_lexer": "ipython3"}
+    notebook["metadata"].setdefault("language_info", lexer)
+    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _build_site(work: Path, source: Path) -> str | None:
+    """Run Jupyter Book on the assembled sources; what went wrong, in one line, or None."""
+    python = [sys.executable, "-c"]
+    if subprocess.run([*python, "import jupyter_book"], capture_output=True).returncode:
+        return (
+            "`seams book` needs Jupyter Book 1.x, which is not installed. "
+            "Install it with: pip install 'seams[book]'"
+        )
+    command = [*python, "from jupyter_book.cli.main import main; main()", "build", str(work)]
+    ran = subprocess.run(
+        [*command, "-W", "-n", "--keep-going", "-q"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        # The order of a set reaches the pages in places, and so would a colour terminal.
+        env={**os.environ, "PYTHONHASHSEED": "0", "NO_COLOR": "1", "PYTHONWARNINGS": ""},
+    )
+    log = _COLOUR.sub("", ran.stdout).replace(f"{work}{os.sep}", f"{source}{os.sep}")
+    (work / "build.log").write_text(log, encoding="utf-8")
+    if ran.returncode == 0 and (work / "_build" / "html" / "index.html").is_file():
+        return None
+    problems = [line.strip() for line in log.splitlines() if _PROBLEM.search(line)]
+    problems = problems or [f"exit status {ran.returncode}"]
+    return (
+        f"The book must build without a warning; {problems[0]} ({len(problems)} in all). "
+        f"The whole log is {work / 'build.log'}."
+    )
+
+
+def _fence(directive: str, argument: str, body: str, colons: int = 3) -> str:
+    return f"{':' * colons}{{{directive}}} {argument}\n{body}\n{':' * colons}"
+
+
+def _table(head: list[str], rows: list[list[str]], style: str) -> str:
+    def row(cells: list[str]) -> str:
+        indented = [cell.replace("\n", "\n    ") for cell in cells]
+        return "\n".join(f"{'* -' if k == 0 else '  -'} {cell}" for k, cell in enumerate(indented))
+
+    body = "\n".join(row(cells) for cells in [head, *rows])
+    return f"```{{list-table}}\n:header-rows: 1\n:class: {style}\n\n{body}\n```"
+
+
+def _line(text: object) -> str:
+    return " ".join(str(text).split())
+
+
+def _number(value: object) -> str:
+    """A value for reading: three digits, thousands apart; text as it is."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        whole = isinstance(value, int) or 1e3 <= abs(value) < 1e9
+        return format(value, ",.0f" if whole else ".3g").replace("-", "−")
+    if isinstance(value, list | tuple):
+        return ", ".join(_number(item) for item in value)
+    return _line(value)
+
+
+def _duration(seconds: object) -> str:
+    if not isinstance(seconds, int | float):
+        return "not recorded"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

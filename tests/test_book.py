@@ -1,0 +1,447 @@
+"""The book: what is assembled from pages and results, and what Jupyter Book makes of it."""
+
+import ast
+import importlib.util
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seams import book
+
+ROOT = Path(__file__).parent.parent
+PAGES = ROOT / "book"
+SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 4 3"><path d="M0,0 4,3"/></svg>'
+CLAIM = {
+    "id": "mig",
+    "statement": "Diagonal posteriors have the higher $\\mathrm{MIG}$.",
+    "value": 0.0812,
+    "uncertainty": [-0.01, 0.13],
+    "n": 3,
+    "unit": "",
+    "tolerance": "> 0",
+    "verdict": "supported",
+    "note": "All seeds\nagree.",
+}
+
+needs_jupyter_book = pytest.mark.skipif(
+    importlib.util.find_spec("jupyter_book") is None,
+    reason="Jupyter Book is not installed: pip install 'seams[book]'",
+)
+
+
+def notebook(*outputs: dict[str, Any]) -> dict[str, Any]:
+    code = {"cell_type": "code", "id": "b", "execution_count": 1, "metadata": {}}
+    return {
+        "nbformat": 4,
+        "nbformat_minor": 5,
+        "metadata": {},
+        "cells": [
+            {"cell_type": "markdown", "id": "a", "metadata": {}, "source": "# The notebook"},
+            {**code, "source": "print(1)", "outputs": list(outputs)},
+        ],
+    }
+
+
+def write_result(root: Path, name: str, profile: str, /, **changes: Any) -> Path:
+    """What a notebook leaves, with some of `numbers.json` replaced."""
+    folder = root / name
+    folder.mkdir(parents=True)
+    numbers = {
+        "name": name,
+        "profile": profile,
+        "parameters": {"betas": [0.3, 1.0], "beta": 1.0, "seeds": 3},
+        "values": {"mig_diagonal": 0.123456, "images": 1536000, "best": "diagonal"},
+        "claims": [CLAIM],
+        "runs": {"count": 12, "trained_images": 1536000, "seconds": 341.2, "device": "cpu"},
+        "environment": {
+            "seams": "0.1.0",
+            "python": "3.11.9",
+            "torch": "2.13.0",
+            "platform": "Linux x86_64",
+            "cpu": "a processor",
+            "cores": 2,
+            "device": "cpu",
+            "commit": "0123456789abcdef",
+            "dirty": True,
+        },
+    }
+    (folder / "numbers.json").write_text(json.dumps(numbers | changes))
+    (folder / "figure.svg").write_text(SVG)
+    (folder / "notebook.ipynb").write_text(json.dumps(notebook()))
+    return folder
+
+
+def write_pages(folder: Path, figure: str = "", index: str = "") -> Path:
+    """The smallest book that has a figure."""
+    folder.mkdir()
+    (folder / "_config.yml").write_text("title: Small\nexecute: {execute_notebooks: 'off'}\n")
+    (folder / "_toc.yml").write_text("format: jb-book\nroot: index\nchapters: [{file: fig05}]\n")
+    (folder / "index.md").write_text(f"# Small\n\n{index}\n")
+    front = "---\nfigure: fig05\ncaptions: {figure: 'Seeds: {{ fig05.parameters.seeds }}.'}\n---\n"
+    (folder / "fig05.md").write_text(f"{front}# Figure 5: sprites\n\n{figure}\n")
+    return folder
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    return tmp_path / "results"
+
+
+def page_with(tmp_path: Path, text: str, profile: str = "quick") -> str:
+    """The small book's figure page, assembled from whatever is in `tmp_path/results`."""
+    source = write_pages(tmp_path / "pages", text)
+    work = tmp_path / "work"
+    book.assemble(tmp_path / "results", work, profile, tmp_path / "record", source=source)
+    return (work / "fig05.md").read_text()
+
+
+# --- quoting a run ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "printed"),
+    [
+        ("fig05.values.mig_diagonal", "0.123"),
+        ("fig05.values.mig_diagonal | .4f", "0.1235"),
+        ("fig05.quick.values.mig_diagonal | .1%", "12.3%"),
+        ("fig05.values.images", "1,536,000"),
+        ("fig05.values.best", "diagonal"),
+        ("fig05.parameters.betas", "0.3, 1"),
+        ("fig05.runs.count", "12"),
+        ("fig05.environment.dirty", "yes"),
+        ("fig05.verdicts.mig", "[supported]{.verdict .verdict-supported}"),
+        ("fig05.paper.values.mig_diagonal", "[not run]{.pending}"),
+    ],
+)
+def test_a_page_quotes_numbers(tmp_path: Path, results: Path, asked: str, printed: str) -> None:
+    write_result(results / "quick", "fig05", "quick")
+    assert f"<{printed}>" in page_with(tmp_path, "<{{ " + asked + " }}>")
+
+
+@pytest.mark.parametrize(
+    ("value", "printed"),
+    [
+        (-0.00012345, "−0.000123"),
+        (12345.6, "12,346"),
+        (1.5e12, "1.5e+12"),
+        (7, "7"),
+        (None, "–"),
+        ([0.5, 2], "0.5, 2"),
+    ],
+)
+def test_numbers_are_set_for_reading(
+    tmp_path: Path, results: Path, value: Any, printed: str
+) -> None:
+    write_result(results / "quick", "fig05", "quick", values={"x": value})
+    assert f"<{printed}>" in page_with(tmp_path, "<{{ fig05.values.x }}>")
+
+
+def test_a_page_names_only_tests_that_exist(tmp_path: Path) -> None:
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_vae.py").touch()
+    text = page_with(tmp_path, "<{{ test.vae }}> <{{ test.train }}>")
+    assert "<`tests/test_vae.py`> <none yet>" in text
+
+
+def test_front_matter_and_substitutions_do_not_reach_the_page(tmp_path: Path) -> None:
+    text = page_with(tmp_path, "{{ fig05.evidence }} {{fig05.values.x}} {{ fig05.rerun | a=1 }}")
+    assert text.startswith("# Figure 5: sprites\n")
+    assert "{{" not in text
+
+
+# --- the evidence of a figure -------------------------------------------------------------------
+
+
+def test_evidence_says_what_was_found_and_on_what(tmp_path: Path, results: Path) -> None:
+    folder = write_result(results / "quick", "fig05", "quick")
+    (folder / "along_training.png").write_bytes(b"png")
+    (folder / "figure.png").write_bytes(b"png")
+    text = page_with(tmp_path, "{{ fig05.evidence }}")
+    this, record = text.split("### Run of record: paper profile")
+    assert "### This run: quick profile" in this
+    assert "seams run fig05 --profile paper" in record and "Not run yet" in record
+    assert "Not run yet" not in this
+
+    assert ":::{figure} results/fig05-quick-figure.svg\n:name: fig05-quick-figure\n" in this
+    assert "\nSeeds: 3.\n:::" in this
+    assert ":name: fig05-quick-along-training\n" in this and "\nAlong training.\n:::" in this
+    assert "figure.png" not in this
+    copied = {path.name for path in (tmp_path / "work" / "results").iterdir()}
+    assert copied == {"fig05-quick-figure.svg", "fig05-quick-along_training.png"}
+
+    assert "::::{div} claim claim-supported\n[supported]{.verdict .verdict-supported}" in this
+    assert CLAIM["statement"] in this
+    assert "Measured: 0.0812 (95 % interval −0.01 to 0.13); n = 3; claimed: > 0." in this
+    assert ":::{div} claim-note\nAll seeds agree.\n:::" in this
+    for row in (
+        "Runs\n  - 12",
+        "Training samples seen\n  - 1,536,000",
+        "Training time\n  - 5 min 41 s",
+        "Drawn on\n  - a processor, 2 cores",
+        "Code\n  - seams 0.1.0, commit `0123456789ab`, with uncommitted changes",
+    ):
+        assert row in this
+    assert "All 3 numbers of this run" in this
+
+
+@pytest.mark.parametrize(
+    ("verdict", "style"),
+    [("not supported", "not-supported"), ("not testable at this scale", "not-testable")],
+)
+def test_a_failing_claim_is_shown_as_failing(
+    tmp_path: Path, results: Path, verdict: str, style: str
+) -> None:
+    claim = {**CLAIM, "verdict": verdict, "uncertainty": 0.02, "note": "", "unit": "nats"}
+    write_result(results / "quick", "fig05", "quick", claims=[claim])
+    text = page_with(tmp_path, "{{ fig05.evidence }}")
+    assert f"claim claim-{style}\n[{verdict}]{{.verdict .verdict-{style}}}" in text
+    assert "verdict-supported" not in text
+    assert "Measured: 0.0812 ± 0.02 nats" in text
+
+
+def test_smoke_results_are_not_passed_off_as_evidence(tmp_path: Path, results: Path) -> None:
+    write_result(results / "smoke", "fig05", "smoke")
+    quick = page_with(tmp_path, "{{ fig05.evidence }}{{ fig05.values.images }}")
+    assert "[not run]" in quick and "smoke" not in quick and "claim-supported" not in quick
+    write_pages(tmp_path / "again", "{{ fig05.evidence }}")
+    book.assemble(results, tmp_path / "w", "smoke", tmp_path / "r", source=tmp_path / "again")
+    assert "read no verdict below as one" in (tmp_path / "w" / "fig05.md").read_text()
+
+
+def test_run_of_record_stands_in_for_a_missing_paper_profile(
+    tmp_path: Path, results: Path
+) -> None:
+    write_result(tmp_path / "record" / "figures", "fig05", "paper", values={"x": 1})
+    assert "<1>" in page_with(tmp_path, "<{{ fig05.paper.values.x }}>")
+    write_result(results / "paper", "fig05", "paper", values={"x": 2})
+    found = book.read_results(results, tmp_path / "record")
+    assert found["fig05", "paper"].numbers["values"] == {"x": 2}
+
+
+def test_unfinished_folders_are_no_results(tmp_path: Path, results: Path) -> None:
+    write_result(results / "quick", "fig05", "quick").rename(results / "quick" / ".fig05-x7")
+    (results / "quick" / "fig02").mkdir()
+    assert book.read_results(results, tmp_path) == {}
+
+
+# --- running again ------------------------------------------------------------------------------
+
+
+def test_rerun_names_every_way(tmp_path: Path, results: Path) -> None:
+    write_result(results / "quick", "fig05", "quick")
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "fig05_beta_sweep.ipynb").touch()
+    text = page_with(tmp_path, "{{ fig05.rerun | betas=[2.5] }}")
+    assert "seams run fig05 -p 'betas=[2.5]'\n" in text
+    assert "papermill notebooks/fig05_beta_sweep.ipynb out.ipynb -y 'betas: [2.5]'\n" in text
+    assert "dvc exp run -S 'fig05.betas=[2.5]'\n" in text
+    assert "`betas`\n  - `[0.3, 1.0]`" in text
+
+
+# --- first page and contents --------------------------------------------------------------------
+
+
+def test_claims_table_compares_profiles(tmp_path: Path, results: Path) -> None:
+    other = {**CLAIM, "id": "aas", "value": None, "verdict": "not testable at this scale"}
+    write_result(results / "quick", "fig05", "quick", claims=[CLAIM, other])
+    write_result(results / "paper", "fig05", "paper", claims=[{**CLAIM, "value": 0.2}])
+    source = write_pages(tmp_path / "pages", index="{{ claims }}\n\n{{ cover }}")
+    book.assemble(results, tmp_path / "work", "quick", tmp_path, source=source)
+    text = (tmp_path / "work" / "index.md").read_text()
+    assert "quick profile: 2 (1 supported, 1 not testable at this scale)." in text
+    assert "paper profile: 1 (1 supported)." in text
+    mig, aas = text.split("* - ")[2:]
+    assert mig.startswith(f"{CLAIM['statement']} [Figure 5](fig05.md)\n")
+    assert re.findall(r"0\.\d+(?= \()", mig) == ["0.0812", "0.2"]
+    assert "[not testable at this scale]" in aas and "[not run]{.verdict .verdict-pending}" in aas
+    assert ":::{figure} results/fig05-paper-figure.svg\n:name: fig05-paper-cover\n" in text
+
+
+def test_executed_notebook_becomes_a_page(tmp_path: Path, results: Path) -> None:
+    write_result(results / "quick", "fig05", "quick")
+    write_result(results / "paper", "fig05", "paper")
+    page_with(tmp_path, "")
+    copied = json.loads((tmp_path / "work" / "notebooks" / "fig05.ipynb").read_text())
+    assert "quick profile" in copied["cells"][1]["source"]
+    assert "[](../fig05.md)" in copied["cells"][1]["source"]
+    assert len(copied["cells"]) == 3
+    contents = (tmp_path / "work" / "_toc.yml").read_text()
+    assert "file: notebooks/fig05\n" in contents and "Notebook (quick profile)" in contents
+
+
+def test_assembling_leaves_the_pages_alone(tmp_path: Path, results: Path) -> None:
+    write_result(results / "quick", "fig05", "quick")
+    source = write_pages(tmp_path / "pages", "{{ fig05.evidence }}")
+    before = {path: path.read_bytes() for path in source.iterdir()}
+    work = tmp_path / "work"
+    for _ in range(2):
+        book.assemble(results, work, "quick", tmp_path, source=source)
+        (work / "stale.md").touch()
+    assert {path: path.read_bytes() for path in source.iterdir()} == before
+    book.assemble(results, work, "quick", tmp_path, source=source)
+    assert not (work / "stale.md").exists()
+
+
+# --- errors -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "{{ fig5.values.x }}",
+            r"start with a figure.*fig05\.md asks for 'fig5.values.x'.*'fig05'",
+        ),
+        ("{{ fig05.value.x }}", r"asks for 'fig05.value.x'\. Did you mean 'values'"),
+        ("{{ fig05.values.mig }}", r"values\.mig, which .*quick/fig05/numbers\.json lacks"),
+        ("{{ fig05.values.mig_diagnal }}", r"Did you mean 'mig_diagonal'"),
+        ("{{ fig05.rerun }}", r"`rerun` needs a parameter .*gives None"),
+        ("{{ fig05.rerun | betas }}", r"`rerun` needs a parameter .*gives 'betas'"),
+        ("{{ fig05.rerun | bettas=[1] }}", r"names 'bettas' for fig05\. Did you mean 'betas'"),
+    ],
+)
+def test_a_page_out_of_step_is_refused(
+    tmp_path: Path, results: Path, text: str, message: str
+) -> None:
+    write_result(results / "quick", "fig05", "quick")
+    with pytest.raises(ValueError, match=message):
+        page_with(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"values": [1]}, r"must hold 'values' as a dict; .*fig05/numbers\.json does not"),
+        ({"name": "fig02"}, r"must name its own folder, 'fig05' .*says 'fig02' in 'quick'"),
+        ({"profile": "paper"}, r"in profile 'quick'; .*says 'fig05' in 'paper'"),
+        ({"claims": [{**CLAIM, "verdict": "true"}]}, r"verdict among .*has 'mig' with 'true'"),
+        ({"claims": [{"id": "a", "verdict": "supported"}]}, r"must have an id, a statement"),
+    ],
+)
+def test_numbers_of_another_form_are_refused(
+    results: Path, changes: dict[str, Any], message: str
+) -> None:
+    write_result(results / "quick", "fig05", "quick", **changes)
+    with pytest.raises(ValueError, match=message):
+        book.read_results(results, results)
+
+
+def test_numbers_that_are_not_json_are_refused(results: Path) -> None:
+    (write_result(results / "quick", "fig05", "quick") / "numbers.json").write_text("{")
+    with pytest.raises(ValueError, match=r"must be JSON; .*Run its notebook again"):
+        book.read_results(results, results)
+
+
+def test_a_notebook_that_stores_an_error_is_refused(results: Path) -> None:
+    folder = write_result(results / "quick", "fig05", "quick")
+    failed = {"output_type": "error", "ename": "ZeroDivisionError", "evalue": "", "traceback": []}
+    (folder / "notebook.ipynb").write_text(json.dumps(notebook(failed)))
+    with pytest.raises(ValueError, match=r"cell 1 of .*stores ZeroDivisionError\. Run it again"):
+        book.read_results(results, results)
+
+
+def test_unknown_profile_and_missing_pages_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"one of smoke, quick, paper; got 'fast'"):
+        book.assemble(tmp_path, tmp_path / "work", "fast", source=PAGES)
+    with pytest.raises(ValueError, match=r"must hold the book's _config\.yml"):
+        book.assemble(tmp_path, tmp_path / "work", "quick", source=tmp_path)
+
+
+def test_a_folder_with_other_files_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").touch()
+    with pytest.raises(ValueError, match=r"new folder or an earlier book; .*out holds other"):
+        book.build(tmp_path / "results", tmp_path / "out", source=PAGES)
+    assert (tmp_path / "out" / "thesis.tex").exists()
+
+
+def test_missing_jupyter_book_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexit 1\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    with pytest.raises(RuntimeError, match=r"needs Jupyter Book 1\.x.*pip install 'seams\[book\]"):
+        book.build(tmp_path / "results", tmp_path / "out", source=write_pages(tmp_path / "pages"))
+
+
+# --- the real book ------------------------------------------------------------------------------
+
+
+@needs_jupyter_book
+def test_broken_reference_fails_and_keeps_the_last_good_book(tmp_path: Path) -> None:
+    source = write_pages(tmp_path / "pages", index="[](nowhere.md)")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "searchindex.js").write_text("of an earlier book")
+    with pytest.raises(RuntimeError, match=r"without a warning; .*index\.md.*nowhere") as caught:
+        book.build(tmp_path / "results", out, record=tmp_path, source=source)
+    assert "\n" not in str(caught.value)
+    assert (out / "searchindex.js").read_text() == "of an earlier book"
+
+
+@needs_jupyter_book
+def test_the_book_builds_offline(tmp_path: Path, results: Path) -> None:
+    write_result(results / "quick", "fig05", "quick")  # and fig02 has not been run
+    index = book.build(results, tmp_path / "site", record=tmp_path, source=PAGES)
+    pages = {
+        path.relative_to(index.parent).as_posix(): path.read_text(encoding="utf-8")
+        for path in index.parent.rglob("*.html")
+        if "_static" not in path.parts
+    }
+    assert {"index.html", "theory.html", "fig02.html", "notebooks/fig05.html"} <= pages.keys()
+    for name, html in pages.items():
+        loaded = re.findall(r"<(?:script|link|img|iframe)[^>]+(?:src|href)=\"([^\"]+)\"", html)
+        remote = [url for url in loaded if re.match(r"(?:https?:)?//", url)]
+        assert not remote, f"{name} loads {remote}"
+        assert "{{" not in re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL), name
+    assert "mathjax/tex-svg.js" in pages["theory.html"]
+    assert (index.parent / "_static" / "mathjax" / "tex-svg.js").stat().st_size > 1e6
+
+    # The paper's numbers, not Sphinx's count.
+    theory = re.sub(r"<[^>]+>", "", pages["theory.html"])
+    for name in ("Eq. 6", "Lemma 4.1", "Theorem 6.5", "Definition D1", "Property P1", "(14)"):
+        assert name in theory
+    assert "Figure 5, quick profile." in re.sub(r"<[^>]+>", "", pages["fig05.html"])
+    assert '<span class="verdict verdict-supported">supported</span>' in pages["fig05.html"]
+    assert "Not run yet." in pages["fig02.html"]
+
+
+@pytest.mark.slow
+@needs_jupyter_book
+def test_the_same_sources_give_the_same_files(tmp_path: Path, results: Path) -> None:
+    write_result(results / "quick", "fig05", "quick")
+    for name in ("a", "b"):
+        book.build(results, tmp_path / name, record=tmp_path, source=PAGES)
+    trees = [
+        {p.relative_to(root): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+        for root in (tmp_path / "a", tmp_path / "b")
+    ]
+    assert trees[0].keys() == trees[1].keys()
+    assert not [path for path in trees[0] if trees[0][path] != trees[1][path]]
+
+
+def defined(module: str) -> set[str]:
+    """Top-level names of a module of ours, without importing it."""
+    path = ROOT / "src" / Path(*module.split("."))
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return {node.name for node in ast.parse(file.read_text()).body if hasattr(node, "name")}
+
+
+@pytest.mark.parametrize("page", sorted(PAGES.glob("*.md")), ids=lambda path: path.stem)
+def test_names_on_the_pages_exist(page: Path) -> None:
+    text = page.read_text()
+    for dotted in re.findall(r"`(seams\.[\w.]+)`", text):
+        module, name = dotted.rsplit(".", 1)
+        assert name in defined(module), dotted
+    for path in re.findall(r"`((?:tests|notebooks|benchmarks)/[\w./]+)`", text):
+        assert (ROOT / path).exists(), path
+
+
+def test_the_example_for_other_decoders_runs() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (PAGES / "your-own.md").read_text(), re.DOTALL)
+    assert len(blocks) == 3
+    exec(compile("\n".join(blocks), "your-own.md", "exec"), {})
