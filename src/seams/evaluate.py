@@ -253,7 +253,7 @@ def _pictures(vae: VAE, data: Data, encoded: Encoded) -> tuple[Scores, Arrays]:
         z[row, :, latent] = steps
     with torch.no_grad():
         decoded = vae.decoder(encoded.means[:PICTURES].to(dtype))
-        traversals = vae.decoder(z.to(dtype))
+        traversals = vae.decoder(z.to(dtype).flatten(0, 1)).unflatten(0, z.shape[:2])
     as_bytes = lambda t: (t.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
     return {}, {
         "images": as_bytes(x),

@@ -86,7 +86,8 @@ class Results:
         """Test a claim of the paper on one number a seed.
 
         Supported if the 95 % bootstrap interval of the mean over seeds lies wholly on the claimed
-        side of the threshold; with fewer than two seeds there is no interval and no verdict.
+        side of the threshold. A seed where the quantity is not defined (NaN) is left out; with
+        fewer than two, and in the smoke profile, whose models are not trained, nothing can be said.
 
         Args:
             id: Letters, digits and underscores.
@@ -100,9 +101,11 @@ class Results:
         Returns:
             The verdict.
         """
-        mean, low, high = mean_with_interval(values)
+        defined = [float(v) for v in values if math.isfinite(v)]
+        mean, low, high = mean_with_interval(defined) if defined else (None, None, None)
         verdict: Verdict = "not testable at this scale"
-        if len(values) > 1:
+        testable = len(defined) > 1 and self.content["profile"] != "smoke"
+        if testable and low is not None and high is not None:
             holds = low > threshold if above else high < threshold
             verdict = "supported" if holds else "not supported"
         self.content["claims"].append(
@@ -111,7 +114,7 @@ class Results:
                 "statement": statement,
                 "value": _rounded(mean),
                 "uncertainty": [_rounded(low), _rounded(high)],
-                "n": len(values),
+                "n": len(defined),
                 "unit": unit,
                 "tolerance": f"{'>' if above else '<'} {threshold:g}",
                 "verdict": verdict,
@@ -148,7 +151,7 @@ class Results:
 
 
 def _rounded(value: Any) -> Any:
-    if isinstance(value, bool | str | int):
+    if value is None or isinstance(value, bool | str | int):
         return value
     return float(f"{float(value):.{_DIGITS}g}")
 
