@@ -47,7 +47,10 @@ def gram_by_pixel(decoder: torch.nn.Module, z: Tensor) -> Tensor:
     for latent in z:
         latent = latent.clone().requires_grad_()
         mean = decoder(latent)
-        rows = [torch.autograd.grad(pixel, latent, retain_graph=True)[0] for pixel in mean]
+        # By index: iterating over `mean` would make each pass fill zeros for all other pixels.
+        rows = [
+            torch.autograd.grad(mean[k], latent, retain_graph=True)[0] for k in range(len(mean))
+        ]
         J = torch.stack(rows)
         grams.append(J.mT @ J)
     return torch.stack(grams)
