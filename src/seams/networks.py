@@ -138,7 +138,7 @@ def burgess_decoder(
 def _halvings(side: int) -> int:
     """How many stride-2 layers lie between an image of `side` pixels and 4 x 4."""
     halvings = side.bit_length() - 3
-    if side != 4 << halvings or halvings < 1:
+    if halvings < 1 or side != 4 << halvings:
         raise ValueError(
             f"`side` must be a power of two, 8 or more; got {side}. Resize the images."
         )
