@@ -226,6 +226,19 @@ def test_one_derivative_form_agrees_with_two_on_a_smooth_decoder():
     torch.testing.assert_close(one, one.mT, **EXACT)
 
 
+def test_one_derivative_form_ignores_the_slope_at_the_mean():
+    # With a linear decoder the residual enters that slope alone: far data add no noise.
+    D, mean, L = conditioned(DATA, LATENT), torch.randn(2, LATENT), lower(2, LATENT)
+    near = mean @ D.mT
+    results = [
+        optimal_precision_one_derivative(
+            lambda z: D @ z, mean, L, x, draws=50, generator=torch.manual_seed(3)
+        )
+        for x in (near, near + 100)
+    ]
+    torch.testing.assert_close(*results, rtol=1e-9, atol=1e-9)
+
+
 def test_one_derivative_form_sees_the_kink_of_relu():
     # d = relu in one latent: grad log p = (x - z) 1[z > 0] jumps by x at zero, so the mean second
     # derivative under N(mu, s^2) is x phi(mu / s) / s - Phi(mu / s). Autograd sees only the last.
