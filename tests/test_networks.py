@@ -3,11 +3,14 @@ import importlib.util
 import pytest
 import torch
 from torch import nn
+from torch.testing import assert_close
 
 from seams import networks
 from seams.distributions import DiagonalGaussian, FullGaussian
 from seams.networks import (
+    DoublingConv,
     GaussianEncoder,
+    HalvingConv,
     LinearEncoder,
     burgess_decoder,
     burgess_features,
@@ -189,3 +192,28 @@ def test_other_covariances_are_refused() -> None:
         plain.LinearEncoder(2, 2, "banded")
     with pytest.raises(ValueError, match=message):
         plain.GaussianEncoder(plain.mlp(2, 3, 1, None), 3, 2, "banded")
+
+
+@pytest.mark.parametrize("layer", [HalvingConv, DoublingConv])
+@pytest.mark.parametrize("shape", [(3, 5, 8, 16), (5, 8, 8), (2, 3, 5, 4, 8)])
+def test_convolution_as_product_is_the_convolution(layer: type, shape: tuple[int, ...]) -> None:
+    convolution = layer(5, 7)
+    x = torch.randn(shape)
+    flat = x.flatten(0, -4) if len(shape) > 3 else x
+    reference = convolution(flat)
+    convolution.as_product = True
+    assert_close(
+        convolution(x), reference.unflatten(0, shape[:-3]) if len(shape) > 4 else reference
+    )
+
+
+@pytest.mark.parametrize("layer", [HalvingConv, DoublingConv])
+def test_gradients_of_convolution_as_product(layer: type) -> None:
+    convolution, x = layer(2, 3), torch.randn(4, 2, 8, 8, requires_grad=True)
+    gradients = []
+    for as_product in (False, True):
+        convolution.as_product = as_product
+        out = convolution(x).sin().sum()
+        gradients.append(torch.autograd.grad(out, [x, *convolution.parameters()]))
+    for direct, product in zip(*gradients, strict=True):
+        assert_close(product, direct)

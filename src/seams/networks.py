@@ -8,7 +8,9 @@ smooth by default: a piecewise linear decoder has no Hessian, and Eq. 6 would no
 
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from seams.distributions import DiagonalGaussian, FullGaussian
 from seams.shapes import Float
@@ -16,7 +18,9 @@ from seams.shapes import Float
 __all__ = [
     "Activation",
     "Covariance",
+    "DoublingConv",
     "GaussianEncoder",
+    "HalvingConv",
     "LinearEncoder",
     "burgess_decoder",
     "burgess_features",
@@ -86,7 +90,7 @@ def burgess_features(side: int, channels: int = 1, activation: str = "silu") -> 
     layers: list[nn.Module] = [nn.Unflatten(-1, (channels, side, side))]
     size = channels
     for _ in range(_halvings(side)):
-        layers += [nn.Conv2d(size, _CHANNELS, 4, stride=2, padding=1), _activation(activation)]
+        layers += [HalvingConv(size, _CHANNELS), _activation(activation)]
         size = _CHANNELS
     layers += [
         nn.Flatten(-3),
@@ -126,9 +130,7 @@ def burgess_decoder(
     halvings = _halvings(side)
     for layer in range(halvings):
         last = layer == halvings - 1
-        layers.append(
-            nn.ConvTranspose2d(_CHANNELS, channels if last else _CHANNELS, 4, stride=2, padding=1)
-        )
+        layers.append(DoublingConv(_CHANNELS, channels if last else _CHANNELS))
         if not last:
             layers.append(_activation(activation))
     layers.append(nn.Flatten(-3))
@@ -143,6 +145,95 @@ def _halvings(side: int) -> int:
             f"`side` must be a power of two, 8 or more; got {side}. Resize the images."
         )
     return halvings
+
+
+class HalvingConv(nn.Conv2d):
+    """Convolution with 4 x 4 kernels, stride 2 and padding 1: half the height and width.
+
+    With `as_product` it is one matrix product over patches, in plain tensor operations: under
+    `torch.func.vmap` a stack of models then becomes one batched product, where a convolution would
+    become a grouped one, which GPUs run slowly.
+
+    Args:
+        inputs: Channels before.
+        outputs: Channels after.
+    """
+
+    as_product = False
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 4, stride=2, padding=1)
+
+    def forward(self, x: Float[Tensor, "*batch c h w"]) -> Float[Tensor, "*batch c2 h2 w2"]:
+        """Images of half the height and width.
+
+        Args:
+            x: Images; height and width even.
+
+        Returns:
+            The same in either way of computing, to rounding.
+        """
+        if not self.as_product:
+            return super().forward(x)
+        assert self.bias is not None
+        # The image as cells of 2 x 2 pixels, offset by one: a kernel covers 2 x 2 such cells.
+        cells = pad(x, (1, 1, 1, 1)).movedim(-3, -1).unflatten(-3, (-1, 2)).unflatten(-2, (-1, 2))
+        cells = cells.movedim(-4, -3).flatten(-3)
+        near, far = cells[..., :-1, :, :], cells[..., 1:, :, :]
+        patches = torch.cat([part for row in (near, far) for part in _left_right(row)], -1)
+        return (patches @ _by_cell(self.weight).flatten(0, 4) + self.bias).movedim(-1, -3)
+
+
+class DoublingConv(nn.ConvTranspose2d):
+    """Transposed convolution with 4 x 4 kernels, stride 2, padding 1: twice the height and width.
+
+    The adjoint of `HalvingConv`, likewise with `as_product`.
+
+    Args:
+        inputs: Channels before.
+        outputs: Channels after.
+    """
+
+    as_product = False
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 4, stride=2, padding=1)
+
+    def forward(
+        self, x: Float[Tensor, "*batch c h w"], output_size: list[int] | None = None
+    ) -> Float[Tensor, "*batch c2 h2 w2"]:
+        """Images of twice the height and width.
+
+        Args:
+            x: Images.
+            output_size: Unused; the size is twice that of `x`.
+
+        Returns:
+            The same in either way of computing, to rounding.
+        """
+        if not self.as_product:
+            return super().forward(x)
+        assert self.bias is not None
+        kernel = _by_cell(self.weight.transpose(0, 1)).movedim(-2, 0).flatten(1)
+        cells = (x.movedim(-3, -1) @ kernel).unflatten(-1, (4, -1))
+        # Every pixel before gives 2 x 2 cells after; neighbours overlap and are added up.
+        corners = ((0, 1, 0, 1), (1, 0, 0, 1), (0, 1, 1, 0), (1, 0, 1, 0))
+        added = sum(
+            pad(cells[..., corner, :], (0, 0, *room)) for corner, room in enumerate(corners)
+        )
+        assert isinstance(added, Tensor)
+        image = added.unflatten(-1, (2, 2, -1)).movedim(-3, -4).flatten(-3, -2).flatten(-4, -3)
+        return image[..., 1:-1, 1:-1, :].movedim(-1, -3) + self.bias[:, None, None]
+
+
+def _left_right(row: Tensor) -> tuple[Tensor, Tensor]:
+    """Cells `[..., h, w, c]` without the last and without the first column."""
+    return row[..., :-1, :], row[..., 1:, :]
+
+
+def _by_cell(weight: Tensor) -> Tensor:
+    """Kernel `[outputs, inputs, 4, 4]` as `[Y, X, y, x, inputs, outputs]`: cell, pixel in it."""
+    return weight.permute(2, 3, 1, 0).unflatten(1, (2, 2)).unflatten(0, (2, 2)).movedim(2, 1)
 
 
 class GaussianEncoder(nn.Module):
