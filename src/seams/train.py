@@ -10,7 +10,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin, no_type_check
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,7 @@ of the protocol: another value gives other draws."""
 _EVALUATION_BATCH = 4096  # images at a time where no gradient is kept
 
 
+@no_type_check  # by the shape hook, which would refuse an int for a float before we can convert it
 @dataclass(frozen=True)
 class TrainConfig:
     """One run, whole: what is trained, on what, how. Equal configurations give equal results.
@@ -202,38 +203,36 @@ def build(config: TrainConfig, data: int, mean: Tensor | None = None) -> VAE:
 
 
 def _untrained(config: TrainConfig, data: int) -> VAE:
+    """Decoder first, so that it starts the same whatever heads the encoder's covariance needs."""
     encoder: nn.Module
     if config.network == "linear":
-        encoder = LinearEncoder(data, config.latent, config.covariance)
         network = mlp(config.latent, 0, 0, data)
+        encoder = LinearEncoder(data, config.latent, config.covariance)
     elif config.network == "mlp":
-        features = mlp(data, config.width, config.depth, None, config.activation)
-        encoder = GaussianEncoder(features, config.width, config.latent, config.covariance)
         network = mlp(config.latent, config.width, config.depth, data, config.activation)
+        features = mlp(data, config.width, config.depth, None, config.activation)
+        size = config.width if config.depth else data
+        encoder = GaussianEncoder(features, size, config.latent, config.covariance)
     else:
         channels = data // config.resolution**2
         if channels * config.resolution**2 != data:
             raise ValueError(
                 f"'burgess' needs square images of side {config.resolution}; got {data} values."
             )
+        network = burgess_decoder(config.latent, config.resolution, channels, config.activation)
         features = burgess_features(config.resolution, channels, config.activation)
         encoder = GaussianEncoder(features, 256, config.latent, config.covariance)
-        network = burgess_decoder(config.latent, config.resolution, channels, config.activation)
     return VAE(encoder, network, config.sigma, config.likelihood)
 
 
 def _start_at_mean(vae: VAE, mean: Tensor) -> None:
     """Set the last bias of the decoder to the data's mean (its logit for a Bernoulli)."""
-    mean = mean.float()
+    *_, bias = (p for name, p in vae.network.named_parameters() if name.endswith("bias"))
+    mean = mean.float().unflatten(0, (bias.numel(), -1)).mean(1)  # a convolution: one a channel
     if vae.likelihood == "bernoulli":
         mean = mean.clamp(1e-3, 1 - 1e-3).logit()  # finite where a pixel is always off
     with torch.no_grad():
-        *_, bias = (p for name, p in vae.network.named_parameters() if name.endswith("bias"))
-        bias.copy_(mean if bias.numel() == mean.numel() else _channel_means(mean, bias.numel()))
-
-
-def _channel_means(mean: Tensor, channels: int) -> Tensor:
-    return mean.unflatten(0, (channels, -1)).mean(1)
+        bias.copy_(mean)
 
 
 def _seed(seed: int, *what: object) -> int:
@@ -303,7 +302,7 @@ class Stack:
         Args:
             runs: Positions in `configs`.
         """
-        index = torch.as_tensor(list(runs))
+        index = torch.as_tensor(list(runs), dtype=torch.long)
         pick = lambda t: t[index.to(t.device)]
         self.configs = [self.configs[i] for i in runs]
         self.params = {k: pick(p) for k, p in self.params.items()}
@@ -375,7 +374,7 @@ class Stack:
 
 def _mean(data: Data) -> Tensor:
     """Mean of at most 65,536 data, evenly spaced."""
-    indices = torch.arange(0, len(data), max(1, len(data) // 65_536))
+    indices = torch.arange(0, len(data), math.ceil(len(data) / 65_536))
     total = sum(data.batch(part).double().sum(0) for part in indices.split(_EVALUATION_BATCH))
     assert isinstance(total, Tensor)
     return total / len(indices)
@@ -390,7 +389,7 @@ class Progress:
         distortion: Mean over the chunk of the negative log-likelihood, nats a datum `[run]`.
         rate: Mean over the chunk of the KL divergence, nats a datum `[run]`.
         beta: Weight of the KL term at the end of the chunk `[run]`.
-        diverged: Positions of runs whose loss is no longer finite.
+        diverged: Positions of runs whose loss, or whose weights, are no longer finite.
     """
 
     step: int
@@ -444,13 +443,11 @@ def _chunk(stack: Stack, data: Data) -> Progress:
     stack.params = {k: p.detach() for k, p in params.items()}
     stack.step = last
     distortion, rate = (sums / (last - first)).cpu()
-    progress = Progress(
-        last,
-        distortion,
-        rate,
-        betas[-1].double().cpu(),
-        (~torch.isfinite(distortion + rate)).nonzero().flatten().tolist(),
-    )
+    finite = torch.isfinite(distortion + rate)
+    for param in stack.params.values():  # the last step's update is in no loss yet
+        finite &= param.isfinite().flatten(1).all(1).cpu()
+    diverged = (~finite).nonzero().flatten().tolist()
+    progress = Progress(last, distortion, rate, betas[-1].double().cpu(), diverged)
     row = {"step": torch.full_like(rate, last), "beta": progress.beta}
     for name, value in (row | {"distortion": distortion, "rate": rate}).items():
         stack.history.setdefault(name, []).append(value)
@@ -497,8 +494,8 @@ def _adam(stack: Stack, learning_rate: float) -> torch.optim.Adam:
 
 
 def _snapshot_steps(config: TrainConfig) -> set[int]:
-    """Steps, equally spaced in the logarithm, whose weights are kept, with the last one."""
-    if not config.snapshots:
-        return set()
+    """Steps, equally spaced in the logarithm, whose weights are kept: the last one, the first."""
+    if config.snapshots < 2:
+        return {config.steps} if config.snapshots else set()
     points = torch.logspace(0, math.log10(config.steps), config.snapshots, dtype=torch.float64)
     return {round(float(p)) for p in points}
