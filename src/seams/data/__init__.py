@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ DATASETS = ("dsprites", "dsprites_half_height", "linear")
 """Names that `load` knows."""
 
 
+@runtime_checkable  # beartype has to ask
 class Data(Protocol):
     """What a data set must offer to be trained on."""
 
