@@ -20,7 +20,9 @@ from seams.data import Data
 from seams.networks import (
     Activation,
     Covariance,
+    DoublingConv,
     GaussianEncoder,
+    HalvingConv,
     LinearEncoder,
     burgess_decoder,
     burgess_features,
@@ -412,37 +414,30 @@ def train(stack: Stack, data: Data) -> Iterator[Progress]:
     Yields:
         Progress after each chunk.
     """
+    stepper = _Stepper(stack, data)
     while stack.step < stack.configs[0].steps:
-        yield _chunk(stack, data)
+        if stepper.configs is not stack.configs:  # some runs were dropped
+            stepper = _Stepper(stack, data)
+        yield _chunk(stack, data, stepper)
 
 
-def _chunk(stack: Stack, data: Data) -> Progress:
-    """One chunk of steps: schedule, batch, loss, step, log."""
+def _chunk(stack: Stack, data: Data, stepper: "_Stepper") -> Progress:
+    """One chunk of steps: schedule, draws, steps, log."""
     config = stack.configs[0]
     first, last = stack.step, min(stack.step + CHUNK, config.steps)
-    device = next(iter(stack.params.values())).device
+    device = stepper.sums.device
     indices, noise = _draws(stack, len(data), device)
     steps = torch.arange(first, last)
     betas = torch.stack([beta_at(c, steps) for c in stack.configs], dim=1).float().to(device)
-
-    params = {k: p.requires_grad_() for k, p in stack.params.items()}
-    optimizer = _adam(stack, config.learning_rate)
     keep = _snapshot_steps(config)
-    sums = torch.zeros(2, len(stack.configs), device=device, dtype=torch.float64)
+    stepper.sums.zero_()
     for i in range(last - first):
-        x = data.batch(indices[:, i]).float()
-        with torch.autocast(device.type, torch.bfloat16, config.precision == "bfloat16"):
-            distortion, rate = _losses(stack.model, params, x, noise[:, i])
-        (distortion + betas[i] * rate).sum().backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        sums += torch.stack([distortion, rate]).detach()
+        stepper(indices[:, i], noise[:, i], betas[i])
         if first + i + 1 in keep:
-            stack.snapshots[first + i + 1] = {k: p.detach().clone() for k, p in params.items()}
+            stack.snapshots[first + i + 1] = {k: p.clone() for k, p in stack.params.items()}
 
-    stack.params = {k: p.detach() for k, p in params.items()}
     stack.step = last
-    distortion, rate = (sums / (last - first)).cpu()
+    distortion, rate = (stepper.sums / (last - first)).cpu()
     finite = torch.isfinite(distortion + rate)
     for param in stack.params.values():  # the last step's update is in no loss yet
         finite &= param.isfinite().flatten(1).all(1).cpu()
@@ -452,6 +447,68 @@ def _chunk(stack: Stack, data: Data) -> Progress:
     for name, value in (row | {"distortion": distortion, "rate": rate}).items():
         stack.history.setdefault(name, []).append(value)
     return progress
+
+
+class _Stepper:
+    """One optimiser step of a stack: batch, loss, gradient, Adam.
+
+    On a GPU the whole step is captured once as a graph and replayed, since at these sizes the time
+    to launch its kernels one by one would exceed the time they run.
+    """
+
+    def __init__(self, stack: Stack, data: Data) -> None:
+        stack.moments = {k: (_laid_out(a), _laid_out(b)) for k, (a, b) in stack.moments.items()}
+        leaves = {k: _laid_out(p).requires_grad_() for k, p in stack.params.items()}
+        stack.params = {k: p.detach() for k, p in leaves.items()}  # the same memory
+        self.configs, self.model, self.data, self.leaves = stack.configs, stack.model, data, leaves
+        device = next(iter(leaves.values())).device
+        self.sums = torch.zeros(2, len(self.configs), device=device, dtype=torch.float64)
+        self.optimizer = _adam(stack, leaves)
+        as_product = device.type == "cuda" and len(self.configs) > 1
+        for module in self.model.modules():
+            if isinstance(module, HalvingConv | DoublingConv):
+                module.as_product = as_product
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.inputs: tuple[Tensor, ...] = ()
+
+    def __call__(self, indices: Tensor, noise: Tensor, betas: Tensor) -> None:
+        """Take one step; `[run, batch]`, `[run, batch, latent]` and `[run]`."""
+        if not self.sums.is_cuda:
+            return self._step(indices, noise, betas)
+        if self.graph is None:
+            self._capture(indices, noise, betas)
+        assert self.graph is not None
+        for buffer, value in zip(self.inputs, (indices, noise, betas), strict=True):
+            buffer.copy_(value)
+        self.graph.replay()
+
+    def _step(self, indices: Tensor, noise: Tensor, betas: Tensor) -> None:
+        half = self.configs[0].precision == "bfloat16"
+        x = self.data.batch(indices).float()
+        with torch.autocast(self.sums.device.type, torch.bfloat16, half):
+            distortion, rate = _losses(self.model, self.leaves, x, noise)
+        (distortion + betas * rate).sum().backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.sums += torch.stack([distortion, rate]).detach()
+
+    def _capture(self, *inputs: Tensor) -> None:
+        """Record one step as a graph; what the steps before it change is put back."""
+        self.inputs = tuple(value.clone() for value in inputs)
+        states = [s for p in self.leaves.values() for s in self.optimizer.state[p].values()]
+        changed = [p.detach() for p in self.leaves.values()] + states + [self.sums]
+        before = [value.clone() for value in changed]
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):  # libraries choose and initialise what capture must not
+                self._step(*self.inputs)
+        torch.cuda.current_stream().wait_stream(side)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self._step(*self.inputs)
+        for value, old in zip(changed, before, strict=True):
+            value.copy_(old)
 
 
 def _losses(model: VAE, params: dict[str, Tensor], x: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
@@ -465,6 +522,13 @@ def _losses(model: VAE, params: dict[str, Tensor], x: Tensor, noise: Tensor) -> 
         terms = one({k: p[0] for k, p in params.items()}, x[0], noise[0])
         return terms[0][None], terms[1][None]
     return vmap(one)(params, x, noise)
+
+
+def _laid_out(stacked: Tensor) -> Tensor:
+    """A single run's convolution weights with channels last, which is faster on a CPU."""
+    if stacked.dim() != 5 or len(stacked) > 1:
+        return stacked
+    return stacked[0].contiguous(memory_format=torch.channels_last)[None]
 
 
 def _draws(stack: Stack, data: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -483,10 +547,12 @@ def _draws(stack: Stack, data: int, device: torch.device) -> tuple[Tensor, Tenso
     return torch.stack([p[0] for p in pairs]), torch.stack([p[1] for p in pairs])
 
 
-def _adam(stack: Stack, learning_rate: float) -> torch.optim.Adam:
+def _adam(stack: Stack, leaves: dict[str, Tensor]) -> torch.optim.Adam:
     """Adam with the stack's own moments, so that they can be saved run by run."""
-    optimizer = torch.optim.Adam(list(stack.params.values()), learning_rate, fused=True)
-    for name, param in stack.params.items():
+    on_gpu = next(iter(leaves.values())).is_cuda
+    rate = stack.configs[0].learning_rate
+    optimizer = torch.optim.Adam(list(leaves.values()), rate, fused=True, capturable=on_gpu)
+    for name, param in leaves.items():
         first, second = stack.moments[name]
         step = torch.tensor(float(stack.step), device=param.device, dtype=torch.float32)
         optimizer.state[param] = {"step": step, "exp_avg": first, "exp_avg_sq": second}
