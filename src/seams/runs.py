@@ -10,10 +10,12 @@ evaluated but not the weights: figures can be drawn from it on a machine that tr
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -97,34 +99,35 @@ class Run:
         return frame.assign(images=frame["step"] * self.config.batch)
 
     def weights(self) -> dict[str, Tensor]:
-        """Trained parameters by name.
+        """Trained parameters by name; FileNotFoundError if the run comes from the record.
 
         Returns:
             CPU tensors, float32.
-
-        Raises:
-            FileNotFoundError: The run comes from the record, which keeps no weights.
         """
-        path = self.folder / _WEIGHTS
+        return self._load(_WEIGHTS)
+
+    def snapshots(self) -> dict[int, dict[str, Tensor]]:
+        """Parameters by step at the configuration's `snapshots` points of training.
+
+        As `weights`, the record does not hold them.
+
+        Returns:
+            Step to parameters, by rising step; empty if the configuration asks for none.
+        """
+        found: dict[int, dict[str, Tensor]] = {}
+        for key, value in (self._load(_SNAPSHOTS) if self.config.snapshots else {}).items():
+            step, _, name = key.partition("/")
+            found.setdefault(int(step), {})[name] = value
+        return dict(sorted(found.items()))
+
+    def _load(self, name: str) -> dict[str, Tensor]:
+        path = self.folder / name
         if not path.is_file():
             raise FileNotFoundError(
                 f"Run {self.id} is known from the record, without its weights: train it again "
                 "with `retrain=True`."
             )
         return load_file(path)
-
-    def snapshots(self) -> dict[int, dict[str, Tensor]]:
-        """Parameters by step at the configuration's `snapshots` points of training.
-
-        Returns:
-            Step to parameters; empty if none were kept.
-        """
-        path = self.folder / _SNAPSHOTS
-        found: dict[int, dict[str, Tensor]] = {}
-        for key, value in (load_file(path) if path.is_file() else {}).items():
-            step, _, name = key.partition("/")
-            found.setdefault(int(step), {})[name] = value
-        return dict(sorted(found.items()))
 
     def model(self, weights: Mapping[str, Tensor] | None = None) -> VAE:
         """The trained model.
@@ -208,8 +211,17 @@ class Store:
 
         Returns:
             The run as stored.
+
+        Raises:
+            ValueError: A score is not a finite number.
         """
         config, state = stack.configs[run], stack.state(run)
+        for name, value in scores.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(
+                    f"The score {name!r} of run {run_id(config)} must be finite, or None where it "
+                    f"is not defined; got {value}."
+                )
         part = lambda kind: {
             k.removeprefix(f"{kind}/"): v for k, v in state.items() if k.startswith(f"{kind}/")
         }
@@ -222,16 +234,14 @@ class Store:
         ):
             (folder / name).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
         np.savez_compressed(folder / _ARRAYS, allow_pickle=False, **dict[str, Any](arrays))
-        np.savez_compressed(
-            folder / _HISTORY, **{k: v.numpy() for k, v in part("history").items()}
-        )
+        history: dict[str, Any] = {k: v.numpy() for k, v in part("history").items()}
+        np.savez_compressed(folder / _HISTORY, **history)
         save_file(part("params"), folder / _WEIGHTS)
         if snapshots := part("snapshot"):
             save_file(snapshots, folder / _SNAPSHOTS)
+        folder.chmod(0o755)  # a store may be shared; mkdtemp makes folders for one user alone
         target = self.root / run_id(config)
-        if target.exists():
-            shutil.rmtree(target)
-        folder.rename(target)
+        _replace(target, folder)
         self._checkpoint(config).unlink(missing_ok=True)
         return Run(config, target)
 
@@ -262,6 +272,22 @@ class Store:
 
     def _checkpoint(self, config: TrainConfig) -> Path:
         return self.root / _CHECKPOINT / f"{run_id(config)}.safetensors"
+
+
+def _replace(target: Path, folder: Path) -> None:
+    """Move a whole folder into place, also while another process does the same."""
+    old = folder.with_name(f"{folder.name}.old")
+    while True:
+        with suppress(FileNotFoundError):
+            target.rename(old)
+        shutil.rmtree(old, ignore_errors=True)
+        try:
+            folder.rename(target)
+        except OSError:
+            if not target.exists():
+                raise
+        else:
+            return
 
 
 def _write(path: Path, text: str) -> None:
