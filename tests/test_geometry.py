@@ -194,6 +194,16 @@ def test_factors_follow_the_axes_and_the_given_prior():
     torch.testing.assert_close(log_seam_factors(generator, z), normal, **EXACT)
 
 
+def test_factors_of_a_linear_decoder_are_its_principal_gaussians():
+    # No path is along a latent, but the standard normal prior factorises in any direction.
+    D, z = conditioned(5, 3), torch.randn(4, 3)
+    U, s, V = torch.linalg.svd(D, full_matrices=False)
+    expected = Normal(0.0, s).log_prob(z @ D.mT @ U)
+    permutation, _ = align_axes(V.mT[None])
+    factors = log_seam_factors(lambda z: D @ z, z)
+    torch.testing.assert_close(factors, expected[:, permutation[0]], **EXACT)
+
+
 # --- the on-manifold Hessian
 
 
@@ -359,7 +369,7 @@ def test_a_linear_map_without_c1_has_c2():
 
 
 def test_c2_ignores_rounding_in_constant_singular_values():
-    still = product_of_curves((2.0, 1.0), warp=0.0)
+    still = embedded(product_of_curves((2.0, 1.0), warp=0.0), 9)
     assert (c2_violation(still, torch.randn(50, 2)) == 0).all()
 
 
@@ -447,6 +457,21 @@ def test_path_goes_straight_through_a_crossing():
     torch.testing.assert_close(followed.singular_value, 1 + 0.3 * line[:, 0].tanh(), **SOLVED)
     assert followed.gap.argmin() == 30  # t = 1, where the values meet
     assert followed.gap.min() < 1e-6
+
+
+def test_path_goes_straight_on_where_values_coincide():
+    # s_0 is 1 - 2 z_0 for z_0 < 0 and 1 beyond, as s_1 is throughout: any pair of vectors will do
+    # for the SVD there, which in turned latents is not the pair that the path comes with.
+    R, Q = turn(0.6), torch.linalg.qr(torch.randn(3, 2))[0]
+    curve = lambda y: torch.stack([y[0] - torch.relu(-y[0]) ** 2, y[1]])
+    decoder = lambda z: Q @ curve(R @ z)
+    start = R.mT @ torch.tensor([-0.4, 0.3])
+    followed = path(decoder, start, 0, extent=0.8, points=9)
+    assert followed.stopped == ("extent", "extent")
+    line = start + followed.t.unsqueeze(1) * followed.direction[0]
+    torch.testing.assert_close(followed.z, line, **SOLVED)
+    assert (followed.direction[0] @ R.mT[:, 0]).abs().item() == pytest.approx(1.0)
+    assert followed.gap[-1] < 1e-9
 
 
 def test_path_stops_where_no_vector_continues_it():

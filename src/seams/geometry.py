@@ -14,9 +14,9 @@ C2; a twisted plane is flat, and satisfies neither. Flatness is necessary, and b
 and C2 say of the latents. For d = 1 it is empty. Curvature has the unit $1/x^2$: compare it with
 $1/s^2$, the squared inverse length of one latent unit, before calling it small.
 
-Decoders are as in `seams.derivatives`; use a float64 copy. Third derivatives of the decoder enter
-`manifold_hessian`, second ones the curvature: both are zero or wrong for ReLU networks, whose
-manifold is flat but for its creases.
+Decoders are as in `seams.derivatives`; use a float64 copy, and a smooth one: third derivatives of
+the decoder enter `manifold_hessian`, second ones the curvature. The manifold of a ReLU network is
+flat but for its creases, and both see the flat parts alone.
 """
 
 import math
