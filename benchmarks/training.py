@@ -1,0 +1,319 @@
+"""How many images a second do we train, alone and stacked, and how do others fare?
+
+Questions, each a word on the command line; without one, all of them:
+
+* `one`: one model, the network of Burgess 2018 at 64 x 64, batch 64, float32. Ours against the
+  trainer of disentangling-vae (`--peer FOLDER`, a checkout) and that of pythae, if they are there:
+  *compute* is one optimiser step on a batch at hand, *end to end* includes drawing the batch.
+* `stack`: images a second against the number of models in a stack, beside training the same models
+  one after another; small fully connected nets at 16 x 16, and with a GPU the 64 x 64 net too.
+* `growth`: the cost of a step as data, latents and pixels grow.
+
+Run as `python benchmarks/training.py [QUESTION ...] [--peer FOLDER] [--device cuda]`; each writes
+`benchmarks/results/training_QUESTION.json` with its environment. Contestants take turns, so that a
+machine that speeds up or slows down does so for all; ratios are of medians over the turns.
+"""
+
+import argparse
+import importlib
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seams.data import Samples
+from seams.provenance import environment
+from seams.train import Stack, TrainConfig, _draws, _Stepper
+
+RESULTS = Path(__file__).parent / "results"
+TURNS = 7
+IMAGES = (
+    8192  # of noise, as many pixels on as in dSprites: the cost of a step is that of real ones
+)
+
+
+def noise_images(pixels: int, images: int = IMAGES, device: str = "cpu") -> Samples:
+    """Random black and white images.
+
+    Returns:
+        A data set.
+    """
+    generator = torch.Generator().manual_seed(0)
+    x = (torch.rand(images, pixels, generator=generator) < 0.043).float()
+    return Samples(x).to(torch.device(device))
+
+
+def stepper(configs: list[TrainConfig], data: Samples, device: str = "cpu") -> Callable[[], None]:
+    """A call that takes one step of a stack, drawing its batch.
+
+    Returns:
+        The call.
+    """
+    stack = Stack.start(configs, data, device)
+    step = _Stepper(stack, data)
+    indices, noise = _draws(stack, len(data), torch.device(device))
+    betas = torch.ones(len(configs), device=device)
+    count = iter(range(10**9))
+
+    def call() -> None:
+        i = next(count) % indices.shape[1]
+        step(indices[:, i], noise[:, i], betas)
+
+    return call
+
+
+def rates(
+    contestants: dict[str, tuple[Callable[[], None], int]], device: str, steps: int
+) -> dict[str, Any]:
+    """Images a second of each contestant, in turns after one turn that does not count.
+
+    Returns:
+        For each its rates, their median and spread.
+    """
+    found: dict[str, list[float]] = {name: [] for name in contestants}
+    for turn in range(TURNS + 1):
+        for name, (call, images) in contestants.items():
+            start = time.perf_counter()
+            for _ in range(steps):
+                call()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            if turn:
+                found[name].append(steps * images / (time.perf_counter() - start))
+    return {
+        name: {
+            "images_per_second": [round(v) for v in values],
+            "median": round(statistics.median(values)),
+            "spread": [round(min(values)), round(max(values))],
+            "n": len(values),
+        }
+        for name, values in found.items()
+    }
+
+
+def disentangling_vae(folder: Path, x: Tensor) -> dict[str, Callable[[], None]]:
+    """Its own `Trainer._train_iteration` on its own Burgess network, without and with its loader.
+
+    Returns:
+        Calls by name.
+    """
+    sys.path.insert(0, str(folder))
+    models = importlib.import_module("disvae.models.vae")
+    losses = importlib.import_module("disvae.models.losses")
+    training = importlib.import_module("disvae.training")
+    model = models.init_specific_model("Burgess", (1, 64, 64), 10)
+    trainer = training.Trainer.__new__(training.Trainer)  # its __init__ opens a log file
+    trainer.device, trainer.model = torch.device("cpu"), model
+    trainer.loss_f = losses.BetaHLoss(beta=4, rec_dist="gaussian", steps_anneal=0)
+    trainer.optimizer = torch.optim.Adam(model.parameters(), lr=5e-4)
+    images = x.unflatten(1, (1, 64, 64))
+    loader = torch.utils.data.DataLoader(
+        torch.utils.data.TensorDataset(images, images[:, 0, 0, 0]), batch_size=64, shuffle=True
+    )
+    batches = iter([])
+
+    def from_loader() -> None:
+        nonlocal batches
+        batch = next(batches, None)
+        if batch is None:
+            batches = iter(loader)
+            batch = next(batches)
+        trainer._train_iteration(batch[0], None)
+
+    return {
+        "compute": lambda: trainer._train_iteration(images[:64], None),
+        "end to end": from_loader,
+    }
+
+
+def pythae(x: Tensor) -> dict[str, Callable[[], None]]:
+    """The loop body of pythae's BaseTrainer on the same architecture with ReLU.
+
+    Returns:
+        Calls by name.
+    """
+    from pythae.data.datasets import BaseDataset
+    from pythae.models import VAE, VAEConfig
+    from pythae.models.base.base_utils import ModelOutput
+    from pythae.models.nn import BaseDecoder, BaseEncoder
+
+    from seams.networks import burgess_decoder, burgess_features
+
+    class Encoder(BaseEncoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features = burgess_features(64, activation="relu")
+            self.mean, self.log_variance = torch.nn.Linear(256, 10), torch.nn.Linear(256, 10)
+
+        def forward(self, x: Tensor) -> ModelOutput:
+            hidden = self.features(x.flatten(1))
+            return ModelOutput(
+                embedding=self.mean(hidden), log_covariance=self.log_variance(hidden)
+            )
+
+    class Decoder(BaseDecoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = burgess_decoder(10, 64, activation="relu")
+
+        def forward(self, z: Tensor) -> ModelOutput:
+            return ModelOutput(reconstruction=self.network(z).unflatten(1, (1, 64, 64)))
+
+    settings = VAEConfig(input_dim=(1, 64, 64), latent_dim=10)
+    model = VAE(settings, encoder=Encoder(), decoder=Decoder())
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-4)
+    images = x.unflatten(1, (1, 64, 64))
+    data = BaseDataset(images, torch.zeros(len(images)))
+    loader = torch.utils.data.DataLoader(data, batch_size=64, shuffle=True)
+    batches = iter([])
+
+    def step(inputs: Any) -> None:
+        output = model(inputs, epoch=1, dataset_size=len(data), uses_ddp=False)
+        optimizer.zero_grad()
+        output.loss.backward()
+        optimizer.step()
+        output.loss.item()
+
+    def from_loader() -> None:
+        nonlocal batches
+        batch = next(batches, None)
+        if batch is None:
+            batches = iter(loader)
+            batch = next(batches)
+        step(batch)
+
+    first = next(iter(loader))
+    return {"compute": lambda: step(first), "end to end": from_loader}
+
+
+def one(peer: Path | None, device: str) -> dict[str, Any]:
+    """One model against others.
+
+    Returns:
+        Rates, and our ratio to each.
+    """
+    data = noise_images(64 * 64)
+    ours = stepper([TrainConfig()], data)
+    contestants = {"seams, end to end": (ours, 64)}
+    relu = stepper([TrainConfig(activation="relu")], data)
+    contestants["seams with ReLU, end to end"] = (relu, 64)
+    others: dict[str, dict[str, Callable[[], None]]] = {}
+    if peer:
+        others["disentangling-vae"] = disentangling_vae(peer, data.x)
+    if importlib.util.find_spec("pythae"):
+        others["pythae"] = pythae(data.x)
+    for name, calls in others.items():
+        contestants |= {f"{name}, {kind}": (call, 64) for kind, call in calls.items()}
+    found = rates(contestants, device, steps=6)
+    own = found["seams, end to end"]["median"]
+    ratios = {
+        f"seams / {n}": round(own / r["median"], 2) for n, r in found.items() if "seams" not in n
+    }
+    return {"rates": found, "ratios": ratios, "threads": torch.get_num_threads()}
+
+
+def stack(peer: Path | None, device: str) -> dict[str, Any]:
+    """Rates against the number of stacked models.
+
+    Returns:
+        Rates by network and number, and the ratio to one at a time.
+    """
+    networks = {"mlp at 16 x 16": TrainConfig(network="mlp", resolution=16, sigma=0.25, batch=128)}
+    if device == "cuda":
+        networks["burgess at 64 x 64"] = TrainConfig(precision="bfloat16")
+    report: dict[str, Any] = {"threads": torch.get_num_threads()}
+    for label, base in networks.items():
+        data = noise_images(base.resolution**2, device=device)
+        contestants = {}
+        for models in (1, 2, 4, 8, 16, 32, 64, 128):
+            fields = {f: base[f] for f in ("network", "resolution", "sigma", "batch", "precision")}
+            configs = [TrainConfig(**fields, seed=s) for s in range(models)]
+            call = stepper(configs, data, device)
+            contestants[str(models)] = (call, models * base.batch)
+        found = rates(contestants, device, steps=5 if device == "cpu" else 50)
+        alone = found["1"]["median"]
+        gains = {n: round(r["median"] / alone, 2) for n, r in found.items()}
+        report[label] = {"rates": found, "gain over one at a time": gains}
+    return report
+
+
+def growth(peer: Path | None, device: str) -> dict[str, Any]:
+    """Rates as the data set, the latents and the pixels grow.
+
+    Returns:
+        Rates by what grows.
+    """
+    base = {"network": "mlp", "sigma": 0.25, "batch": 128}
+    small = [TrainConfig(**base, resolution=16, seed=s) for s in range(8)]
+    report: dict[str, Any] = {"threads": torch.get_num_threads(), "models": len(small)}
+    report["images in the data set"] = rates(
+        {
+            str(n): (stepper(small, noise_images(256, n, device), device), 8 * 128)
+            for n in (1024, 16_384, 262_144)
+        },
+        device,
+        5,
+    )
+    data = noise_images(256, device=device)
+    report["latents, full posterior"] = rates(
+        {
+            str(d): (
+                stepper(
+                    [
+                        TrainConfig(**base, resolution=16, latent=d, covariance="full", seed=s)
+                        for s in range(8)
+                    ],
+                    data,
+                    device,
+                ),
+                8 * 128,
+            )
+            for d in (2, 10, 32, 64)
+        },
+        device,
+        5,
+    )
+    report["pixels along an edge"] = rates(
+        {
+            str(side): (
+                stepper(
+                    [TrainConfig(**base, resolution=side, seed=s) for s in range(8)],
+                    noise_images(side * side, device=device),
+                    device,
+                ),
+                8 * 128,
+            )
+            for side in (8, 16, 32, 64)
+        },
+        device,
+        5,
+    )
+    return report
+
+
+def main() -> None:
+    """Answer the questions asked and write the results."""
+    questions = {"one": one, "stack": stack, "growth": growth}
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("questions", nargs="*", choices=[*questions, []], default=[*questions])
+    parser.add_argument("--peer", type=Path, help="folder of a checkout of disentangling-vae")
+    parser.add_argument("--device", default="cpu")
+    chosen = parser.parse_args()
+    RESULTS.mkdir(exist_ok=True)
+    for name in chosen.questions:
+        report = questions[name](chosen.peer, chosen.device)
+        content = {"question": name, "environment": environment()} | report
+        suffix = "_gpu" if chosen.device == "cuda" else ""
+        path = RESULTS / f"training_{name}{suffix}.json"
+        path.write_text(json.dumps(content, indent=1) + "\n")
+        print(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    main()
