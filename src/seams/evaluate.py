@@ -16,10 +16,23 @@ from torch import Tensor
 
 from seams import derivatives, metrics
 from seams.data import Data
+from seams.networks import LinearEncoder
+from seams.runs import Run
 from seams.train import Stack
 from seams.vae import VAE
 
-__all__ = ["COLLAPSED_RATE", "Encoded", "diagnose", "encode", "evaluate"]
+__all__ = [
+    "COLLAPSED_RATE",
+    "VERSION",
+    "Encoded",
+    "diagnose",
+    "encode",
+    "evaluate",
+    "reevaluate",
+]
+
+VERSION = 2
+"""Of what is evaluated and how; runs stored with another are evaluated anew, not trained."""
 
 IMAGES = 10_000
 """Images for information, rate and distortion, as in Locatello et al. 2019."""
@@ -34,7 +47,8 @@ TRAVERSAL = (-2.0, 2.0, 9)  # range in prior standard deviations, and steps
 COLLAPSED_RATE = 0.05
 """Nats an image below which a run counts as collapsed: its posterior ignores the image."""
 
-_BATCH = 2_048  # images encoded at a time
+_BATCH = 512  # images encoded at a time: more is no faster on a CPU, and takes memory
+_CHUNK = 8  # draws at a time where derivatives are taken: half a gigabyte at 64 x 64
 
 Scores = dict[str, Any]
 Arrays = dict[str, np.ndarray]
@@ -52,23 +66,45 @@ def evaluate(stack: Stack, run: int, data: Data) -> tuple[Scores, Arrays]:
         Scores and arrays of `diagnose`, and `curve_<score>` with one value a snapshot, NaN where
         the score was not defined yet; `curve_step` holds their steps.
     """
+    vae = copy.deepcopy(stack.model).cpu().eval().requires_grad_(False)
+    of_run = lambda params: {name: param[run].cpu() for name, param in params.items()}
+    snapshots = {step: of_run(params) for step, params in stack.snapshots.items()}
+    return _evaluate(vae, of_run(stack.params), snapshots, data)
+
+
+def reevaluate(run: Run, data: Data) -> tuple[Scores, Arrays]:
+    """The same for a run that is stored with its weights.
+
+    Args:
+        run: From the store.
+        data: What it was trained on.
+
+    Returns:
+        As `evaluate`.
+    """
+    return _evaluate(run.model(), run.weights(), run.snapshots(), data)
+
+
+def _evaluate(
+    vae: VAE,
+    weights: Mapping[str, Tensor],
+    snapshots: Mapping[int, Mapping[str, Tensor]],
+    data: Data,
+) -> tuple[Scores, Arrays]:
     data = data.to(torch.device("cpu"))
-    scores, arrays = diagnose(_with(stack, stack.params, run), data)
+    vae.load_state_dict(dict(weights))
+    scores, arrays = diagnose(vae, data)
     rows = []
-    linear = stack.configs[run].network == "linear"  # its decoder is its own Jacobian
-    for step, params in sorted(stack.snapshots.items()) if not linear else ():
-        found, _ = diagnose(_with(stack, params, run), data, SNAPSHOT_IMAGES, pictures=False)
+    if isinstance(vae.encoder, LinearEncoder):  # its decoder is its own Jacobian: nothing to add
+        snapshots = {}
+    for step, params in sorted(snapshots.items()):
+        vae.load_state_dict(dict(params))
+        found, _ = diagnose(vae, data, SNAPSHOT_IMAGES, pictures=False)
         rows.append(found | {"step": step})
     for name in rows[-1] if rows else ():
         values = [row.get(name) for row in rows]
         arrays[f"curve_{name}"] = np.array([np.nan if v is None else v for v in values], float)
-    return scores, arrays
-
-
-def _with(stack: Stack, params: Mapping[str, Tensor], run: int) -> VAE:
-    vae = copy.deepcopy(stack.model).cpu()
-    vae.load_state_dict({name: param[run].cpu() for name, param in params.items()})
-    return vae.eval().requires_grad_(False)
+    return scores | {"evaluation": VERSION}, arrays
 
 
 @dataclass(frozen=True)
@@ -149,16 +185,19 @@ def diagnose(
       `COLLAPSED_RATE`;
     * `off_diagonal_gram`, `off_diagonal_hessian`: mean over the batch of the normalised
       off-diagonal (App. E) of $J^\top J$ and $(x - d(z))^\top H$ at one posterior draw an image,
-      active latents only; `..._of_mean`: the same score of the batch's mean matrix; `dto` and
-      `c_ima`: means over the batch, active latents only;
+      active latents only; `..._of_abs`: the same score of the batch's mean absolute matrix;
+      `..._of_mean`: of its mean matrix with signs; `dto` and `c_ima`: means over the batch, active
+      latents only. The Hessian is indefinite: where its diagonal passes through zero the score of
+      a single matrix is unbounded, and only `..._of_abs` has a stable mean;
     * with known factors: `mig`, `mig4` (without the first factor, shape) and `aas`, from posterior
-      draws; `mig_means`, `mig4_means`, `aas_means` from posterior means, inactive latents counted
+      draws; `mig_density`, `mig4_density`: without draws or bins, from the posteriors themselves;
+      `mig_means`, `mig4_means`, `aas_means` from posterior means, inactive latents counted
       as uninformative; `mig_<factor>`; `probe_<factor>`: R^2 of a linear probe of the means.
 
-    Arrays: `information`, `information_means` `[latent, factor]`, nats; `kl` and `activity`
-    `[latent]`; `gram`, `hessian` `[latent, latent]`, mean absolute entries over the batch; with
-    pictures, `images`, `reconstructions` `[picture, data]` and `traversals` `[latent, step, data]` of the
-    first image, uint8, latents by falling activity.
+    Arrays: `information`, `information_means`, `information_density` `[latent, factor]`, nats;
+    `kl` and `activity` `[latent]`; `gram`, `hessian` `[latent, latent]`, mean absolute entries
+    over the batch; with pictures, `images`, `reconstructions` `[picture, data]` and `traversals`
+    `[latent, step, data]` of the first image, uint8, latents by falling activity.
 
     Args:
         vae: The model, in evaluation mode.
@@ -195,20 +234,23 @@ def _derivatives(vae: VAE, data: Data, encoded: Encoded, active: Tensor) -> tupl
     exact = copy.deepcopy(vae).double()
     x = data.batch(encoded.indices[:DERIVATIVE_IMAGES]).double()
     z = encoded.latents[:DERIVATIVE_IMAGES]
-    gram = derivatives.jacobian_gram(exact.decoder, z)
-    hessian = derivatives.directed_hessian(exact.decoder, z, x)
+    gram = derivatives.jacobian_gram(exact.decoder, z, chunk_size=_CHUNK)
+    hessian = derivatives.directed_hessian(exact.decoder, z, x, chunk_size=_CHUNK)
     arrays = {"gram": gram.abs().mean(0).numpy(), "hessian": hessian.abs().mean(0).numpy()}
     names = ("off_diagonal_gram", "off_diagonal_hessian")
     if active.sum() < 2:
-        every = (*names, *(f"{n}_of_mean" for n in names), "dto", "c_ima")
+        every = [f"{name}{suffix}" for name in names for suffix in ("", "_of_mean", "_of_abs")]
+        every += ["dto", "c_ima"]
         return dict.fromkeys(every), arrays
     scores: Scores = {}
     for name, matrices in zip(names, (gram, hessian), strict=True):
         if bool((matrices.diagonal(dim1=-2, dim2=-1)[:, active] == 0).any()):
-            scores |= {name: None, f"{name}_of_mean": None}  # a decoder without curvature
+            # a decoder without curvature
+            scores |= {name: None, f"{name}_of_mean": None, f"{name}_of_abs": None}
             continue
         scores[name] = float(metrics.off_diagonality(matrices, active).mean())
         scores[f"{name}_of_mean"] = float(metrics.off_diagonality_of_mean(matrices, active))
+        scores[f"{name}_of_abs"] = float(metrics.off_diagonality_of_mean(matrices.abs(), active))
     kept = gram[:, active][:, :, active]
     _, V = torch.linalg.eigh(kept)
     scores["dto"] = float(metrics.distance_to_orthogonality(V).mean())
@@ -225,7 +267,8 @@ def _information(data: Data, encoded: Encoded, active: Tensor) -> tuple[Scores, 
     drawn = metrics.mutual_information(encoded.latents, factors)
     means = metrics.mutual_information(encoded.means, factors) * active[:, None]
     scores: Scores = {}
-    for suffix, information in (("", drawn), ("_means", means)):
+    density = metrics.density_mutual_information(encoded.means, encoded.scales, factors)
+    for suffix, information in (("", drawn), ("_means", means), ("_density", density)):
         gaps = metrics.mutual_information_gaps(information, entropies)
         scores[f"mig{suffix}"] = float(gaps.mean())
         scores[f"mig4{suffix}"] = float(gaps[1:].mean())
@@ -235,7 +278,11 @@ def _information(data: Data, encoded: Encoded, active: Tensor) -> tuple[Scores, 
             scores |= {f"mig_{n}": float(g) for n, g in zip(_names(data), gaps, strict=True)}
     probe = metrics.linear_probe_r2(encoded.means, factors)
     scores |= {f"probe_{n}": float(r) for n, r in zip(_names(data), probe, strict=True)}
-    return scores, {"information": drawn.numpy(), "information_means": means.numpy()}
+    return scores, {
+        "information": drawn.numpy(),
+        "information_means": means.numpy(),
+        "information_density": density.numpy(),
+    }
 
 
 def _names(data: Data) -> tuple[str, ...]:
