@@ -96,7 +96,8 @@ class Run:
         """One row a chunk of steps: step, images, beta, distortion and rate in nats."""
         with np.load(self.folder / _HISTORY, allow_pickle=False) as stored:
             frame = pd.DataFrame(dict(stored))
-        return frame.assign(images=frame["step"] * self.config.batch)
+        frame = frame.assign(images=frame["step"] * self.config.batch)
+        return frame[["step", "images", "beta", "distortion", "rate"]]
 
     def weights(self) -> dict[str, Tensor]:
         """Trained parameters by name; FileNotFoundError if the run comes from the record.

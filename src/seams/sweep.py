@@ -9,8 +9,11 @@ import itertools
 import multiprocessing
 import os
 import queue
+import signal
 import sys
+import threading
 import time
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -31,6 +34,8 @@ CHECKPOINT_SECONDS = 30.0
 """Training lost by a kill at most; a checkpoint of a stack takes well below a second."""
 
 _POLL_SECONDS = 0.2  # how often the parent looks whether a worker has died
+
+_USER_ERRORS = {"ValueError": ValueError, "FileNotFoundError": FileNotFoundError}
 
 
 class Diverged(RuntimeError):
@@ -65,7 +70,8 @@ def train_or_load(
 ) -> list[Run]:
     """The runs of a sweep, each looked up in the store, then in the record, else trained.
 
-    Ctrl-C raises `Interrupted`: what is finished is stored, the rest has a checkpoint.
+    A second Ctrl-C does not wait for the steps under way. With several workers a script needs
+    `if __name__ == "__main__":` around its calls, since each worker imports it anew.
 
     Args:
         configs: The runs; repeated ones are trained once.
@@ -80,7 +86,12 @@ def train_or_load(
 
     Raises:
         Diverged: A run's loss is not finite; all others are finished and stored first.
+        Interrupted: Ctrl-C was pressed; what is finished is stored, the rest has a checkpoint.
+        RuntimeError: A run that was just trained is no longer in the store.
+        ValueError: `workers` is less than 1.
     """
+    if workers is not None and workers < 1:
+        raise ValueError(f"`workers` must be 1 or more; got {workers}.")
     if store is None:
         store = Store(record=None if retrain else project_root() / "record")
     found = {c: None if retrain else store.find(c) for c in configs}
@@ -93,11 +104,14 @@ def train_or_load(
         workers = workers or (1 if device == "cuda" else cores or 1)
         jobs = _jobs(missing, {} if retrain else _steps_done(missing, store), workers)
         total = sum(c.images for c in missing)
-        with _bar(total, f"{len(missing)} of {len(found)} runs") as bar:
+        with _bar(total, f"{len(missing)} of {len(found)} runs") as bar, _interruptible() as stop:
             if workers == 1 or len(jobs) == 1:
-                failed = [c for job in jobs for c in _run_here(job, store, device, bar)]
+                failed = _run_here(jobs, store, device, bar, stop)
             else:
-                failed = _run_in_processes(jobs, store, device, min(workers, len(jobs)), bar)
+                workers = min(workers, len(jobs))
+                failed = _run_in_processes(jobs, store, device, workers, bar, stop)
+            if stop.is_set():
+                raise Interrupted("Stopped. Call again to go on: what is finished is stored.")
         if failed:
             names = "; ".join(_name(c) for c in failed)
             raise Diverged(
@@ -105,8 +119,10 @@ def train_or_load(
                 "`learning_rate` or lengthen `warmup`. All other runs are stored."
             )
         found |= {c: store.find(c) for c in missing}
-    runs = [found[c] for c in configs]
-    return [run for run in runs if run is not None]
+    runs = [run for config in configs if (run := found[config])]
+    if len(runs) < len(configs):
+        raise RuntimeError(f"Runs vanished from {store.root} while others were trained: repeat.")
+    return runs
 
 
 @dataclass(frozen=True)
@@ -160,6 +176,7 @@ class _Report:
     rate: float = 0.0
     failed: tuple[TrainConfig, ...] = ()
     error: str = ""
+    kind: str = ""
     done: bool = False
 
 
@@ -195,6 +212,10 @@ def _execute(job: _Job, store: Store, device: str, stop: Any) -> Iterator[_Repor
             saved = time.perf_counter()
     seconds = (time.perf_counter() - started) / max(len(stack.configs), 1)
     for run in range(len(stack.configs)):
+        if stop.is_set():
+            stack.keep(range(run, len(stack.configs)))
+            store.save_checkpoint(stack)
+            return
         scores, arrays = evaluate(stack, run, data)
         facts = provenance(data, device) | {"seconds": seconds, "stacked": len(stack.configs)}
         store.save(stack, run, facts, scores, arrays)
@@ -218,23 +239,41 @@ class _Flag:
         self.value = True
 
 
-def _run_here(job: _Job, store: Store, device: str, bar: Any) -> list[TrainConfig]:
-    """One stack in this process; returns the runs that diverged."""
+@contextmanager
+def _interruptible() -> Iterator[_Flag]:
+    """A flag that Ctrl-C sets, so that the steps under way are finished and kept."""
     stop = _Flag()
+
+    def handle(*_: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop  # signals go to the main thread alone
+        return
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+
+
+def _run_here(
+    jobs: Sequence[_Job], store: Store, device: str, bar: Any, stop: _Flag
+) -> list[TrainConfig]:
+    """Stacks in this process, one after another; returns the runs that diverged."""
     failed: list[TrainConfig] = []
-    reports = _execute(job, store, device, stop)
-    while True:
-        try:
-            report = next(reports)
-        except StopIteration:
-            break
-        _show(bar, report)
-        failed += report.failed
+    for job in jobs:
+        if not stop.is_set():
+            for report in _execute(job, store, device, stop):
+                _show(bar, report)
+                failed += report.failed
     return failed
 
 
 def _run_in_processes(
-    jobs: Sequence[_Job], store: Store, device: str, workers: int, bar: Any
+    jobs: Sequence[_Job], store: Store, device: str, workers: int, bar: Any, interrupt: _Flag
 ) -> list[TrainConfig]:
     """Stacks on several processes, the longest first; returns the runs that diverged."""
     context = multiprocessing.get_context("spawn")
@@ -242,43 +281,41 @@ def _run_in_processes(
     threads = max(1, torch.get_num_threads() // workers)
     running: dict[int, Any] = {}
     failed: list[TrainConfig] = []
-    interrupted = False
     numbers = itertools.count()
     try:
-        while todo or running:
-            while todo and len(running) < workers and not interrupted:
+        while running or (todo and not interrupt.is_set()):
+            if interrupt.is_set():
+                stop.set()
+            while todo and len(running) < workers and not interrupt.is_set():
                 job, number = todo.pop(0), next(numbers)
                 arguments = (number, job, store, device, threads, stop, reports, os.getpid())
                 running[number] = context.Process(target=_worker, args=arguments, daemon=True)
                 running[number].start()
-            if interrupted and not running:
-                break
             try:
                 number, report = reports.get(timeout=_POLL_SECONDS)
-                _show(bar, report)
-                failed += report.failed
-                if report.done:
-                    running.pop(number).join()
-                if report.error:
-                    raise RuntimeError(report.error)
             except queue.Empty:
-                for process in running.values():
-                    if process.exitcode is not None and reports.empty():
-                        raise RuntimeError(
-                            f"A worker ended with exit code {process.exitcode} (-9: killed, often "
-                            "for memory: set `workers` lower). Finished runs are stored."
-                        ) from None
-            except KeyboardInterrupt:
-                interrupted = True
-                stop.set()
+                ended = [n for n, process in running.items() if process.exitcode is not None]
+                if not ended or not reports.empty():
+                    continue
+                if interrupt.is_set():  # Ctrl-C reached a worker before it could ignore it
+                    running = {n: p for n, p in running.items() if n not in ended}
+                    continue
+                raise RuntimeError(
+                    f"A worker ended with exit code {running[ended[0]].exitcode} (-9: killed, "
+                    "often for memory: set `workers` lower). Finished runs are stored."
+                ) from None
+            _show(bar, report)
+            failed += report.failed
+            if report.done:
+                running.pop(number).join()
+            if report.error:
+                raise _USER_ERRORS.get(report.kind, RuntimeError)(report.error)
     finally:
         stop.set()
         for process in running.values():
             process.join(timeout=CHECKPOINT_SECONDS)
             if process.is_alive():
                 process.terminate()
-    if interrupted:
-        raise Interrupted("Stopped. Call again to go on: what is finished is stored.")
     return failed
 
 
@@ -293,19 +330,23 @@ def _worker(
     parent: int,
 ) -> None:
     """Body of a process: one stack, its reports sent to the parent."""
-    import signal
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides, and sets `stop`
     torch.set_num_threads(threads)
+    done = False
     try:
         for report in _execute(job, store, device, stop):
             reports.put((number, report))
+            done = report.done
             if os.getppid() != parent:  # the parent was killed: leave no orphan behind
                 stop.set()
-        if stop.is_set():
+        if not done:
             reports.put((number, _Report(0, done=True)))
-    except Exception as error:  # noqa: BLE001  (sent to the parent, which raises it)
-        reports.put((number, _Report(0, error=f"{type(error).__name__}: {error}", done=True)))
+    except Exception as error:  # sent to the parent, which raises it
+        kind, text = type(error).__name__, str(error)
+        if kind not in _USER_ERRORS:
+            traceback.print_exc()
+            text = f"A worker failed with {kind}: {text}"
+        reports.put((number, _Report(0, error=text, kind=kind, done=True)))
     reports.close()
     reports.join_thread()
 
