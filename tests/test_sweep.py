@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -454,3 +455,20 @@ def test_progress_goes_to_the_named_file(store: Store, tmp_path: Path, capsys: A
 def test_progress_goes_to_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEAMS_PROGRESS")
     assert progress_stream() is sys.stderr
+
+
+def test_a_run_of_another_evaluation_is_evaluated_anew_and_not_trained(
+    store: Store, stacks: list[list[TrainConfig]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first,) = train_or_load([BASE], store, workers=1)
+    monkeypatch.setattr(module, "VERSION", first.scores["evaluation"] + 1)
+    (again,) = train_or_load([BASE], store, workers=1)
+    assert again.scores == first.scores  # reevaluated by the same code, as this test can only do
+    found = {"evaluation": module.VERSION}, {"a": np.ones(2)}
+    monkeypatch.setattr(module, "reevaluate", lambda run, data: found)
+    (again,) = train_or_load([BASE], store, workers=1)
+    assert again.scores == found[0]
+    assert again.arrays["a"].tolist() == [1, 1]
+    monkeypatch.setattr(module, "reevaluate", None)  # now current: not called
+    assert train_or_load([BASE], store, workers=1)[0].scores == found[0]
+    assert len(stacks) == 1

@@ -99,6 +99,11 @@ class Run:
         frame = frame.assign(images=frame["step"] * self.config.batch)
         return frame[["step", "images", "beta", "distortion", "rate"]]
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether the trained parameters are stored too; the record keeps none."""
+        return (self.folder / _WEIGHTS).is_file()
+
     def weights(self) -> dict[str, Tensor]:
         """Trained parameters by name; FileNotFoundError if the run comes from the record.
 
@@ -245,6 +250,24 @@ class Store:
         _replace(target, folder)
         self._checkpoint(config).unlink(missing_ok=True)
         return Run(config, target)
+
+    def update(self, run: Run, scores: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Run:
+        """Replace the evaluation of a stored run.
+
+        Args:
+            run: From this store.
+            scores: Numbers of the new evaluation.
+            arrays: Its arrays.
+
+        Returns:
+            The run as it is stored now.
+        """
+        partial = run.folder / f".{os.getpid()}-{_ARRAYS}"
+        np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]
+        partial.replace(run.folder / _ARRAYS)
+        text = json.dumps(dict(scores), indent=1, allow_nan=False) + "\n"
+        _write(run.folder / _EVALUATION, text)  # last: it holds the version
+        return Run(run.config, run.folder)
 
     def save_checkpoint(self, stack: Stack) -> None:
         """Keep the state of each run of a stack, to go on after an interruption.

@@ -22,7 +22,7 @@ from typing import Any, TextIO
 import torch
 
 from seams import data as datasets
-from seams.evaluate import evaluate
+from seams.evaluate import VERSION, evaluate, reevaluate
 from seams.paths import project_root
 from seams.provenance import provenance
 from seams.runs import Run, Store
@@ -95,6 +95,7 @@ def train_or_load(
     if store is None:
         store = Store(record=None if retrain else project_root() / "record")
     found = {c: None if retrain else store.find(c) for c in configs}
+    found = {c: run and _reevaluated(run, store) for c, run in found.items()}
     missing = [c for c, run in found.items() if run is None]
     if missing:
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -123,6 +124,14 @@ def train_or_load(
     if len(runs) < len(configs):
         raise RuntimeError(f"Runs vanished from {store.root} while others were trained: repeat.")
     return runs
+
+
+def _reevaluated(run: Run, store: Store) -> Run:
+    """The run, evaluated anew if that was done by another version and its weights are here."""
+    if run.scores.get("evaluation") == VERSION or not run.has_weights:
+        return run
+    data = datasets.load(run.config.dataset, run.config.resolution)
+    return store.update(run, *reevaluate(run, data))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,127 @@
+"""Which runs a figure needs: one function a figure, from the parameters of its notebook.
+
+The notebook loads these runs and `seams sweep` trains them, by the same call, so that what was
+trained elsewhere is what the notebook finds. Parameters that change the figure alone are taken and
+ignored. Every name in `__all__` is the short name of a notebook.
+"""
+
+from collections.abc import Sequence
+
+from seams import data
+from seams.sweep import grid
+from seams.train import TrainConfig
+
+__all__ = ["fig02", "fig05"]
+
+_KINDS = ("diagonal", "full")  # of posterior covariance, the comparison of the paper
+
+
+def fig02(
+    *, seeds: int, beta: float, images: int, batch: int, learning_rate: float, **_: object
+) -> list[TrainConfig]:
+    """Linear VAEs on linear Gaussian data, their weights kept along training.
+
+    Args:
+        seeds: Runs of each covariance, 1 or more.
+        beta: Weight of the KL term.
+        images: Training data of each run, with repetition.
+        batch: Data a step.
+        learning_rate: Of Adam.
+        **_: Unused.
+
+    Returns:
+        `seeds` runs with a diagonal posterior, then as many with a full one.
+
+    Source: Figure 2.
+    """
+    truth = data.linear()
+    base = TrainConfig(
+        dataset="linear",
+        resolution=1,
+        network="linear",
+        latent=len(truth.s),
+        sigma=truth.sigma,
+        beta=beta,
+        images=images,
+        batch=batch,
+        learning_rate=learning_rate,
+        warmup=0,
+        snapshots=60,
+    )
+    return grid(base, covariance=_KINDS, seed=_seeds(seeds))
+
+
+def fig05(
+    *,
+    dataset: str,
+    compare: str,
+    resolution: int,
+    network: str,
+    width: int,
+    betas: Sequence[float],
+    seeds: int,
+    images: int,
+    batch: int,
+    learning_rate: float,
+    pair_images: int,
+    pair_resolution: int,
+    **_: object,
+) -> list[TrainConfig]:
+    """Posteriors x betas x seeds on dSprites, and a pair with the network of the paper.
+
+    A pixel that is the mean of k pixels has 1/k of their noise's variance: sigma follows the
+    resolution, so that beta means the same at each.
+
+    Args:
+        dataset: Of the main panel.
+        compare: Shown beside it; empty for nothing.
+        resolution: Side of the images in pixels.
+        network: As in `TrainConfig`; "burgess" in the paper.
+        width: Units of each hidden layer of "mlp".
+        betas: In the unit of the variance of a 64 x 64 pixel.
+        seeds: Runs of each beta and covariance, 1 or more.
+        images: Training images of each run.
+        batch: Images a step.
+        learning_rate: Of Adam.
+        pair_images: Training images of the pair; 0 for no pair.
+        pair_resolution: Side of its images.
+        **_: Unused.
+
+    Returns:
+        The runs on `dataset`, those on `compare`, and last the pair, diagonal and full.
+
+    Raises:
+        ValueError: No beta.
+
+    Source: Figure 5.
+    """
+    if not betas:
+        raise ValueError("`betas` must hold one value or more; got none.")
+    base = TrainConfig(
+        dataset=dataset,
+        resolution=resolution,
+        sigma=resolution / 64,
+        network=network,  # type: ignore[arg-type]  # checked there
+        width=width,
+        images=images,
+        batch=batch,
+        learning_rate=learning_rate,
+        snapshots=8,
+    )
+    axes = {"covariance": _KINDS, "beta": sorted(betas), "seed": _seeds(seeds)}
+    runs = grid(base, dataset=[d for d in (dataset, compare) if d], **axes)
+    if pair_images:
+        pair = TrainConfig(
+            resolution=pair_resolution,
+            sigma=pair_resolution / 64,
+            images=pair_images,
+            learning_rate=learning_rate,
+        )
+        runs += grid(pair, covariance=_KINDS)
+    return runs
+
+
+def _seeds(count: int) -> range:
+    if count < 1:
+        raise ValueError(f"`seeds` must be 1 or more; got {count}.")
+    return range(count)
