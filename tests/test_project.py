@@ -41,6 +41,7 @@ BUILDS_ON = {
     "results": "runs metrics",
     "evaluate": "runs derivatives metrics",
     "sweep": "train runs evaluate",
+    "protocols": "sweep data",
     "claims": "...",
     "notebook": "...",
     "book": "...",

@@ -1,0 +1,134 @@
+import ast
+import hashlib
+import inspect
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from seams import notebook, protocols
+from seams.protocols import fig02, fig05
+from seams.runs import run_id
+from seams.train import TrainConfig
+
+ROOT = Path(__file__).parent.parent
+
+LINEAR = {"seeds": 10, "beta": 1.0, "images": 1_280_000, "batch": 256, "learning_rate": 0.01}
+DSPRITES = {
+    "dataset": "dsprites_half_height",
+    "compare": "dsprites",
+    "resolution": 16,
+    "network": "mlp",
+    "width": 128,
+    "betas": [0.05, 0.3, 1.0, 3.0],
+    "seeds": 3,
+    "images": 512_000,
+    "batch": 128,
+    "learning_rate": 0.001,
+    "pair_images": 64_000,
+    "pair_resolution": 64,
+}
+
+
+def digest(configs: Sequence[TrainConfig]) -> str:
+    return hashlib.sha256("".join(map(run_id, configs)).encode()).hexdigest()[:16]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_names_of_runs_stay(dtype: torch.dtype) -> None:
+    """From before the lists were moved here; a change would orphan what people have stored."""
+    torch.set_default_dtype(dtype)
+    assert digest(fig02(**LINEAR)) == "9060fdeb3a8e4f06"
+    assert digest(fig05(**DSPRITES)) == "e59f1ede13e012d1"
+
+
+def test_fig02_compares_posteriors_seed_by_seed() -> None:
+    runs = fig02(**LINEAR | {"seeds": 2})
+    assert [(r.covariance, r.seed) for r in runs] == [
+        ("diagonal", 0),
+        ("diagonal", 1),
+        ("full", 0),
+        ("full", 1),
+    ]
+    assert {(r.dataset, r.latent, r.sigma, r.snapshots) for r in runs} == {("linear", 3, 1.0, 60)}
+
+
+def test_fig05_is_the_main_panel_then_the_comparison_then_the_pair() -> None:
+    runs = fig05(**DSPRITES | {"betas": [2.0, 0.5], "seeds": 2})
+    assert len(runs) == 2 * 8 + 2
+    assert {r.dataset for r in runs[:8]} == {"dsprites_half_height"}
+    assert {r.dataset for r in runs[8:]} == {"dsprites"}
+    assert [r.covariance for r in runs[-2:]] == ["diagonal", "full"]
+    assert {(r.network, r.resolution, r.images, r.seed) for r in runs[-2:]} == {
+        ("burgess", 64, 64_000, 0)
+    }
+    assert [(r.covariance, r.beta, r.seed) for r in runs[:4]] == [
+        ("diagonal", 0.5, 0),
+        ("diagonal", 0.5, 1),
+        ("diagonal", 2.0, 0),
+        ("diagonal", 2.0, 1),
+    ]
+    assert len(fig05(**DSPRITES | {"compare": "", "pair_images": 0})) == 24
+
+
+def test_fig05_keeps_the_noise_of_a_large_pixel_when_it_averages() -> None:
+    """A mean of k pixels has a variance of sigma^2 / k; here k = (64 / resolution)^2."""
+    for resolution in (16, 32, 64):
+        for run in fig05(**DSPRITES | {"resolution": resolution, "pair_resolution": resolution}):
+            assert run.sigma**2 == 1 / (64 / resolution) ** 2
+
+
+@pytest.mark.parametrize("seeds", [0, -1])
+def test_no_seed_is_refused(seeds: int) -> None:
+    for protocol, values in ((fig02, LINEAR), (fig05, DSPRITES)):
+        with pytest.raises(ValueError, match=f"`seeds` must be 1 or more; got {seeds}"):
+            protocol(**values | {"seeds": seeds})
+
+
+def test_no_beta_is_refused() -> None:
+    with pytest.raises(ValueError, match="`betas` must hold one value or more; got none"):
+        fig05(**DSPRITES | {"betas": []})
+
+
+def test_values_of_a_configuration_are_checked() -> None:
+    with pytest.raises(ValueError, match="`network` must be one of"):
+        fig05(**DSPRITES | {"network": "vit"})
+    with pytest.raises(ValueError, match="`images` must be 1 or more; got -1"):
+        fig05(**DSPRITES | {"pair_images": -1})
+
+
+# --- notebooks ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", protocols.__all__)
+def test_a_protocol_takes_the_parameters_of_its_notebook(name: str) -> None:
+    """Every profile's, and all that it asks for; what it ignores is the figure's own."""
+    protocol = getattr(protocols, name)
+    parameters = notebook.parameters_of(notebook.available(ROOT)[name])
+    asked = {
+        p.name
+        for p in inspect.signature(protocol).parameters.values()
+        if p.kind is p.KEYWORD_ONLY and p.default is p.empty
+    }
+    assert asked <= set(parameters)
+    defaults = {n: p.default for n, p in parameters.items()}
+    for profile in ("smoke", "quick", "paper"):
+        runs = protocol(**defaults | notebook.profile_of(name, profile, ROOT))
+        assert len(set(runs)) == len(runs) > 0
+
+
+def source(name: str) -> ast.Module:
+    cells = json.loads(notebook.available(ROOT)[name].read_text())["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    return ast.parse("\n".join(code))
+
+
+@pytest.mark.parametrize("name", protocols.__all__)
+def test_a_notebook_loads_what_its_protocol_says(name: str) -> None:
+    calls: list[Any] = [n for n in ast.walk(source(name)) if isinstance(n, ast.Call)]
+    loads = [c for c in calls if ast.unparse(c.func) == "train_or_load"]
+    assert [ast.unparse(c) for c in loads] == [f"train_or_load({name}(**parameters))"]
+    assert "TrainConfig" not in {ast.unparse(c.func) for c in calls}
