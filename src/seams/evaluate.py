@@ -7,6 +7,7 @@ numbers.
 
 import copy
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -189,10 +190,11 @@ def diagnose(
       `..._of_mean`: of its mean matrix with signs; `dto` and `c_ima`: means over the batch, active
       latents only. The Hessian is indefinite: where its diagonal passes through zero the score of
       a single matrix is unbounded, and only `..._of_abs` has a stable mean;
-    * with known factors: `mig`, `mig4` (without the first factor, shape) and `aas`, from posterior
-      draws; `mig_density`, `mig4_density`: without draws or bins, from the posteriors themselves;
-      `mig_means`, `mig4_means`, `aas_means` from posterior means, inactive latents counted
-      as uninformative; `mig_<factor>`; `probe_<factor>`: R^2 of a linear probe of the means.
+    * with known factors: `mig`, `mig4` (without the first factor if it is shape) and `aas`, from
+      posterior draws; `mig_density`, `mig4_density`: without draws or bins, from the posteriors
+      themselves; `mig_means`, `mig4_means`, `aas_means` from posterior means, inactive latents
+      counted as uninformative; `mig_<factor>`; `probe_<factor>`: R^2 of a linear probe of the
+      means.
 
     Arrays: `information`, `information_means`, `information_density` `[latent, factor]`, nats;
     `kl` and `activity` `[latent]`; `gram`, `hessian` `[latent, latent]`, mean absolute entries
@@ -210,6 +212,15 @@ def diagnose(
 
     Source: Section 7, Appendix E.
     """
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)  # the caller's must not change the last digits
+    try:
+        return _diagnose(vae, data, images, pictures)
+    finally:
+        torch.set_default_dtype(default)
+
+
+def _diagnose(vae: VAE, data: Data, images: int, pictures: bool) -> tuple[Scores, Arrays]:
     encoded = encode(vae, data, images)
     active = metrics.active_latents(encoded.means)
     scores: Scores = {
@@ -254,7 +265,9 @@ def _derivatives(vae: VAE, data: Data, encoded: Encoded, active: Tensor) -> tupl
     kept = gram[:, active][:, :, active]
     _, V = torch.linalg.eigh(kept)
     scores["dto"] = float(metrics.distance_to_orthogonality(V).mean())
-    scores["c_ima"] = float(metrics.independent_mechanism_contrast(kept).mean())
+    scores["c_ima"] = None
+    with suppress(ValueError):  # dependent columns: a piecewise linear decoder, or d > m
+        scores["c_ima"] = float(metrics.independent_mechanism_contrast(kept).mean())
     return scores, arrays
 
 
@@ -271,7 +284,8 @@ def _information(data: Data, encoded: Encoded, active: Tensor) -> tuple[Scores, 
     for suffix, information in (("", drawn), ("_means", means), ("_density", density)):
         gaps = metrics.mutual_information_gaps(information, entropies)
         scores[f"mig{suffix}"] = float(gaps.mean())
-        scores[f"mig4{suffix}"] = float(gaps[1:].mean())
+        if _names(data)[0] == "shape":
+            scores[f"mig4{suffix}"] = float(gaps[1:].mean())
         known = bool(information.sum() > 0)
         scores[f"aas{suffix}"] = metrics.axis_alignment_score(information) if known else None
         if not suffix:

@@ -1,0 +1,447 @@
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import Normal, kl_divergence
+
+from seams import evaluate as module
+from seams import metrics
+from seams.data import Samples
+from seams.distributions import DiagonalGaussian, FullGaussian, Posterior
+from seams.evaluate import COLLAPSED_RATE, VERSION, diagnose, encode, evaluate, reevaluate
+from seams.runs import Store
+from seams.train import Stack, TrainConfig, train
+from seams.vae import VAE
+
+LEVELS = (4, 5)  # values that the two factors take
+SCALE = 0.02  # of an informative latent; values are 0.5 apart
+REPEATS = 100  # of every combination of factors
+
+
+class KnownEncoder(nn.Module):
+    """Latent j is factor j, centred, almost without noise; further latents stay at the prior."""
+
+    def __init__(self, latent: int, mixing: Tensor | None = None) -> None:
+        super().__init__()
+        self.latent = latent
+        self.mixing = nn.Parameter(torch.eye(2) if mixing is None else mixing)
+
+    def forward(self, x: Tensor) -> Posterior:
+        known = x[..., :2] @ self.mixing.to(x.dtype).mT
+        rest = self.latent - 2
+        mean = torch.cat([known, known.new_zeros(*known.shape[:-1], rest)], -1)
+        scale = torch.tensor([SCALE] * 2 + [1.0] * rest, dtype=x.dtype).expand(mean.shape)
+        return DiagonalGaussian(mean, scale)
+
+
+class PriorEncoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Posterior:
+        mean = x.new_zeros(*x.shape[:-1], 3)
+        return DiagonalGaussian(mean, torch.ones_like(mean))
+
+
+class Function(nn.Module):
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.function(z)
+
+
+def known_data(names: tuple[str, ...] = ("height", "width")) -> Samples:
+    """Every combination of two factors equally often; x holds them in steps of one half."""
+    factors = torch.cartesian_prod(*(torch.arange(n) for n in LEVELS)).repeat(REPEATS, 1)
+    x = (factors - factors.double().mean(0)) / 2
+    return Samples(x, factors, names)
+
+
+def vae_of(
+    decoder: Callable[[Tensor], Tensor], latent: int = 3, mixing: Tensor | None = None
+) -> VAE:
+    return VAE(KnownEncoder(latent, mixing), Function(decoder)).eval()
+
+
+def linear(weight: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda z: z[..., :2] @ weight.to(z.dtype).mT
+
+
+IDENTITY = linear(torch.eye(2).double())
+
+
+# --- encoding ----------------------------------------------------------------------------------
+
+
+def test_encoded_data_are_distinct_and_their_posteriors_are_the_encoder_s() -> None:
+    data, vae = known_data(), vae_of(IDENTITY)
+    encoded = encode(vae, data, images=1500)
+    assert len(encoded.indices.unique()) == 1500
+    posterior = vae.encoder(data.x[encoded.indices])
+    torch.testing.assert_close(encoded.means, posterior.mean)
+    torch.testing.assert_close(encoded.scales, posterior.stddev)
+    torch.testing.assert_close(encoded.kl, posterior.kl_per_latent().mean(0))
+    error = (data.x[encoded.indices] - vae.decoder(encoded.latents)).square().sum(-1)
+    assert encoded.distortion == pytest.approx(error.mean().item(), rel=1e-12)
+    # Two latents of variance SCALE^2 each, within 4 standard errors.
+    assert encoded.distortion == pytest.approx(2 * SCALE**2, rel=4 / 1500**0.5)
+
+
+def test_one_standard_normal_draw_is_taken_of_each_posterior() -> None:
+    encoded = encode(vae_of(IDENTITY), known_data())
+    noise = (encoded.latents - encoded.means) / encoded.scales
+    assert noise.mean(0).abs().max() < 4 / len(noise) ** 0.5
+    assert (noise.var(0) - 1).abs().max() < 4 * (2 / len(noise)) ** 0.5
+    assert noise.T.corrcoef().triu(1).abs().max() < 4 / len(noise) ** 0.5
+
+
+def test_rate_of_a_full_posterior_counts_its_correlations() -> None:
+    class Correlated(PriorEncoder):
+        def forward(self, x: Tensor) -> Posterior:
+            mean = x.new_zeros(*x.shape[:-1], 3)
+            L = torch.eye(3, dtype=x.dtype)
+            L[1, 0], L[1, 1] = 0.8, 0.6  # unit marginals, correlation 0.8
+            return FullGaussian(mean, L.expand(*mean.shape, 3))
+
+    encoded = encode(VAE(Correlated(), Function(IDENTITY)), known_data())
+    assert encoded.rate == pytest.approx(-math.log(0.6), rel=1e-12)
+    torch.testing.assert_close(encoded.kl, torch.zeros(3))
+
+
+def test_no_more_data_than_there_are() -> None:
+    assert len(encode(vae_of(IDENTITY), known_data(), images=10**6).indices) == 2000
+
+
+# --- information -------------------------------------------------------------------------------
+
+
+def test_an_encoder_that_knows_both_factors() -> None:
+    scores, arrays = diagnose(vae_of(IDENTITY), known_data())
+    exact = np.diag([math.log(n) for n in LEVELS])
+    np.testing.assert_allclose(arrays["information_means"][:2], exact, atol=1e-12)
+    assert (arrays["information_means"][2] == 0).all()
+    assert scores["mig_means"] == pytest.approx(1, abs=1e-12)
+    assert scores["aas_means"] == pytest.approx(1, abs=1e-12)
+    np.testing.assert_allclose(arrays["information_density"][:2], exact, atol=1e-3)
+    assert scores["mig_density"] == pytest.approx(1, abs=1e-3)
+    # By chance a latent in b occupied bins shares (b - 1) (n - 1) / 2N nats with a factor.
+    np.testing.assert_allclose(arrays["information"].diagonal(), exact.diagonal(), atol=1e-12)
+    chance = [19 * (n - 1) / 2 / 2000 for n in LEVELS]
+    others = arrays["information"][[[1, 2], [0, 2]], [[0, 0], [1, 1]]]
+    assert (others > 0).all() and (others.max(1) < 2 * np.array(chance)).all()
+    for name, n, other in zip(("height", "width"), LEVELS, others.max(1), strict=True):
+        assert scores[f"mig_{name}"] == pytest.approx(1 - other / math.log(n), rel=1e-12)
+    assert scores["mig"] == pytest.approx((scores["mig_height"] + scores["mig_width"]) / 2)
+    assert scores["active"] == 2
+    for name in ("height", "width"):
+        assert scores[f"probe_{name}"] == pytest.approx(1, abs=1e-10)
+
+
+def test_a_rotation_hides_the_factors_from_mig_but_not_from_the_probe() -> None:
+    c, s = math.cos(0.6), math.sin(0.6)
+    rotated = vae_of(IDENTITY, mixing=torch.tensor([[c, -s], [s, c]]))
+    scores, _ = diagnose(rotated, known_data())
+    assert scores["mig"] < 0.4
+    assert scores["aas_means"] < 0.8
+    assert scores["probe_height"] == pytest.approx(1, abs=1e-10)
+
+
+def test_scores_agree_with_the_metrics() -> None:
+    """On a mixture of everything: what is named is what is computed, of draws and of means."""
+    vae, data = vae_of(IDENTITY, mixing=torch.tensor([[1.0, 0.3], [0.0, 0.7]])), known_data()
+    scores, arrays = diagnose(vae, data)
+    encoded = encode(vae, data)
+    factors = data.factors[encoded.indices]
+    entropies = metrics.entropies(factors)
+    active = torch.tensor([1.0, 1.0, 0.0])[:, None]
+    tables = {
+        "": metrics.mutual_information(encoded.latents, factors),
+        "_means": metrics.mutual_information(encoded.means, factors) * active,
+        "_density": metrics.density_mutual_information(encoded.means, encoded.scales, factors),
+    }
+    for suffix, table in tables.items():
+        np.testing.assert_array_equal(arrays[f"information{suffix}"], table.numpy())
+        assert scores[f"mig{suffix}"] == metrics.mutual_information_gap(table, entropies)
+        assert scores[f"aas{suffix}"] == metrics.axis_alignment_score(table)
+    assert len({scores[f"mig{suffix}"] for suffix in tables}) == 3
+
+
+def test_mig_without_shape() -> None:
+    """Only where the first factor is shape, as on dSprites."""
+    scores, _ = diagnose(vae_of(IDENTITY), known_data(("shape", "width")))
+    for suffix in ("", "_means", "_density"):
+        assert f"mig4{suffix}" in scores
+    assert scores["mig4"] == scores["mig_width"]
+    assert scores["mig4_means"] == pytest.approx(1, abs=1e-12)
+    scores, _ = diagnose(vae_of(IDENTITY), known_data())
+    assert not any(name.startswith("mig4") for name in scores)
+
+
+def test_without_known_factors_there_is_no_information() -> None:
+    data = known_data()
+    scores, arrays = diagnose(vae_of(IDENTITY), replace(data, factors=None))
+    assert not [n for n in scores if n.startswith(("mig", "aas", "probe"))]
+    assert "information" not in arrays
+
+
+# --- rate, activity, collapse ------------------------------------------------------------------
+
+
+def test_rate_and_activity() -> None:
+    data, vae = known_data(), vae_of(IDENTITY)
+    scores, arrays = diagnose(vae, data)
+    posterior = vae.requires_grad_(False).encoder(data.x)
+    expected = kl_divergence(Normal(posterior.mean, posterior.stddev), Normal(0.0, 1.0)).mean(0)
+    np.testing.assert_allclose(arrays["kl"], expected.numpy(), rtol=1e-10, atol=1e-12)
+    assert scores["rate"] == pytest.approx(expected.sum().item(), rel=1e-10)
+    np.testing.assert_allclose(arrays["activity"][:2], data.x.var(0), rtol=1e-10)
+    assert scores["collapsed"] is False
+
+
+def test_a_model_at_the_prior_is_collapsed() -> None:
+    vae = VAE(PriorEncoder(), Function(IDENTITY))
+    scores, arrays = diagnose(vae, known_data())
+    assert scores["collapsed"] is True and scores["rate"] == 0
+    assert scores["active"] == 0
+    undefined = {name for name, value in scores.items() if value is None}
+    derived = {
+        f"off_diagonal_{term}{suffix}"
+        for term in ("gram", "hessian")
+        for suffix in ("", "_of_mean", "_of_abs")
+    }
+    assert undefined == derived | {"dto", "c_ima", "aas_means"}
+    assert scores["mig_means"] == 0
+    assert (arrays["information_means"] == 0).all()
+
+
+def test_collapse_is_a_matter_of_the_rate() -> None:
+    class Barely(PriorEncoder):
+        def forward(self, x: Tensor) -> Posterior:
+            mean = x.new_zeros(*x.shape[:-1], 3)
+            return DiagonalGaussian(mean + self.offset, torch.ones_like(mean))
+
+    for rate, collapsed in ((COLLAPSED_RATE * 0.99, True), (COLLAPSED_RATE * 1.01, False)):
+        encoder = Barely()
+        encoder.offset = math.sqrt(2 * rate / 3)
+        scores, _ = diagnose(VAE(encoder, Function(IDENTITY)), known_data())
+        assert scores["rate"] == pytest.approx(rate)
+        assert scores["collapsed"] is collapsed
+
+
+# --- derivatives -------------------------------------------------------------------------------
+
+
+def test_derivative_scores_of_a_linear_decoder() -> None:
+    """W has columns (1, 0) and (c, 1): everything is known, and the Hessian is zero."""
+    c = 0.75
+    scores, arrays = diagnose(vae_of(linear(torch.tensor([[1, c], [0, 1]]))), known_data())
+    expected = c / math.sqrt(1 + c**2)
+    for suffix in ("", "_of_mean", "_of_abs"):
+        assert scores[f"off_diagonal_gram{suffix}"] == pytest.approx(expected, rel=1e-12)
+        assert scores[f"off_diagonal_hessian{suffix}"] is None
+    assert scores["c_ima"] == pytest.approx(0.5 * math.log(1 + c**2), rel=1e-12)
+    # W'W = [[1, c], [c, 1 + c^2]] turns by half of atan2(2 c, c^2); a rotation by a is nearest to
+    # I at Frobenius distance sqrt(4 (1 - cos a)), and to the swap at the complement.
+    angle = 0.5 * math.atan2(2 * c, c**2)
+    angle = min(angle, math.pi / 2 - angle)
+    assert scores["dto"] == pytest.approx(math.sqrt(4 * (1 - math.cos(angle))), rel=1e-10)
+    gram = np.array([[1, c, 0], [c, 1 + c**2, 0], [0, 0, 0]])
+    np.testing.assert_allclose(arrays["gram"], gram, rtol=1e-12, atol=1e-15)
+    assert (arrays["hessian"] == 0).all()
+
+
+def test_derivative_scores_of_a_curved_decoder() -> None:
+    """d(z) = (z_0 + z_1^2 + z_0^2, z_1 + z_0 z_1): first and second derivatives by hand."""
+
+    def decoder(z: Tensor) -> Tensor:
+        a, b = z[..., 0], z[..., 1]
+        return torch.stack([a + a**2 + b**2, b + a * b + b**2], -1)
+
+    vae, data = vae_of(decoder, latent=2), known_data()
+    scores, arrays = diagnose(vae, data)
+    encoded = encode(vae, data)
+    z, x = encoded.latents[:128], data.x[encoded.indices[:128]]
+    r = x - decoder(z)
+    a, b = z.unbind(-1)
+    J = torch.stack([torch.stack([1 + 2 * a, 2 * b], -1), torch.stack([b, 1 + a + 2 * b], -1)], -2)
+    gram = J.mT @ J
+    H = torch.stack(
+        [torch.stack([2 * r[:, 0], r[:, 1]], -1), torch.stack([r[:, 1], 2 * r.sum(-1)], -1)], -2
+    )
+    np.testing.assert_allclose(arrays["gram"], gram.abs().mean(0), rtol=1e-10)
+    np.testing.assert_allclose(arrays["hessian"], H.abs().mean(0), rtol=1e-10)
+    for name, M in (("gram", gram), ("hessian", H)):
+        score = lambda M: M[..., 0, 1].abs() / (M[..., 0, 0] * M[..., 1, 1]).abs().sqrt()
+        assert scores[f"off_diagonal_{name}"] == pytest.approx(score(M).mean().item(), rel=1e-9)
+        of_mean, of_abs = score(M.mean(0)).item(), score(M.abs().mean(0)).item()
+        assert scores[f"off_diagonal_{name}_of_mean"] == pytest.approx(of_mean, rel=1e-9)
+        assert scores[f"off_diagonal_{name}_of_abs"] == pytest.approx(of_abs, rel=1e-9)
+
+
+def test_fewer_than_two_active_latents_have_no_off_diagonal() -> None:
+    one = vae_of(IDENTITY, mixing=torch.diag(torch.tensor([1.0, 0.0])))
+    scores, arrays = diagnose(one, known_data())
+    assert scores["active"] == 1
+    for name in ("off_diagonal_gram", "off_diagonal_hessian", "dto", "c_ima"):
+        assert scores[name] is None
+    assert arrays["gram"].shape == (3, 3)
+
+
+def test_dependent_columns_leave_the_contrast_undefined() -> None:
+    scores, _ = diagnose(vae_of(linear(torch.ones(2, 2))), known_data())
+    assert scores["c_ima"] is None
+    assert scores["off_diagonal_gram"] == pytest.approx(1)
+    assert scores["dto"] == pytest.approx(math.sqrt(4 * (1 - math.sqrt(0.5))))
+
+
+def test_derivatives_are_taken_in_double_precision() -> None:
+    """Of a float32 model, so as not to lose small entries of J'J to rounding."""
+    vae = vae_of(linear(torch.tensor([[1.0, 1e-9], [0.0, 1.0]])), latent=2).float()
+    scores, _ = diagnose(vae, known_data())
+    assert scores["off_diagonal_gram"] == pytest.approx(1e-9, rel=1e-6)
+    assert next(vae.parameters()).dtype == torch.float32, "a copy is converted"
+
+
+# --- pictures ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Images(Samples):
+    resolution: int = 1
+
+    def batch(self, indices: Tensor) -> Tensor:
+        return self.x[indices]
+
+
+def test_pictures_are_bytes_of_images_means_and_traversals() -> None:
+    data = known_data()
+    images = Images(data.x / 4 + 0.5, data.factors, data.factor_names)
+    weight = torch.tensor([[0.1, 0.0], [0.0, 0.7]])
+    decoder = lambda z: z[..., :2] @ weight.to(z.dtype).mT + 0.5
+    mixing = torch.diag(torch.tensor([1.0, 3.0]))  # the second latent varies most
+    vae = vae_of(decoder, mixing=mixing)
+    _, arrays = diagnose(vae, images)
+    encoded = encode(vae, images)
+    as_bytes = lambda t: (t.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    first = images.x[encoded.indices[:8]]
+    np.testing.assert_array_equal(arrays["images"], as_bytes(first))
+    np.testing.assert_array_equal(arrays["reconstructions"], as_bytes(decoder(encoded.means[:8])))
+    assert arrays["traversals"].shape == (3, 9, 2)
+    mean = encoded.means[0]
+    for row, latent in enumerate((1, 0, 2)):  # by falling activity
+        for column, value in enumerate(np.linspace(-2, 2, 9)):
+            z = mean.clone()
+            z[latent] = value
+            np.testing.assert_array_equal(arrays["traversals"][row, column], as_bytes(decoder(z)))
+    _, without = diagnose(vae, images, pictures=False)
+    assert not {"images", "reconstructions", "traversals"} & set(without)
+
+
+def test_pictures_need_images() -> None:
+    _, arrays = diagnose(vae_of(IDENTITY), known_data())
+    assert "images" not in arrays
+
+
+# --- runs --------------------------------------------------------------------------------------
+
+CONFIG = TrainConfig(
+    dataset="linear",
+    resolution=1,
+    network="mlp",
+    width=4,
+    depth=1,
+    latent=2,
+    images=16 * 8,
+    batch=16,
+    learning_rate=0.01,
+    warmup=0.0,
+    snapshots=3,
+)
+
+
+@pytest.fixture(scope="module")
+def stack() -> Stack:
+    torch.set_default_dtype(torch.float64)
+    data = small()
+    stack = Stack.start([CONFIG, replace(CONFIG, seed=1)], data)
+    for _ in train(stack, data):
+        pass
+    return stack
+
+
+def small() -> Samples:
+    data = known_data()
+    return Samples(data.x[:400].float(), data.factors[:400], data.factor_names)
+
+
+def test_evaluation_is_deterministic(stack: Stack) -> None:
+    once, arrays = evaluate(stack, 1, small())
+    torch.manual_seed(5)
+    torch.set_default_dtype(torch.float32)
+    again, same = evaluate(stack, 1, small())
+    assert once == again
+    assert arrays.keys() == same.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, same[name])
+    other, _ = evaluate(stack, 0, small())
+    assert other["rate"] != once["rate"]
+
+
+def test_curves_have_a_value_a_snapshot(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SNAPSHOT_IMAGES", 300)
+    scores, arrays = evaluate(stack, 0, small())
+    assert arrays["curve_step"].tolist() == [1, 3, 8]
+    early = {name: value[0] for name, value in stack.snapshots[1].items()}
+    vae = Stack.start([CONFIG], small()).model
+    vae.load_state_dict(early)
+    expected, _ = diagnose(vae.requires_grad_(False), small(), 300)
+    for name, value in expected.items():
+        found = arrays[f"curve_{name}"][0]
+        assert found == value or (value is None and math.isnan(found)), name
+    assert scores["evaluation"] == VERSION
+    assert "curve_evaluation" not in arrays
+
+
+def test_undefined_points_of_a_curve_are_nan(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = iter([{"mig": 0.0}, {"mig": None}, {"mig": 0.25}, {"mig": 0.5}])
+    monkeypatch.setattr(module, "diagnose", lambda *_, **__: (next(values), {}))
+    _, arrays = evaluate(stack, 0, small())
+    np.testing.assert_array_equal(arrays["curve_mig"], [math.nan, 0.25, 0.5])
+
+
+def test_linear_models_have_no_curves() -> None:
+    config = replace(CONFIG, network="linear")
+    stack = Stack.start([config], small())
+    for _ in train(stack, small()):
+        pass
+    _, arrays = evaluate(stack, 0, small())
+    assert stack.snapshots and not [n for n in arrays if n.startswith("curve")]
+
+
+def test_stored_runs_are_evaluated_anew_to_the_same(stack: Stack, tmp_path: Path) -> None:
+    scores, arrays = evaluate(stack, 0, small())
+    run = Store(tmp_path).save(stack, 0, {"data_size": 2}, scores, arrays)
+    again, same = reevaluate(run, small())
+    assert again == scores
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, same[name])
+
+
+def test_evaluation_leaves_the_stack_as_it_is(stack: Stack) -> None:
+    before = stack.state(0)
+    training = stack.model.training
+    evaluate(stack, 0, small())
+    after = stack.state(0)
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert stack.model.training == training
+    assert all(p.requires_grad for p in stack.model.parameters())
