@@ -1,0 +1,75 @@
+"""A stage depends on what its notebook uses, on all of it and on nothing else."""
+
+import ast
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "seams"
+
+# What cannot change a result: where things lie, which runs there are, what a shape is called. The
+# store names a run by its configuration, so a change of it trains anew where that is due.
+WITHOUT_INFLUENCE = {"__init__", "paths", "provenance", "runs", "shapes", "sweep"}
+# Taken by `seams.data.load` for data sets of these names only.
+BY_NAME = {"data/dsprites": "dsprites", "data/faces": "faces"}
+
+STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+PARAMETERS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
+NOTEBOOKS = {path.stem.partition("_")[0]: path for path in (ROOT / "notebooks").glob("*.ipynb")}
+
+
+def imported(code: str) -> set[Path]:
+    """Files of seams that this code imports, lazily or not."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    paths = (SOURCE.joinpath(*n.split(".")[1:]) for n in names if n.startswith("seams."))
+    return {f for p in paths for f in (p.with_suffix(".py"), p / "__init__.py") if f.is_file()}
+
+
+def expected(name: str) -> set[str]:
+    cells = json.loads(NOTEBOOKS[name].read_text())["cells"]
+    code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+    found: set[Path] = set()
+    left = imported(code)
+    while left:
+        found |= left
+        left = {f for path in left for f in imported(path.read_text())} - found
+    modules = {str(f.relative_to(SOURCE).with_suffix("")) for f in found} - WITHOUT_INFLUENCE
+    values = json.dumps(PARAMETERS["profiles"]["quick"].get(name)) + code
+    modules -= {m for m, word in BY_NAME.items() if word not in values}
+    files = {f"src/seams/{m}.py" for m in modules} | {f"notebooks/{NOTEBOOKS[name].name}"}
+    if "plotting" in modules:
+        files.add("src/seams/seams.mplstyle")
+    if "data/dsprites" in modules:
+        files.add("data")
+    return files
+
+
+@pytest.mark.parametrize("name", sorted(NOTEBOOKS))
+def test_a_stage_depends_on_what_its_notebook_uses(name: str) -> None:
+    stage = STAGES[name]
+    assert sorted(stage["deps"]) == sorted(expected(name))
+    assert stage["params"] == [name, f"profiles.${{profile}}.{name}"]
+    assert stage["cmd"] == f"seams run {name} --profile ${{profile}} -o results/${{profile}}/{name}"
+    assert stage["outs"] == [{f"results/${{profile}}/{name}": {"persist": True}}]
+
+
+def test_the_book_depends_on_every_notebook() -> None:
+    results = {d for d in STAGES["book"]["deps"] if d.startswith("results/")}
+    assert results == {f"results/${{profile}}/{name}" for name in NOTEBOOKS}
+
+
+@pytest.mark.parametrize("name", sorted(NOTEBOOKS))
+def test_every_profile_gives_every_parameter(name: str) -> None:
+    names = set(PARAMETERS[name])
+    assert all(value is None for value in PARAMETERS[name].values())
+    for profile in ("smoke", "quick", "paper"):
+        assert set(PARAMETERS["profiles"][profile][name]) == names, profile
