@@ -93,6 +93,8 @@ def _data(chosen: argparse.Namespace) -> int:
     from seams.data import dsprites
 
     original = chosen.original or os.environ.get("SEAMS_DSPRITES")
+    if original and not Path(original).is_file():
+        raise ValueError(f"There is no dSprites file {original}: correct it or leave it out.")
     facts = dsprites.write(chosen.out or data.folder(), Path(original) if original else None)
     print(f"dSprites: {facts['images']:,} images, {facts['source']}")
     return 0

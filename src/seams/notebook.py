@@ -24,7 +24,16 @@ from typing import Any, get_args, get_origin
 from seams.paths import project_root
 from seams.results import publish
 
-__all__ = ["Parameter", "UsageError", "available", "parameters_of", "parse", "profile_of", "run"]
+__all__ = [
+    "NotebookError",
+    "Parameter",
+    "UsageError",
+    "available",
+    "parameters_of",
+    "parse",
+    "profile_of",
+    "run",
+]
 
 _RUNNER = ("profile", "output")  # parameters that the runner sets itself
 _USER_ERRORS = ("ValueError", "FileNotFoundError")  # raised by seams for what a caller can mend
@@ -88,14 +97,20 @@ def parameters_of(path: Path) -> dict[str, Parameter]:
     lines = source.splitlines()
     found = {}
     for node in ast.parse(source).body:
+        problem = UsageError(
+            f"Line {node.lineno} of the parameters of {path.name} must read `name: type = value` "
+            f"with a literal value; got {lines[node.lineno - 1]!r}."
+        )
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
-            raise UsageError(
-                f"Line {node.lineno} of the parameters of {path.name} must read "
-                f"`name: type = value`; got {lines[node.lineno - 1]!r}."
-            )
+            raise problem
+        if node.value is None:
+            raise problem
         name = node.target.id
         kind = _type_of(ast.unparse(node.annotation))
-        default = ast.literal_eval(node.value) if node.value else None
+        try:
+            default = ast.literal_eval(node.value)
+        except ValueError:
+            raise problem from None
         comment = lines[(node.end_lineno or node.lineno) - 1].partition("#")[2].strip()
         found[name] = Parameter(name, kind, default, comment)
     return found
@@ -248,11 +263,14 @@ def run(
         The folder: `notebook.ipynb`, `numbers.json` and figures.
 
     Raises:
-        UsageError: An unknown notebook, profile or parameter, a wrong type, or a value that the
-            notebook refuses. Nothing is changed then.
+        UsageError: An unknown notebook, profile or parameter, a wrong type, a value that the
+            notebook refuses, or a folder that holds something else. Nothing is changed then.
+        NotebookError: The notebook failed, or wrote no `numbers.json`.
     """
     root = root or project_root()
     notebooks = available(root)
+    if not notebooks:
+        raise UsageError(f"There are no notebooks under {root}: call from inside the project.")
     if name not in notebooks:
         close = difflib.get_close_matches(name, notebooks, 1)
         hint = f"Did you mean {close[0]!r}?" if close else f"There are {', '.join(notebooks)}."
@@ -262,13 +280,17 @@ def run(
     profile = profile or default_profile(root)
     chosen = check(profile_of(name, profile, root), parameters, f"{name} in params.yaml")
     given = check(values or {}, parameters, name)
-    target = output or _folder(root, name, profile, given)
+    target = (output or _folder(root, name, profile, given)).resolve()
+    if target.exists() and not _replaceable(target):
+        raise UsageError(f"{target} is not a folder of results; name another one, or a new one.")
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         settings = {"profile": profile, "output": str(partial)}
         _execute(path, partial / "notebook.ipynb", settings | chosen | given, root, name)
         _strip(partial / "notebook.ipynb", partial)
+        if not (partial / "numbers.json").is_file():  # `sys.exit()` in a cell counts as success
+            raise NotebookError(f"{name} ended without its last cell, which writes the numbers.")
         partial.chmod(0o755)
         publish(partial, target)
     finally:
@@ -294,6 +316,14 @@ def default_profile(root: Path | None = None) -> str:
     if not path.is_file():
         raise UsageError("There is no params.yaml here or above: call from inside the project.")
     return yaml.safe_load(path.read_text())["profile"]
+
+
+def _replaceable(folder: Path) -> bool:
+    """Whether nothing is lost when a folder is replaced: it is empty, or holds results."""
+    if not folder.is_dir():
+        return False
+    names = {path.name for path in folder.iterdir()}
+    return not names or "numbers.json" in names
 
 
 def _folder(root: Path, name: str, profile: str, given: Mapping[str, Any]) -> Path:
@@ -387,9 +417,8 @@ def _echo(log: Path) -> Iterator[None]:
 def _strip(path: Path, partial: Path) -> None:
     """Drop all that changes between executions: times, ids, the folder that was written to."""
     notebook = json.loads(path.read_text().replace(str(partial), "results"))
-    notebook["metadata"] = {
-        key: notebook["metadata"][key] for key in ("kernelspec", "language_info")
-    }
+    kept = ("kernelspec", "language_info")
+    notebook["metadata"] = {k: v for k, v in notebook["metadata"].items() if k in kept}
     for number, cell in enumerate(notebook["cells"]):
         cell["id"] = f"cell-{number}"
         tags = cell["metadata"].get("tags")
