@@ -2,10 +2,11 @@
 
 import json
 import math
+import numbers
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, SupportsFloat
 
 import torch
 from matplotlib.figure import Figure
@@ -57,7 +58,7 @@ class Results:
         for suffix in ("svg", "pdf"):
             figure.savefig(self.folder / f"{name}.{suffix}")
 
-    def value(self, name: str, value: float | int | str) -> None:
+    def value(self, name: str, value: SupportsFloat | str) -> None:
         """Record a number that the text quotes.
 
         Args:
@@ -87,7 +88,8 @@ class Results:
 
         Supported if the 95 % bootstrap interval of the mean over seeds lies wholly on the claimed
         side of the threshold. A seed where the quantity is not defined (NaN) is left out; with
-        fewer than two, and in the smoke profile, whose models are not trained, nothing can be said.
+        fewer than two, and in the smoke profile, whose models are hardly trained, nothing can be
+        said.
 
         Args:
             id: Letters, digits and underscores.
@@ -100,7 +102,12 @@ class Results:
 
         Returns:
             The verdict.
+
+        Raises:
+            ValueError: The id is taken.
         """
+        if any(claim["id"] == id for claim in self.content["claims"]):
+            raise ValueError(f"The claim {id!r} is recorded twice; name one of them otherwise.")
         defined = [float(v) for v in values if math.isfinite(v)]
         mean, low, high = mean_with_interval(defined) if defined else (None, None, None)
         verdict: Verdict = "not testable at this scale"
@@ -130,14 +137,16 @@ class Results:
             runs: All runs that the figure shows.
         """
         unique = {run.id: run for run in runs}.values()
-        devices = sorted({run.provenance["device"] for run in unique})
         known = self.content["runs"]
+        devices = {run.provenance["device"] for run in unique}
+        if known["count"]:
+            devices |= set(known["device"].split(", "))
         known["count"] += len(unique)
         known["trained_images"] += sum(run.config.steps * run.config.batch for run in unique)
         known["seconds"] = round(
             known["seconds"] + sum(run.provenance["seconds"] for run in unique), 1
         )
-        known["device"] = ", ".join(devices)
+        known["device"] = ", ".join(sorted(devices))
 
     def write(self) -> Path:
         """Write `numbers.json`.
@@ -151,8 +160,10 @@ class Results:
 
 
 def _rounded(value: Any) -> Any:
-    if value is None or isinstance(value, bool | str | int):
+    if value is None or isinstance(value, bool | str):
         return value
+    if isinstance(value, numbers.Integral):  # also numpy's
+        return int(value)
     return float(f"{float(value):.{_DIGITS}g}")
 
 
@@ -163,8 +174,10 @@ def mean_with_interval(values: Sequence[float]) -> tuple[float, float, float]:
         values: One a seed.
 
     Returns:
-        Mean, lower end, upper end; all equal for one value.
+        Mean, lower end, upper end; all equal for one value, all NaN if one is.
     """
+    if len(values) == 1:
+        return (float(values[0]),) * 3
     sample = torch.as_tensor(list(values), dtype=torch.float64)[:, None]
     low, high = bootstrap_interval(sample, generator=torch.Generator().manual_seed(0))
     return float(sample.mean()), float(low), float(high)
@@ -178,6 +191,13 @@ def publish(source: Path, target: Path) -> None:
         target: Where readers look for it.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    old = source.with_name(f"{source.name}.old")
     if target.exists():
-        shutil.rmtree(target)
-    source.rename(target)
+        target.rename(old)
+    try:
+        source.rename(target)
+    except BaseException:  # an interruption too
+        if old.exists():
+            old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,238 @@
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from seams.metrics import bootstrap_interval
+from seams.results import Results, mean_with_interval, publish
+from seams.runs import Run
+from seams.train import TrainConfig
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Results:
+    return Results("fig99", "quick", str(tmp_path / "out"), {"betas": [1.0]})
+
+
+def written(results: Results) -> dict:
+    return json.loads(results.write().read_text())
+
+
+def run(seed: int, seconds: float = 2.0, device: str = "cpu") -> Run:
+    found = Run(TrainConfig(images=100, batch=64, seed=seed), Path("nowhere"))
+    vars(found)["provenance"] = {"device": device, "seconds": seconds}
+    return found
+
+
+def test_numbers_say_what_ran(results: Results) -> None:
+    content = written(results)
+    assert content["name"] == "fig99" and content["profile"] == "quick"
+    assert content["parameters"] == {"betas": [1.0]}
+    assert content["environment"]["torch"] == torch.__version__
+    assert content["runs"] == {"count": 0, "trained_images": 0, "seconds": 0.0, "device": "none"}
+
+
+def test_default_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEAMS_ROOT", str(tmp_path))
+    path = Results("fig99", "quick", "", {}).write()
+    assert path == tmp_path / "results" / "notebook" / "fig99" / "numbers.json"
+
+
+def test_figures_are_saved_for_the_book_and_for_a_paper(results: Results) -> None:
+    figure = Figure(figsize=(2, 1))
+    figure.subplots().plot([0, 1])
+    results.figure(figure)
+    results.figure(figure, "other")
+    assert {path.name for path in results.folder.iterdir()} == {
+        "figure.svg",
+        "figure.pdf",
+        "other.svg",
+        "other.pdf",
+    }
+    assert (results.folder / "figure.svg").read_text().startswith("<?xml")
+    assert (results.folder / "figure.pdf").read_bytes().startswith(b"%PDF")
+
+
+# --- values ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (0.123456789, 0.123457),
+        (123456789.0, 123457000.0),
+        (1e-9 / 3, 3.33333e-10),
+        (np.float32(0.1), 0.1),
+        (torch.tensor(0.5), 0.5),
+        (1234567, 1234567),
+        (np.int64(1234567), 1234567),
+        (True, True),
+        ("text", "text"),
+    ],
+)
+def test_values_keep_six_digits_and_counts_all(
+    results: Results, value: object, expected: object
+) -> None:
+    results.value("x", value)
+    found = written(results)["values"]["x"]
+    assert found == expected and type(found) is type(expected)
+
+
+def test_values_have_names_of_their_own(results: Results) -> None:
+    results.value("x", 1.0)
+    with pytest.raises(ValueError, match="The value 'x' is recorded twice; name one of them"):
+        results.value("x", 1.0)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, np.float64("nan")])
+def test_undefined_values_are_refused(results: Results, value: float) -> None:
+    with pytest.raises(ValueError, match=r"The value 'x' must be finite; got .*\. Leave it out\."):
+        results.value("x", value)
+    assert written(results)["values"] == {}
+
+
+# --- claims ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "above", "verdict"),
+    [
+        ([1.1, 1.2, 1.3], True, "supported"),
+        ([1.1, 1.2, 1.3], False, "not supported"),
+        ([0.7, 0.8, 0.9], True, "not supported"),
+        ([0.7, 0.8, 0.9], False, "supported"),
+        ([0.5, 1.0, 2.0], True, "not supported"),  # the interval holds the threshold
+        ([0.5, 1.0, 2.0], False, "not supported"),
+        ([1.0, 1.0, 1.0], True, "not supported"),  # on it is not beyond it
+        ([1.2], True, "not testable at this scale"),
+        ([], True, "not testable at this scale"),
+        ([1.2, math.nan], True, "not testable at this scale"),
+        ([1.1, math.nan, 1.3], True, "supported"),
+    ],
+)
+def test_verdicts(results: Results, values: list[float], above: bool, verdict: str) -> None:
+    assert results.claim("c", "It is so.", values, 1.0, above=above) == verdict
+    (claim,) = written(results)["claims"]
+    assert claim["verdict"] == verdict
+    assert claim["n"] == sum(math.isfinite(v) for v in values)
+
+
+def test_a_claim_states_all_that_its_verdict_rests_on(results: Results) -> None:
+    values = [0.1234567, 0.2, 0.4]
+    results.claim("mig", "It rises.", values, -0.05, unit="nats", note="Mean over beta.")
+    (claim,) = written(results)["claims"]
+    mean, low, high = mean_with_interval(values)
+    assert claim == {
+        "id": "mig",
+        "statement": "It rises.",
+        "value": pytest.approx(mean, rel=1e-5),
+        "uncertainty": [pytest.approx(low, rel=1e-5), pytest.approx(high, rel=1e-5)],
+        "n": 3,
+        "unit": "nats",
+        "tolerance": "> -0.05",
+        "verdict": "supported",
+        "note": "Mean over beta.",
+    }
+    results.claim("below", "It falls.", values, 0.5, above=False)
+    assert written(results)["claims"][1]["tolerance"] == "< 0.5"
+
+
+def test_nothing_is_claimed_where_nothing_is_defined(results: Results) -> None:
+    results.claim("c", "It is so.", [math.nan], 1.0)
+    (claim,) = written(results)["claims"]
+    assert claim["value"] is None and claim["uncertainty"] == [None, None]
+
+
+def test_the_smoke_profile_gives_no_verdicts(tmp_path: Path) -> None:
+    results = Results("fig99", "smoke", str(tmp_path), {})
+    assert results.claim("c", "It is so.", [2.0, 3.0], 1.0) == "not testable at this scale"
+
+
+def test_claims_have_ids_of_their_own(results: Results) -> None:
+    results.claim("c", "It is so.", [2.0, 3.0], 1.0)
+    with pytest.raises(ValueError, match="The claim 'c' is recorded twice; name one of them"):
+        results.claim("c", "It is otherwise.", [2.0, 3.0], 1.0)
+
+
+@pytest.mark.parametrize("values", [[0.3, 0.5], [1.0, 2.0, 4.0]])
+def test_interval_is_that_of_the_bootstrap(values: Sequence[float]) -> None:
+    mean, low, high = mean_with_interval(values)
+    sample = torch.tensor(values)[:, None]
+    expected = bootstrap_interval(sample, generator=torch.Generator().manual_seed(0))
+    assert mean == pytest.approx(np.mean(values))
+    assert (low, high) == tuple(map(float, expected))
+    assert low < mean < high
+    assert mean_with_interval(values) == (mean, low, high), "the same each time"
+
+
+def test_one_value_has_no_interval() -> None:
+    assert mean_with_interval([0.3]) == (0.3, 0.3, 0.3)
+
+
+def test_an_undefined_value_leaves_the_mean_undefined() -> None:
+    assert all(math.isnan(v) for v in mean_with_interval([0.3, math.nan, 0.4]))
+
+
+# --- runs --------------------------------------------------------------------------------------
+
+
+def test_runs_are_counted_once(results: Results) -> None:
+    results.runs([run(0), run(1, seconds=0.54), run(0)])
+    assert written(results)["runs"] == {
+        "count": 2,
+        "trained_images": 2 * 128,  # whole batches
+        "seconds": 2.5,
+        "device": "cpu",
+    }
+    results.runs([run(2, device="GPU of tomorrow")])
+    known = written(results)["runs"]
+    assert known["count"] == 3 and known["device"] == "GPU of tomorrow, cpu"
+
+
+def test_numbers_are_the_same_each_time(results: Results) -> None:
+    results.value("b", 1.0)
+    results.value("a", 2.0)
+    text = results.write().read_text()
+    assert text == results.write().read_text()
+    assert text.endswith("}\n") and text.index('"a"') < text.index('"b"')
+
+
+# --- publishing --------------------------------------------------------------------------------
+
+
+def test_publishing_replaces_the_whole_folder(tmp_path: Path) -> None:
+    source, target = tmp_path / ".new", tmp_path / "results" / "quick" / "fig99"
+    source.mkdir()
+    (source / "a").write_text("1")
+    publish(source, target)
+    assert [p.name for p in target.iterdir()] == ["a"]
+    source.mkdir()
+    (source / "b").write_text("2")
+    publish(source, target)
+    assert [p.name for p in target.iterdir()] == ["b"]
+    assert [p.name for p in tmp_path.iterdir()] == ["results"]
+
+
+def test_what_was_published_survives_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = tmp_path / ".new", tmp_path / "fig99"
+    for folder, name in ((target, "old"), (source, "new")):
+        folder.mkdir()
+        (folder / name).touch()
+    rename = Path.rename
+
+    def interrupted(self: Path, to: Path) -> Path:
+        if self == source:
+            raise KeyboardInterrupt
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        publish(source, target)
+    assert [p.name for p in target.iterdir()] == ["old"]
