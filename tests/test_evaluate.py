@@ -145,6 +145,15 @@ def test_an_encoder_that_knows_both_factors() -> None:
         assert scores[f"probe_{name}"] == pytest.approx(1, abs=1e-10)
 
 
+def test_posteriors_too_narrow_to_integrate_count_as_narrow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(globals(), "SCALE", 1e-9)  # read by KnownEncoder
+    _, arrays = diagnose(vae_of(IDENTITY), known_data())
+    exact = np.diag([math.log(n) for n in LEVELS])
+    np.testing.assert_allclose(arrays["information_density"][:2], exact, atol=1e-3)
+
+
 def test_a_rotation_hides_the_factors_from_mig_but_not_from_the_probe() -> None:
     c, s = math.cos(0.6), math.sin(0.6)
     rotated = vae_of(IDENTITY, mixing=torch.tensor([[c, -s], [s, c]]))

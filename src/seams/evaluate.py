@@ -48,6 +48,10 @@ TRAVERSAL = (-2.0, 2.0, 9)  # range in prior standard deviations, and steps
 COLLAPSED_RATE = 0.05
 """Nats an image below which a run counts as collapsed: its posterior ignores the image."""
 
+NARROWEST = 1e-3
+"""Posterior standard deviation that the density form of MIG resolves; narrower ones count as this
+wide. Few of 10,000 means lie closer to one another, so next to nothing is told apart by it."""
+
 _BATCH = 512  # images encoded at a time: more is no faster on a CPU, and takes memory
 _CHUNK = 8  # draws at a time where derivatives are taken: half a gigabyte at 64 x 64
 
@@ -280,7 +284,8 @@ def _information(data: Data, encoded: Encoded, active: Tensor) -> tuple[Scores, 
     drawn = metrics.mutual_information(encoded.latents, factors)
     means = metrics.mutual_information(encoded.means, factors) * active[:, None]
     scores: Scores = {}
-    density = metrics.density_mutual_information(encoded.means, encoded.scales, factors)
+    scales = encoded.scales.clamp(min=NARROWEST)
+    density = metrics.density_mutual_information(encoded.means, scales, factors)
     for suffix, information in (("", drawn), ("_means", means), ("_density", density)):
         gaps = metrics.mutual_information_gaps(information, entropies)
         scores[f"mig{suffix}"] = float(gaps.mean())
