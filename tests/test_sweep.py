@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from seams import data as datasets
+from seams import evaluate as evaluation
 from seams import sweep as module
 from seams import train as training
 from seams.data import Samples
@@ -43,6 +44,7 @@ def _small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     data = Samples(x * torch.tensor([3, 2, 1, 0.5, 0.5], dtype=torch.float32))
     monkeypatch.setattr(datasets, "load", lambda name, resolution: data)
     monkeypatch.setattr(training, "CHUNK", CHUNK)
+    monkeypatch.setattr(evaluation, "DERIVATIVE_IMAGES", 4)
     monkeypatch.setenv("SEAMS_PROGRESS", str(tmp_path / "progress"))
 
 
@@ -337,9 +339,10 @@ def test_two_processes_train_what_one_does(
     configs = grid(REAL, covariance=["diagonal", "full"])
     runs = train_or_load(configs, store, device="cpu", workers=2)
     assert [run.config for run in runs] == configs
+    monkeypatch.setattr(module, "evaluate", lambda *_: ({}, {}))
     for run in runs:
+        assert run.scores["rate"] > 0
         (alone,) = trained([run.config], Store(tmp_path / "alone"))
-        assert alone.scores == run.scores
         for name, weight in alone.weights().items():
             assert torch.equal(run.weights()[name], weight), name
     assert "2 of 2 runs" in (tmp_path / "progress").read_text()
