@@ -4,7 +4,9 @@ Nothing here computes, loads, saves or makes a figure. Diagonal and full posteri
 colours everywhere, which the colour-blind can tell apart; beta is a sequence.
 """
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +74,8 @@ def plot_against_beta(
         The line of the means.
     """
     style.setdefault("marker", "o")
-    (line,) = ax.plot(betas, np.nanmean(values, axis=1), **style)
+    with _gaps():
+        (line,) = ax.plot(betas, np.nanmean(values, axis=1), **style)
     ax.fill_between(betas, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
     for seed in values.T:
         ax.plot(betas, seed, ".", color=line.get_color(), alpha=0.45, markersize=2.5, zorder=1)
@@ -82,24 +85,36 @@ def plot_against_beta(
     return line
 
 
+@contextmanager
+def _gaps() -> Iterator[None]:
+    """Where every seed is NaN a mean is NaN too, without a word: a line has a gap there."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Mean of empty slice|All-NaN slice", RuntimeWarning)
+        yield
+
+
 def plot_curves(ax: Axes, x: np.ndarray, values: np.ndarray, **style: Any) -> Line2D:
     """Mean over seeds along training, with every seed as a thin line if there are few.
+
+    With more than eight, a band from the 5 % to the 95 % quantile of the seeds stands for them.
 
     Args:
         ax: Where to draw.
         x: Progress of training `[point]`.
-        values: One a seed and point `[seed, point]`.
+        values: One a seed and point `[seed, point]`; NaN is left out.
         **style: For the line of the mean.
 
     Returns:
         The line of the mean.
     """
-    (line,) = ax.plot(x, np.nanmean(values, axis=0) if len(values) > 1 else values[0], **style)
+    with _gaps():
+        (line,) = ax.plot(x, np.nanmean(values, axis=0), **style)
     if 1 < len(values) <= _SINGLE_RUNS:
         for seed in values:
             ax.plot(x, seed, color=line.get_color(), alpha=0.35, linewidth=0.6)
     elif len(values) > 1:
-        low, high = np.nanquantile(values, (0.05, 0.95), axis=0)
+        with _gaps():
+            low, high = np.nanquantile(values, (0.05, 0.95), axis=0)
         ax.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
     return line
 
@@ -145,7 +160,15 @@ def plot_magnitude(
 
     Returns:
         The image.
+
+    Raises:
+        ValueError: The range is empty or not positive, as for a matrix of zeros.
     """
+    if not 0 < floor < top:
+        raise ValueError(
+            f"A logarithmic scale needs 0 < `floor` < `top`; got {floor} and {top}. Is the matrix "
+            "zero?"
+        )
     style.setdefault("norm", LogNorm(floor, top))
     style.setdefault("cmap", "magma")
     image = ax.imshow(np.clip(np.abs(matrix), floor, None), **style)
@@ -182,7 +205,7 @@ def plot_images(ax: Axes, images: np.ndarray, gap: int = 1, **style: Any) -> Axe
 
 
 def plot_vectors(ax: Axes, vectors: np.ndarray, **style: Any) -> list[Line2D]:
-    """Vectors of the plane as lines from the origin with a dot at the end.
+    """Vectors of the plane as lines from the origin, with a marker, if any, at the end alone.
 
     Args:
         ax: Where to draw; its aspect is made equal.
@@ -193,6 +216,7 @@ def plot_vectors(ax: Axes, vectors: np.ndarray, **style: Any) -> list[Line2D]:
         The lines.
     """
     colours = style.pop("colors", [None] * len(vectors))
+    style.setdefault("markevery", [1])
     lines: list[Line2D] = []
     for vector, colour in zip(vectors, colours, strict=True):
         if colour is not None:
