@@ -15,6 +15,8 @@ import torch
 
 from seams import data as datasets
 from seams import evaluate as evaluation
+from seams import jobs as jobs_module
+from seams import local
 from seams import sweep as module
 from seams import train as training
 from seams.data import Samples
@@ -57,13 +59,13 @@ def store(tmp_path: Path) -> Store:
 def stacks(monkeypatch: pytest.MonkeyPatch) -> list[list[TrainConfig]]:
     """The runs of every stack that is trained, in order."""
     seen: list[list[TrainConfig]] = []
-    train = module.train
+    train = jobs_module.train
 
     def watched(stack: Any, data: Any) -> Iterator[Any]:
         seen.append(list(stack.configs))
         return train(stack, data)
 
-    monkeypatch.setattr(module, "train", watched)
+    monkeypatch.setattr(jobs_module, "train", watched)
     return seen
 
 
@@ -211,7 +213,7 @@ def test_an_interrupted_sweep_goes_on_from_its_checkpoint(
 
     resumed: list[int] = []
     resume = training.Stack.resume
-    monkeypatch.setattr(module.Stack, "resume", lambda *a: resumed.append(1) or resume(*a))
+    monkeypatch.setattr(training.Stack, "resume", lambda *a: resumed.append(1) or resume(*a))
     runs = trained(configs, store)
     assert len(resumed) == 1
     assert not any(store.checkpoint(c) for c in configs)
@@ -227,7 +229,7 @@ def test_interruption_while_evaluating_keeps_what_is_evaluated(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     configs = grid(BASE, seed=range(3))
-    evaluate, seen = module.evaluate, []
+    evaluate, seen = jobs_module.evaluate, []
 
     def slow(*arguments: Any) -> Any:
         seen.append(arguments)
@@ -235,7 +237,7 @@ def test_interruption_while_evaluating_keeps_what_is_evaluated(
             os.kill(os.getpid(), signal.SIGINT)
         return evaluate(*arguments)
 
-    monkeypatch.setattr(module, "evaluate", slow)
+    monkeypatch.setattr(jobs_module, "evaluate", slow)
     with pytest.raises(Interrupted):
         trained(configs, store)
     assert [bool(store.find(c)) for c in configs] == [True, False, False]
@@ -259,7 +261,7 @@ def test_a_second_interruption_does_not_wait(
 
 
 def test_checkpoints_are_written_on_the_way(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(jobs_module, "CHECKPOINT_SECONDS", 0.0)
     save, steps = store.save_checkpoint, []
     monkeypatch.setattr(
         store, "save_checkpoint", lambda stack: steps.append(stack.step) or save(stack)
@@ -284,7 +286,7 @@ def test_sweeps_run_outside_the_main_thread(store: Store) -> None:
 def test_stacks_are_split_until_there_is_one_a_worker() -> None:
     configs = grid(BASE, seed=range(7))
     for workers, sizes in [(1, [7]), (2, [3, 4]), (3, [2, 2, 3]), (4, [1, 2, 2, 2]), (9, [1] * 7)]:
-        jobs = module._jobs(configs, {}, workers)
+        jobs = jobs_module.stacks(configs, {}, workers)
         assert sorted(len(job.configs) for job in jobs) == sizes
         assert sorted(c.seed for job in jobs for c in job.configs) == list(range(7))
 
@@ -292,7 +294,7 @@ def test_stacks_are_split_until_there_is_one_a_worker() -> None:
 def test_stacks_hold_runs_of_one_shape_and_step() -> None:
     configs = grid(BASE, covariance=["diagonal", "full"], seed=range(3))
     steps = {configs[0]: 8, configs[1]: 8, configs[4]: 4}
-    jobs = module._jobs(configs, steps, 1)
+    jobs = jobs_module.stacks(configs, steps, 1)
     found = {(frozenset(job.configs), job.step) for job in jobs}
     assert found == {
         (frozenset(configs[:2]), 8),
@@ -305,7 +307,7 @@ def test_stacks_hold_runs_of_one_shape_and_step() -> None:
 def test_the_longest_stack_comes_first() -> None:
     short, long = replace(BASE, seed=1), replace(BASE, images=BASE.images * 9)
     half = replace(BASE, latent=3)
-    jobs = module._jobs([short, long, half], {half: BASE.steps // 2}, 1)
+    jobs = jobs_module.stacks([short, long, half], {half: BASE.steps // 2}, 1)
     assert [job.configs[0] for job in jobs] == [long, short, half]
 
 
@@ -339,7 +341,7 @@ def test_two_processes_train_what_one_does(
     configs = grid(REAL, covariance=["diagonal", "full"])
     runs = train_or_load(configs, store, device="cpu", workers=2)
     assert [run.config for run in runs] == configs
-    monkeypatch.setattr(module, "evaluate", lambda *_: ({}, {}))
+    monkeypatch.setattr(jobs_module, "evaluate", lambda *_: ({}, {}))
     for run in runs:
         assert run.scores["rate"] > 0
         (alone,) = trained([run.config], Store(tmp_path / "alone"))
@@ -376,10 +378,10 @@ class Reports(queue.Queue):
 @pytest.fixture
 def threads(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     context = SimpleNamespace(Event=threading.Event, Queue=Reports, Process=Worker)
-    monkeypatch.setattr(module.multiprocessing, "get_context", lambda kind: context)
+    monkeypatch.setattr(local.multiprocessing, "get_context", lambda kind: context)
     monkeypatch.setattr(module.signal, "signal", lambda *_: signal.default_int_handler)
-    monkeypatch.setattr(module.os, "getppid", os.getpid)
-    monkeypatch.setattr(module.torch, "set_num_threads", lambda n: None)
+    monkeypatch.setattr(local.os, "getppid", os.getpid)
+    monkeypatch.setattr(local.torch, "set_num_threads", lambda n: None)
     return context
 
 
@@ -411,7 +413,7 @@ def test_errors_of_the_user_come_back_from_workers(
 def test_other_errors_of_workers_show_where_they_came_from(
     store: Store, threads: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.setattr(module, "evaluate", lambda *_: 1 / 0)
+    monkeypatch.setattr(jobs_module, "evaluate", lambda *_: 1 / 0)
     with pytest.raises(RuntimeError, match="A worker failed with ZeroDivisionError: division by"):
         train_or_load(grid(BASE, seed=range(2)), store, device="cpu", workers=2)
     assert "Traceback" in capsys.readouterr().err

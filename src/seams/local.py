@@ -1,0 +1,163 @@
+"""Jobs on this machine: one after another in this process, or on several processes at once."""
+
+import itertools
+import multiprocessing
+import os
+import queue
+import signal
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from seams.cost import available_memory
+from seams.jobs import (
+    CHECKPOINT_SECONDS,
+    Engine,
+    Job,
+    Limits,
+    Report,
+    Show,
+    Stop,
+    divided,
+    execute,
+)
+from seams.runs import Store
+from seams.train import TrainConfig
+
+__all__ = ["engine"]
+
+_POLL_SECONDS = 0.2  # how often the parent looks whether a worker has died
+
+_START_SECONDS = 15.0  # a process with torch, on a busy machine; not begun close to a deadline
+
+_USER_ERRORS = {"ValueError": ValueError, "FileNotFoundError": FileNotFoundError}
+
+
+def engine(store: Store, device: str, workers: int, deadline: float | None = None) -> Engine:
+    """Executes jobs on this machine.
+
+    Args:
+        store: Where results go.
+        device: Where to train.
+        workers: Processes at once; 1 is this one.
+        deadline: `time.time()` before which all must have ended.
+
+    Returns:
+        The engine.
+    """
+
+    def run(jobs: Sequence[Job], show: Show, stop: Stop) -> list[TrainConfig]:
+        count = min(workers, len(jobs))
+        memory = available_memory(device) / count if device == "cpu" else None
+        limits = Limits(memory, count, deadline)
+        if count == 1:
+            return _run_here(jobs, store, device, limits, show, stop)
+        return _run_in_processes(jobs, store, device, count, limits, show, stop)
+
+    return run
+
+
+def _run_here(
+    jobs: Sequence[Job],
+    store: Store,
+    device: str,
+    limits: Limits,
+    show: Show,
+    stop: Stop,
+) -> list[TrainConfig]:
+    """Stacks in this process, one after another; returns the runs that diverged."""
+    todo, failed = list(jobs), list[TrainConfig]()
+    while todo and not stop.is_set():
+        job = todo.pop(0)
+        for report in execute(job, store, device, stop, limits):
+            show(report)
+            failed += report.failed
+            if report.fits:
+                todo[:0] = divided(job, store, report.fits)
+    return failed
+
+
+def _run_in_processes(
+    jobs: Sequence[Job],
+    store: Store,
+    device: str,
+    workers: int,
+    limits: Limits,
+    show: Show,
+    interrupt: Stop,
+) -> list[TrainConfig]:
+    """Stacks on several processes, the longest first; returns the runs that diverged."""
+    context = multiprocessing.get_context("spawn")
+    stop, reports, todo = context.Event(), context.Queue(), list(jobs)
+    threads = max(1, torch.get_num_threads() // workers)
+    running: dict[int, tuple[Job, Any]] = {}
+    failed: list[TrainConfig] = []
+    numbers = itertools.count()
+    try:
+        while running or (todo and not interrupt.is_set()):
+            if interrupt.is_set():
+                stop.set()
+            while todo and len(running) < workers and not interrupt.is_set():
+                job, number = todo.pop(0), next(numbers)
+                if limits.over(_START_SECONDS + job.next_seconds):
+                    continue  # it has its checkpoint, or nothing
+                work = (job, store, device, limits, threads)
+                arguments = (number, work, stop, reports, os.getpid())
+                process = context.Process(target=_worker, args=arguments, daemon=True)
+                running[number] = job, process
+                process.start()
+            try:
+                number, report = reports.get(timeout=_POLL_SECONDS)
+            except queue.Empty:
+                ended = [n for n, (_, process) in running.items() if process.exitcode is not None]
+                if not ended or not reports.empty():
+                    continue
+                if interrupt.is_set():  # Ctrl-C reached a worker before it could ignore it
+                    running = {n: r for n, r in running.items() if n not in ended}
+                    continue
+                raise RuntimeError(
+                    f"A worker ended with exit code {running[ended[0]][1].exitcode} (-9: killed, "
+                    "often for memory: set `workers` lower). Finished runs are stored."
+                ) from None
+            show(report)
+            failed += report.failed
+            if report.done:
+                job, process = running.pop(number)
+                process.join()
+                if report.fits:
+                    todo[:0] = divided(job, store, report.fits)
+            if report.error:
+                raise _USER_ERRORS.get(report.kind, RuntimeError)(report.error)
+    finally:
+        stop.set()
+        for _, process in running.values():
+            process.join(timeout=CHECKPOINT_SECONDS)
+            if process.is_alive():
+                process.terminate()
+    return failed
+
+
+def _worker(number: int, work: tuple[Any, ...], stop: Any, reports: Any, parent: int) -> None:
+    """Body of a process: one stack, its reports sent to the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides, and sets `stop`
+    job, store, device, limits, threads = work
+    torch.set_num_threads(threads)
+    done = False
+    try:
+        for report in execute(job, store, device, stop, limits):
+            reports.put((number, report))
+            done = report.done
+            if os.getppid() != parent:  # the parent was killed: leave no orphan behind
+                stop.set()
+        if not done:
+            reports.put((number, Report(done=True)))
+    except Exception as error:  # sent to the parent, which raises it
+        kind, text = type(error).__name__, str(error)
+        if kind not in _USER_ERRORS:
+            traceback.print_exc()
+            text = f"A worker failed with {kind}: {text}"
+        reports.put((number, Report(error=text, kind=kind, done=True)))
+    reports.close()
+    reports.join_thread()
