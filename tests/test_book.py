@@ -147,6 +147,25 @@ def test_a_page_names_only_tests_that_exist(tmp_path: Path) -> None:
     assert "<`tests/test_vae.py`> <none yet>" in text
 
 
+def test_a_page_quotes_benchmarks(tmp_path: Path) -> None:
+    folder = tmp_path / "benchmarks" / "results"
+    folder.mkdir(parents=True)
+    (folder / "speed.json").write_text('{"ratio": {"by rows/all": 68.04}}')
+    text = page_with(
+        tmp_path,
+        "<{{ benchmark.speed | ratio > by rows/all }}> <{{ benchmark.other | ratio }}>",
+    )
+    assert "<68> <[not run]{.pending}>" in text
+
+
+def test_a_page_asks_for_what_a_benchmark_has(tmp_path: Path) -> None:
+    folder = tmp_path / "benchmarks" / "results"
+    folder.mkdir(parents=True)
+    (folder / "speed.json").write_text('{"ratio": 68.04}')
+    with pytest.raises(ValueError, match=r"speed.json has no 'ratios', which fig05.*ratio"):
+        page_with(tmp_path, "{{ benchmark.speed | ratios }}")
+
+
 def test_front_matter_and_substitutions_do_not_reach_the_page(tmp_path: Path) -> None:
     text = page_with(tmp_path, "{{ fig05.evidence }} {{fig05.values.x}} {{ fig05.rerun | a=1 }}")
     assert text.startswith("# Figure 5: sprites\n")

@@ -9,6 +9,8 @@ sees the page, so that a page reads the same whether its figure has been run or 
   for the run of record.
 * `{{ fig05.rerun | betas=[2.5] }}`: how to run the notebook with another value.
 * `{{ claims }}` and `{{ cover }}`: the table of all claims, and the picture of the first page.
+* `{{ benchmark.derivatives | ratio_to_ours > gram/vmap of jacrev }}`: an entry of the benchmark's
+  result.
 * `{{ test.vae }}`: the file that tests `seams.vae`, if there is one.
 
 A number that no run has written is printed as "not run", never invented.
@@ -312,9 +314,11 @@ def _resolve(book: _Book, page: str, path: str, argument: str | None) -> str:
     if name == "test":
         tests = book.source.resolve().parent / "tests" / f"test_{rest}.py"
         return f"`tests/{tests.name}`" if tests.is_file() else "none yet"
+    if name == "benchmark":
+        return _benchmark(book, page, rest, argument or "")
     if name not in book.names:
         raise ValueError(
-            "A substitution must start with a figure, `claims`, `cover` or `test`; "
+            "A substitution must start with a figure, `benchmark`, `claims`, `cover` or `test`; "
             f"{page} asks for {path!r}." + _nearest(name, [*book.names, *whole])
         )
     if rest == "evidence":
@@ -334,6 +338,22 @@ def _resolve(book: _Book, page: str, path: str, argument: str | None) -> str:
         )
     result = book.results.get((name, profile))
     return _NOT_RUN if result is None else _quote(result, page, kind, key, argument)
+
+
+def _benchmark(book: _Book, page: str, name: str, keys: str) -> str:
+    """One entry of `benchmarks/results/NAME.json`; `keys` lead to it, with `>` between them."""
+    path = book.source.resolve().parent / "benchmarks" / "results" / f"{name}.json"
+    if not path.is_file():
+        return _NOT_RUN
+    entry: Any = json.loads(path.read_text())
+    for key in (part.strip() for part in keys.split(">")):
+        if not isinstance(entry, dict) or key not in entry:
+            known = entry if isinstance(entry, dict) else ()
+            raise ValueError(
+                f"{path.name} has no {key!r}, which {page} asks for." + _nearest(key, known)
+            )
+        entry = entry[key]
+    return _number(entry)
 
 
 def _quote(result: Result, page: str, kind: str, key: str, layout: str | None) -> str:
