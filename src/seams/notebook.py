@@ -72,9 +72,15 @@ def available(root: Path | None = None) -> dict[str, Path]:
 
     Returns:
         "fig05" to `notebooks/fig05_beta_sweep.ipynb`, and so on, sorted.
+
+    Raises:
+        UsageError: There are none.
     """
-    folder = (root or project_root()) / "notebooks"
-    return {path.stem.partition("_")[0]: path for path in sorted(folder.glob("*.ipynb"))}
+    root = root or project_root()
+    paths = sorted((root / "notebooks").glob("*.ipynb"))
+    if not paths:
+        raise UsageError(f"There are no notebooks under {root}: call from inside the project.")
+    return {path.stem.partition("_")[0]: path for path in paths}
 
 
 def parameters_of(path: Path) -> dict[str, Parameter]:
@@ -269,8 +275,6 @@ def run(
     """
     root = root or project_root()
     notebooks = available(root)
-    if not notebooks:
-        raise UsageError(f"There are no notebooks under {root}: call from inside the project.")
     if name not in notebooks:
         close = difflib.get_close_matches(name, notebooks, 1)
         hint = f"Did you mean {close[0]!r}?" if close else f"There are {', '.join(notebooks)}."
