@@ -1,4 +1,4 @@
-"""Shared fixtures: float64 by default, a fixed seed, and the shape checks of `seams` switched on."""
+"""Shared fixtures: float64 by default, a fixed seed, and the shape checks of seams switched on."""
 
 from collections.abc import Iterator
 

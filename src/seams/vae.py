@@ -2,8 +2,8 @@ r"""A variational autoencoder and its objective (Eq. 1).
 
 Per image the loss is distortion + beta * rate: the negative log-likelihood, summed over pixels,
 and the KL divergence of the posterior to the prior in nats. For a Gaussian likelihood the
-distortion is $\|x - d(z)\|^2 / 2\sigma^2$, so only $\sigma_{\rm eff}^2 = \beta\sigma^2$ decides the
-optimum (Appendix B); the constant $\tfrac m2 \log 2\pi\sigma^2$ is left out.
+distortion is $\|x - d(z)\|^2 / 2\sigma^2$, so only $\sigma_{\rm eff}^2 = \beta\sigma^2$ decides
+the optimum (Appendix B); the constant $\tfrac m2 \log 2\pi\sigma^2$ is left out.
 """
 
 from typing import Literal, get_args

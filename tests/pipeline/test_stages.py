@@ -11,9 +11,10 @@ import yaml
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "seams"
 
-# What cannot change a result: where things lie, which runs there are, what a shape is called. The
-# store names a run by its configuration, so a change of it trains anew where that is due.
-WITHOUT_INFLUENCE = {"__init__", "paths", "provenance", "runs", "shapes", "sweep"}
+# What cannot change a result: where things lie, what a shape is called, which runs there are, and
+# who trains them when. The store names a run by its configuration, so a change of that trains anew.
+WITHOUT_INFLUENCE = {"__init__", "paths", "provenance", "runs", "shapes"}
+WITHOUT_INFLUENCE |= {"cluster", "cost", "jobs", "local", "plan", "sweep"}
 # Taken by `seams.data.load` for data sets of these names only.
 BY_NAME = {"data/dsprites": "dsprites", "data/faces": "faces"}
 
@@ -58,8 +59,9 @@ def test_a_stage_depends_on_what_its_notebook_uses(name: str) -> None:
     stage = STAGES[name]
     assert sorted(stage["deps"]) == sorted(expected(name))
     assert stage["params"] == [name, f"profiles.${{profile}}.{name}"]
-    assert stage["cmd"] == f"seams run {name} --profile ${{profile}} -o results/${{profile}}/{name}"
-    assert stage["outs"] == [{f"results/${{profile}}/{name}": {"persist": True}}]
+    folder = f"results/${{profile}}/{name}"
+    assert stage["cmd"] == f"seams run {name} --profile ${{profile}} -o {folder}"
+    assert stage["outs"] == [{folder: {"persist": True}}]
 
 
 def test_the_book_depends_on_every_notebook() -> None:
