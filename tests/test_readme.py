@@ -23,7 +23,8 @@ def table() -> str:
         numbers = json.loads((ROOT / "record" / "quick" / f"{name}.json").read_text())
         for claim in numbers["claims"]:
             low, high = claim["uncertainty"]
-            value = f"{claim['value']:.2g} ({low:.2g} to {high:.2g}), tolerance {claim['tolerance']}"
+            value = f"{claim['value']:.2g} ({low:.2g} to {high:.2g})"
+            value += f", tolerance {claim['tolerance']}"
             cells = (number, claim["statement"], claim["verdict"], PAPER[name], value)
             command = f"`seams run {name}`"
             lines.append("| " + " | ".join([*cells, str(claim["n"]), command]) + " |")

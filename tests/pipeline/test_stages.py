@@ -11,8 +11,8 @@ import yaml
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "seams"
 
-# What cannot change a result: where things lie, what a shape is called, which runs there are, and
-# who trains them when. The store names a run by its configuration, so a change of that trains anew.
+# What cannot change a result: where things lie, what a shape is called, which runs there are and
+# who trains them when. The store names a run by its configuration: a change of that trains anew.
 WITHOUT_INFLUENCE = {"__init__", "paths", "provenance", "runs", "shapes"}
 WITHOUT_INFLUENCE |= {"cluster", "cost", "jobs", "local", "plan", "sweep"}
 # Taken by `seams.data.load` for data sets of these names only.
