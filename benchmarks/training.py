@@ -24,6 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -104,6 +105,8 @@ def disentangling_vae(folder: Path, x: Tensor) -> dict[str, Callable[[], None]]:
         Calls by name.
     """
     sys.path.insert(0, str(folder))
+    if not hasattr(numpy, "product"):
+        numpy.product = numpy.prod  # type: ignore[attr-defined]  # it was written for numpy 1
     models = importlib.import_module("disvae.models.vae")
     losses = importlib.import_module("disvae.models.losses")
     training = importlib.import_module("disvae.training")
