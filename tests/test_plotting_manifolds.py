@@ -12,9 +12,9 @@ from mpl_toolkits.mplot3d import Axes3D, proj3d
 from seams.plotting import (
     CURVES,
     DENSITY,
-    plot_path,
     plot_density,
     plot_marginal,
+    plot_path,
     plot_surface,
     use_view,
 )
