@@ -1,0 +1,701 @@
+"""One call that diagnoses any model, against models whose diagnosis is known."""
+
+import importlib.util
+import math
+import re
+import sys
+import time
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+from decoders import conditioned, mlp
+from torch import nn
+from torch.distributions import Bernoulli, Independent, Laplace, MultivariateNormal, Normal
+from torch.func import grad, jacfwd, vmap
+
+from seams import diagnosis, metrics
+from seams.data.generators import polar, product_of_curves, sphere
+from seams.derivatives import (
+    Precision,
+    directed_hessian,
+    jacobian_gram,
+    log_likelihood_hessian,
+)
+from seams.diagnosis import cancelled_share, diagnose, relative_difference
+from seams.distributions import DiagonalGaussian, FullGaussian
+from seams.refine import refine_posterior
+
+EXACT = {"rtol": 1e-9, "atol": 1e-11}
+NARROW = 1e-7  # a posterior so narrow that a draw is its mean, to the digits that are compared
+PAGE = Path(__file__).parent.parent / "book" / "your-own.md"
+
+
+def narrow(mean):
+    """An encoder that looks up the mean of a datum, whose first column is its number."""
+    return lambda x: DiagonalGaussian(
+        mean[x[:, 0].long()], torch.full_like(mean[x[:, 0].long()], NARROW)
+    )
+
+
+def numbered(x):
+    return torch.cat([torch.arange(len(x)).to(x)[:, None], x[:, 1:]], 1)
+
+
+def at(decoder, z, x=None, **options):
+    """Diagnosis of a decoder at given latents: as many samples as there are data."""
+    data = len(decoder(z[0]))
+    x = numbered(torch.zeros(len(z), data) if x is None else x)
+    return diagnose(narrow(z), decoder, x, samples=len(z), **options)
+
+
+def spread(n, latent):
+    """Latents with mean 0 and covariance 1 in the sample, so that all are active."""
+    z = torch.randn(n, latent)
+    return torch.linalg.solve_triangular(
+        torch.linalg.cholesky(z.T.cov()), (z - z.mean(0)).T, upper=False
+    ).T
+
+
+class Linear(nn.Module):
+    """The linear VAE at its optimum, in float32 and train mode like a model of someone else's."""
+
+    def __init__(self, W, beta=1.0, sigma=1.0, covariance="full"):
+        super().__init__()
+        precision = torch.eye(W.shape[1]) + W.T @ W / (beta * sigma**2)
+        if covariance == "diagonal":
+            self.covariance_ = (1 / precision.diagonal()).diag()
+        else:
+            self.covariance_ = precision.inverse()
+        self.down = (precision.inverse() @ W.T / (beta * sigma**2)).T
+        self.W = nn.Parameter(W)
+
+    def encode(self, x):
+        return MultivariateNormal(x @ self.down, self.covariance_)
+
+    def decode(self, z):
+        return z @ self.W.T
+
+
+# --- exact cases --------------------------------------------------------------------------------
+
+
+def test_linear_model_at_its_optimum():
+    beta, sigma = 0.7, 0.5
+    W = conditioned(8, 3)
+    model = Linear(W, beta, sigma)
+    x = torch.randn(64, 3) @ W.T + 0.5 * torch.randn(64, 8)
+    found = diagnose(model.encode, model.decode, x, beta=beta, sigma=sigma)
+    precision = torch.eye(3) + W.T @ W / (beta * sigma**2)
+    torch.testing.assert_close(found.left, precision.expand(64, 3, 3), **EXACT)
+    torch.testing.assert_close(found.right, precision.expand(64, 3, 3), **EXACT)
+    torch.testing.assert_close(found.gram, W.T @ W, **EXACT)
+    assert found.covariance == "full"
+    assert found.difference.value < 1e-9
+    assert found.implied_variance == pytest.approx(beta * sigma**2, rel=1e-9)
+    assert (found.hessians == 0).all() and found.hessian_off_diagonal is None
+    assert found.c2.value == 0 and found.flatness.value < 1e-6
+    expected = metrics.off_diagonality(W.T @ W).item()
+    assert found.gram_off_diagonal.value == pytest.approx(expected, rel=1e-9)
+    assert found.gram_off_diagonal_of_mean.value == pytest.approx(expected, rel=1e-9)
+    assert found.gram_off_diagonal.error < 1e-9 > found.gram_off_diagonal_of_mean.error
+    contrast = 0.5 * ((W.T @ W).diagonal().log().sum() - (W.T @ W).logdet())
+    assert found.c_ima.value == pytest.approx(contrast.item(), rel=1e-9)
+    rate = torch.distributions.kl_divergence(
+        model.encode(x), MultivariateNormal(torch.zeros(3), torch.eye(3))
+    )
+    assert found.rate.value == pytest.approx(rate.mean().item(), rel=1e-9)
+    assert "ReLU" not in found.verdict
+
+
+@pytest.mark.parametrize("scale", [4.0, 0.25])
+def test_a_loss_of_another_reduction_is_told_by_the_implied_variance(scale):
+    W = 3 * conditioned(8, 3)
+    model = Linear(W, beta=scale)
+    x = torch.randn(64, 3) @ W.T
+    found = diagnose(model.encode, model.decode, x)  # which supposes beta = 1
+    assert found.implied_variance == pytest.approx(scale, rel=1e-9)
+    assert f"would agree on average for beta sigma^2 = {scale:.2g}, not 1" in found.verdict
+
+
+def test_both_terms_are_those_of_the_derivatives():
+    decoder, n = mlp(3, 7, nn.Tanh), 20
+    z, x = spread(n, 3), numbered(torch.randn(n, 7))
+    found = at(decoder, z, x, beta=0.5, sigma=0.3)
+    gram, hessian = jacobian_gram(decoder, z), directed_hessian(decoder, z, x)
+    close = {"rtol": 1e-5, "atol": 1e-5}
+    torch.testing.assert_close(found.gram, gram.mean(0), **close)
+    torch.testing.assert_close(found.hessian, hessian.mean(0), **close)
+    torch.testing.assert_close(found.gram_error, gram.std(0) / n**0.5, **close)
+    torch.testing.assert_close(found.hessian_error, hessian.std(0) / n**0.5, **close)
+    right = torch.eye(3) - log_likelihood_hessian(decoder, z, x, sigma=0.3) / 0.5
+    torch.testing.assert_close(found.right.mean(0), right.mean(0), rtol=1e-5, atol=1e-3)
+    scores = metrics.off_diagonality(gram)
+    assert found.gram_off_diagonal.value == pytest.approx(scores.mean().item(), rel=1e-5)
+    error = scores.std().item() / n**0.5
+    assert found.gram_off_diagonal.error == pytest.approx(error, rel=1e-4)
+    # The jackknife, one sample left out at a time.
+    left_out = torch.stack(
+        [metrics.off_diagonality(gram[torch.arange(n) != i].mean(0)) for i in range(n)]
+    )
+    jackknife = ((n - 1) / n * (left_out - left_out.mean()).square().sum()).sqrt().item()
+    assert found.gram_off_diagonal_of_mean.error == pytest.approx(jackknife, rel=1e-4)
+
+
+@pytest.mark.parametrize("output", ["mean", "logits"])
+def test_bernoulli_right_side_is_the_hessian_of_its_log_likelihood(output):
+    logits, n = mlp(3, 7, nn.Tanh), 12
+    z, x = spread(n, 3), numbered(torch.rand(n, 7))
+    x[:, 0] = x[:, 0] / n  # still the number of a datum
+    encoder = lambda data: narrow(z)(data * n + 0.5)
+    decoder = logits if output == "logits" else lambda z: logits(z).sigmoid()
+    found = diagnose(
+        encoder, decoder, x, likelihood="bernoulli", beta=0.5, output=output, samples=n
+    )
+
+    def log_likelihood(z, x):
+        return Bernoulli(logits=logits(z), validate_args=False).log_prob(x).sum()
+
+    second = vmap(jacfwd(grad(log_likelihood)))(z, x)
+    close = {"rtol": 1e-5, "atol": 1e-5}
+    torch.testing.assert_close(found.right.mean(0), torch.eye(3) - second.mean(0) / 0.5, **close)
+    metric = lambda z: 2 * logits(z).sigmoid().sqrt().asin()
+    torch.testing.assert_close(found.gram, jacobian_gram(metric, z).mean(0), **close)
+    c1 = metrics.off_diagonality(jacobian_gram(metric, z)).mean().item()
+    assert found.gram_off_diagonal.value == pytest.approx(c1, rel=1e-5)
+    likelihood = -vmap(log_likelihood)(z, x).mean().item()
+    assert found.distortion.value == pytest.approx(likelihood, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("generator", "c2"), [(polar(), 1.0), (product_of_curves((1.5, 0.5)), 0.0)]
+)
+def test_c1_and_c2_of_known_generators(generator, c2):
+    found = at(generator.function, 0.5 * spread(32, 2))
+    assert found.gram_off_diagonal.value < 1e-6
+    assert found.axis_angle.value < 1e-3 and found.dto.value < 1e-4
+    assert found.c_ima.value < 1e-9
+    if c2:
+        assert found.c2.value > 0.5
+    else:
+        assert found.c2.value < 1e-5
+    assert found.flatness.value < 1e-5  # both are flat
+    assert "the axes mean something" in found.verdict
+
+
+def test_flatness_of_a_sphere_is_the_turn_round_its_area():
+    generator = sphere(2.0)
+    z = 0.5 * spread(32, 2)
+    found = at(generator.function, z)
+    volume = torch.stack([generator.volume(point) for point in z])  # s_1 s_2, with K = 1 / 4
+    assert found.flatness.value == pytest.approx((volume / 4).mean().item(), rel=1e-5)
+
+
+# --- whatever form encoder and decoder have -----------------------------------------------------
+
+
+class Convolutional(nn.Module):
+    """Takes batches only, as most models do, and returns images."""
+
+    def __init__(self):
+        super().__init__()
+        self.up = nn.Linear(3, 16)
+        self.norm = nn.BatchNorm1d(16)
+        self.image = nn.ConvTranspose2d(4, 1, 4, 2, 1)
+        self.down = nn.Linear(16, 6)
+
+    def forward(self, z):
+        hidden = torch.nn.functional.silu(self.norm(self.up(z)))
+        return self.image(hidden.view(z.size(0), 4, 2, 2))
+
+    def encode(self, x):
+        return self.down(x.flatten(1)).chunk(2, 1)
+
+
+def assert_same(found, expected):
+    for name in ("left", "right", "grams", "hessians", "activity", "kl"):
+        torch.testing.assert_close(
+            getattr(found, name), getattr(expected, name), rtol=1e-9, atol=1e-9
+        )
+    for name in ("rate", "distortion", "c2"):
+        pair = [getattr(d, name) for d in (found, expected)]
+        assert pair[0].value == pytest.approx(pair[1].value, rel=1e-6)
+        assert pair[0].error == pytest.approx(pair[1].error, rel=1e-6)
+
+
+def test_every_form_of_a_posterior_is_understood():
+    decoder, x = mlp(3, 6), torch.randn(40, 6)
+    A = torch.randn(6, 3)
+    std = 0.1 + 0.2 * torch.rand(3)
+    mean, scale = lambda x: x @ A, lambda x: std.expand(len(x), 3)
+    expected = diagnose(lambda x: DiagonalGaussian(mean(x), scale(x)), decoder, x)
+    for encoder, second in (
+        (lambda x: Normal(mean(x), scale(x)), "log_variance"),
+        (lambda x: Independent(Normal(mean(x), scale(x)), 1), "log_variance"),
+        (lambda x: (mean(x), 2 * scale(x).log()), "log_variance"),
+        (lambda x: [mean(x), scale(x)], "std"),
+    ):
+        found = diagnose(encoder, decoder, x, second=second)
+        assert_same(found, expected)
+        assert found.covariance == "diagonal"
+
+    L = torch.diag_embed(std) + 0.05 * torch.randn(3, 3).tril(-1)
+    expected = diagnose(lambda x: FullGaussian(mean(x), L.expand(len(x), 3, 3)), decoder, x)
+    for encoder, second in (
+        (lambda x: MultivariateNormal(mean(x), scale_tril=L), "log_variance"),
+        (lambda x: (mean(x), L.expand(len(x), 3, 3)), "scale_tril"),
+    ):
+        found = diagnose(encoder, decoder, x, second=second)
+        assert_same(found, expected)
+        assert found.covariance == "full"
+
+
+def test_every_form_of_a_decoder_is_understood_and_left_alone():
+    model = Convolutional().float().eval()
+    x = torch.randn(20, 1, 4, 4, dtype=torch.float32)
+    found = diagnose(model.encode, model, x, samples=8)
+    assert not [flag for flag in found.flags if "mode" in flag or "float32" in flag]
+    exact = Convolutional().double().eval()
+    exact.load_state_dict(model.state_dict())
+
+    def single(z):  # one latent, without a batch axis
+        return exact(z[None])[0, 0].flatten()
+
+    again = diagnose(model.encode, single, x, samples=8)
+    assert_same(again, found)
+    rough = diagnose(lambda x: model.encode(x), lambda z: model(z), x, samples=8)
+    assert any("float32 only" in flag for flag in rough.flags)
+    torch.testing.assert_close(rough.right, found.right, rtol=1e-3, atol=1e-3)
+    assert next(model.parameters()).dtype == torch.float32
+    assert all(p.grad is None and p.requires_grad for p in model.parameters())
+
+
+def test_modules_in_train_mode_are_diagnosed_in_eval_mode_and_stay_as_they_are():
+    model = Convolutional()
+    model.norm.running_mean.normal_()
+    x = torch.randn(20, 1, 4, 4)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    found = diagnose(model.encode, model, x, samples=8)
+    assert "The decoder was in train mode; a copy in eval mode was diagnosed." in found.flags
+    assert model.training and all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert_same(diagnose(model.eval().encode, model, x, samples=8), found)
+
+
+# --- restriction to active latents --------------------------------------------------------------
+
+
+def test_inactive_latents_are_left_out_of_every_score():
+    """A model with two latents that nobody uses scores as the model without them."""
+    decoder, n = product_of_curves((1.5, 0.5)).function, 32
+    small = spread(n, 2)
+    mixed = torch.tensor([[math.cos(0.4), -math.sin(0.4)], [math.sin(0.4), math.cos(0.4)]])
+    turned = lambda z: decoder(mixed @ z)
+    expected = at(turned, small)
+    z = torch.zeros(n, 4)
+    z[:, [1, 3]] = small
+    found = at(lambda z: turned(z[[1, 3]]), z)
+    assert found.active.tolist() == [False, True, False, True]
+    for name in ("gram_off_diagonal", "gram_off_diagonal_of_mean", "hessian_off_diagonal",
+                 "axis_angle", "dto", "c_ima", "c2", "flatness"):  # fmt: skip
+        pair = [getattr(d, name).value for d in (found, expected)]
+        assert pair[0] == pytest.approx(pair[1], rel=1e-4, abs=1e-6), name
+    assert found.pairs[0].latents == (1, 3)
+    assert found.pairs[0].ratio == pytest.approx(expected.pairs[0].ratio, rel=1e-6)
+    assert "2 latents of 4 active (1, 3)." in found.verdict
+
+
+@pytest.mark.parametrize("active", [0, 1])
+def test_fewer_than_two_active_latents_leave_scores_undefined(active):
+    x = torch.randn(30, 5)
+    keep = torch.zeros(3)
+    keep[:active] = 1
+    encoder = lambda x: (x[:, :3] * keep, torch.zeros(len(x), 3))
+    found = diagnose(encoder, mlp(3, 5), x, factors=torch.arange(30)[:, None] % 3)
+    assert int(found.active.sum()) == active
+    for name in ("gram_off_diagonal", "cancelled", "dto", "c2", "c_ima", "flatness"):
+        assert getattr(found, name) is None
+    assert found.pairs == ()
+    assert "active: all that compares latents is undefined." in found.verdict
+    assert found.verdict.startswith("Collapsed: the rate is 0 nats") is (active == 0)
+    table = found.table()
+    assert math.isnan(table.loc["c2", "value"]) and table.loc["active", "value"] == active
+
+
+def test_a_relu_decoder_is_flagged_and_a_linear_one_is_not():
+    found = at(mlp(3, 6, nn.ReLU), spread(20, 3))
+    assert found.c2 is None and found.flatness is None
+    assert "piecewise linear (ReLU)" in found.verdict
+    assert "ReLU" not in at(nn.Linear(3, 6), spread(20, 3)).verdict
+
+
+def test_what_is_defined_nowhere_or_in_part_is_flagged():
+    few = at(mlp(3, 2), spread(20, 3))  # fewer data columns than latents
+    assert few.c2 is None
+    assert any(f.startswith("C2 is not defined: `decoder` must have at least") for f in few.flags)
+    # Singular values coincide at every second datum, where both latents have one slope.
+    def bent(z):
+        there = torch.stack([2 * z[0] + z[0] ** 2, z[1] + 0.1 * z[1] ** 2])
+        return torch.where(z[0] > 0, there, 2 * z)
+
+    z = spread(32, 2)
+    part = at(bent, z)
+    count = int((z[:, 0] > 0).sum())
+    assert f"C2 is defined in {count} of 32 samples: elsewhere" in " ".join(part.flags)
+
+
+# --- both sides of Eq. 6 ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("covariance", ["diagonal", "full"])
+def test_refined_posteriors_close_equation_6_and_others_do_not(covariance):
+    decoder, n = mlp(3, 8, nn.Tanh), 16
+    x = numbered(torch.stack([decoder(z) for z in 2 * spread(n, 3)]) + 0.1)
+    start = torch.zeros(n, 3), (0.4 * torch.eye(3)).expand(n, 3, 3)
+    refined = refine_posterior(
+        decoder, *start, x, covariance=covariance, sigma=0.3, steps=60, draws=256
+    )
+    kind = (lambda m, L: FullGaussian(m, L)) if covariance == "full" else (
+        lambda m, L: DiagonalGaussian(m, L.diagonal(dim1=-2, dim2=-1))
+    )  # fmt: skip
+    look_up = lambda m, L: lambda x: kind(m[x[:, 0].long()], L[x[:, 0].long()])
+    options = {"sigma": 0.3, "samples": n, "draws": 256}
+    before = diagnose(look_up(refined.mean, start[1]), decoder, x, **options)
+    after = diagnose(look_up(refined.mean, refined.scale_tril), decoder, x, **options)
+    assert before.covariance == after.covariance == covariance
+    assert before.difference.value > 0.3 > 0.06 > after.difference.value
+    assert "both sides differ by" in after.verdict and "near their optimum" in after.verdict
+    # Two draws estimate the same number, since their noise is taken out.
+    rough = diagnose(look_up(refined.mean, start[1]), decoder, x, sigma=0.3, samples=n)
+    assert abs(rough.difference.value - before.difference.value) < 4 * rough.difference.error
+
+
+def test_relative_difference_is_relative_to_the_left_side():
+    L = torch.tensor([[[0.5, 0.0], [0.0, 0.1]]])  # left side 4 and 100
+    precision = torch.tensor([[[5.0, 2.0], [2.0, 90.0]]])
+    expected = torch.tensor([[[0.25, 0.1], [0.1, -0.1]]])
+    torch.testing.assert_close(relative_difference(L, precision), expected)
+
+
+def hand_made(gram, hessian, errors=0.0):
+    eye = torch.eye(2)
+    M = lambda off: eye + off * (1 - eye)
+    precision = eye + (M(gram) - M(hessian)) / 0.5  # so its diagonal is 1
+    error = torch.full((1, 2, 2), errors)
+    return Precision(
+        M(gram)[None], M(hessian)[None], precision[None], error, error, 2**0.5 * error / 0.5
+    )
+
+
+@pytest.mark.parametrize(
+    ("gram", "hessian", "share"),
+    [(0.3, 0.3, 1.0), (0.3, 0.0, 0.0), (0.3, -0.3, -1.0), (0.3, 0.1, 0.6)],
+)
+def test_cancelled_share(gram, hessian, share):
+    found = cancelled_share(hand_made(gram, hessian), beta=2.0, sigma=0.5)
+    assert found == pytest.approx(share, abs=1e-12)
+
+
+def test_cancelled_share_is_free_of_noise_and_of_inactive_latents():
+    """Independent noise of known size on both terms changes no share, on average."""
+    n, noise = 40_000, 0.2
+    clean = hand_made(0.3, 0.1)
+    symmetric = lambda: noise * torch.randn(n, 1, 1) * (1 - torch.eye(2))
+    G, H = clean.gram + symmetric(), clean.hessian + symmetric()
+    error = (noise * (1 - torch.eye(2))).expand(n, 2, 2)
+    noisy = Precision(G, H, torch.eye(2) + (G - H) / 0.5, error, error, 2**0.5 * error / 0.5)
+    assert cancelled_share(noisy, beta=0.5) == pytest.approx(0.6, abs=0.03)
+    pad = lambda M: torch.nn.functional.pad(M, (0, 1, 0, 1), value=7.0)
+    fields = ("gram", "hessian", "precision", "gram_error", "hessian_error", "precision_error")
+    padded = Precision(*(pad(getattr(clean, name)) for name in fields))
+    active = torch.tensor([True, True, False])
+    assert cancelled_share(padded, beta=0.5, active=active) == pytest.approx(0.6, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("found", "active", "message"),
+    [
+        (hand_made(0.1, 0.2), torch.tensor([True, False]), "needs 2 or more latents; got 1"),
+        (hand_made(0.0, 0.0, 0.1), None, "beyond the noise of the draws"),
+    ],
+)
+def test_cancelled_share_that_is_undefined_is_refused(found, active, message):
+    with pytest.raises(ValueError, match=message):
+        cancelled_share(found, active=active)
+
+
+# --- the eigenvalue gap -------------------------------------------------------------------------
+
+
+def orthogonal(*values):
+    U = torch.linalg.qr(torch.randn(7, len(values)))[0]
+    return U * torch.tensor(values)
+
+
+def rotation(degrees):
+    angle = math.radians(degrees)
+    return torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+
+
+@pytest.mark.parametrize("turn", [0.0, 20.0, -30.0, 44.0])
+def test_pair_of_a_linear_decoder_is_known_whatever_the_rotation(turn):
+    beta, sigma = 0.8, 0.6
+    W = orthogonal(3.0, 2.0) @ rotation(turn)
+    (pair,) = at(lambda z: W @ z, spread(16, 2), beta=beta, sigma=sigma).pairs
+    assert pair.ratio == pytest.approx(1.5, rel=1e-6)
+    assert pair.angle == pytest.approx(abs(turn), abs=1e-4)
+    assert pair.distinct
+    high, low = 1 + 9 / (beta * sigma**2), 1 + 4 / (beta * sigma**2)
+    cost = 0.5 * beta * math.log(1 + (high - low) ** 2 / (4 * high * low))  # Eq. 4
+    assert pair.turn_cost == pytest.approx(cost, rel=2e-3)  # angles in whole degrees
+
+
+@pytest.mark.parametrize(("second", "distinct"), [(1.04, False), (1.06, True)])
+def test_nearly_equal_singular_values_are_called_so(second, distinct):
+    W = orthogonal(1.0, second)
+    found = at(lambda z: W @ z, spread(16, 2))
+    assert found.pairs[0].distinct is distinct
+    said = "Latents 0 and 1 have nearly equal singular values (ratio 1.04): any rotation"
+    assert (said in found.verdict) is not distinct
+    assert (
+        "distinct enough to be told apart; the closest are 0 and 1" in found.verdict
+    ) is distinct
+
+
+def blocks(delta, c):
+    return torch.stack([torch.stack([1 + delta, c], -1), torch.stack([c, 1 - delta], -1)], -1)
+
+
+def test_gap_counts_only_directions_that_data_agree_on():
+    n, plain = 4096, diagnosis._Informed()
+    gap = lambda blocks: diagnosis._pair(blocks, (0, 1), 1.0, 1.0, plain)
+    # Which value is the larger changes from datum to datum, the axes do not: as under C2.
+    signs = torch.where(torch.arange(n) % 2 == 0, 1.0, -1.0)
+    aligned = gap(blocks(0.3 * signs, torch.zeros(n)))
+    assert aligned.distinct and aligned.angle == pytest.approx(0, abs=1e-6)
+    assert aligned.ratio == pytest.approx(math.sqrt(1.3 / 0.7), rel=1e-9)
+    # Axes that point everywhere, with the same gap at each datum.
+    angle = 2 * torch.pi * torch.arange(n) / n
+    everywhere = gap(blocks(0.3 * angle.cos(), 0.3 * angle.sin()))
+    assert not everywhere.distinct
+    assert everywhere.ratio == pytest.approx(1, abs=1e-6)
+    assert everywhere.turn_cost < 1e-6 < aligned.turn_cost
+
+
+def test_a_gap_within_its_sampling_error_is_not_distinct():
+    """Hotelling's test at 95 %: about 5 in 100 samples of no preference pass it."""
+    passed = 0
+    for _ in range(400):
+        angle = 2 * torch.pi * torch.rand(12)
+        passed += diagnosis._pair(
+            blocks(0.5 * angle.cos(), 0.5 * angle.sin()), (0, 1), 1.0, 1.0, diagnosis._Informed()
+        ).distinct
+    assert 4 <= passed <= 44  # 20 expected if it were normal
+
+
+def test_verdict_names_factors_that_are_mixed_in_close_latents():
+    """Two positions of one range, turned by 45 degrees, beside a third factor on its own axis."""
+    n = 6000
+    factors = torch.randint(8, (n, 3))
+    truth = (factors.double() - 3.5) / 2.3
+    turned = truth.clone()
+    turned[:, :2] = truth[:, :2] @ rotation(45.0)
+    W = orthogonal(1.0, 1.02, 2.0)
+    x = numbered(torch.zeros(n, 7))
+    encoder = lambda x: (turned[x[:, 0].long()], torch.full((len(x), 3), -6.0))
+    names = ("posX", "posY", "scale")
+    found = diagnose(encoder, lambda z: W @ z, x, factors=factors, factor_names=names, samples=32)
+    close, *others = found.pairs
+    assert close.latents == (0, 1) and close.mixed == ("posX", "posY")
+    assert all(pair.distinct and not pair.mixed for pair in others)
+    assert re.search(
+        r"Latents 0 and 1 have nearly equal singular values \(ratio 1\.02\): any rotation of the "
+        r"two satisfies C1-C2 equally well; posX and posY are mixed in them\.",
+        found.verdict,
+    )
+    assert found.information.shape == (3, 3) and found.mig < 0.5
+    assert min(found.probe.values()) > 0.9  # the information is there, turned
+    straight = diagnose(
+        lambda x: (truth[x[:, 0].long()], torch.full((len(x), 3), -6.0)),
+        lambda z: W @ z, x, factors=factors, factor_names=names, samples=32,
+    )  # fmt: skip
+    assert straight.pairs[0].mixed == () and straight.mig > 0.8 > found.mig
+    W = orthogonal(1.0, 1.5, 4.0)
+    apart = diagnose(
+        encoder, lambda z: torch.cat([W[:, :2] @ rotation(30.0), W[:, 2:]], 1) @ z, x, samples=32
+    )
+    assert "1 pair of latents could be told apart but are not on their axes: 0 and 1, say, stand" \
+        " at 30 degrees (ratio 1.50)." in apart.verdict  # fmt: skip
+
+
+def test_factors_that_cannot_be_scored_are_flagged():
+    n = 64
+    x = torch.randn(n, 5)
+    late = torch.zeros(n, dtype=torch.long)
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+    late[(order < n // 2).nonzero()[0]] = 1  # in the half that is fitted
+    factors = torch.stack([torch.arange(n) % 4, torch.full((n,), 3), late], 1)
+    found = diagnose(lambda x: (x[:, :2], x[:, :2] - 3), mlp(2, 5), x, factors=factors)
+    assert found.factor_names == ("factor 0", "factor 2") and found.information.shape == (2, 2)
+    flags = " ".join(found.flags)
+    assert "do not vary and were left out: factor 1." in flags
+    assert "Information from 64 data is overstated by up to 0.45 nats" in flags
+    assert "The linear probe of factor 2 is not defined: Every factor must vary" in flags
+    assert set(found.probe) == {"factor 0"}
+
+
+# --- table, picture, page -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("with_factors", [True, False])
+def test_table_and_picture_hold_what_was_found(with_factors):
+    n = 60
+    x = torch.randn(n, 6)
+    factors = torch.randint(3, (n, 2)) if with_factors else None
+    found = diagnose(lambda x: (x[:, :3], x[:, :3] - 2), mlp(3, 6), x, factors=factors)
+    table = found.table()
+    assert table.loc["c2", "value"] == found.c2.value
+    assert table.loc["c2", "standard_error"] == found.c2.error
+    assert table.loc["rate", "value"] == found.rate.value
+    assert ("probe_factor 0" in table.index) is with_factors
+    assert table.loc["mig"].isna()["value"] is not with_factors
+    figure = found.plot()
+    assert len(figure.axes) == 7  # six panels and the colours of the two terms
+    drawn = figure.axes[3].images[0].get_array()
+    order = found.activity.argsort(descending=True)
+    expected = found.grams.abs().mean(0)[order][:, order]
+    top = max(found.grams.abs().mean(0).max(), found.hessians.abs().mean(0).max())
+    torch.testing.assert_close(torch.as_tensor(drawn), expected.clamp(min=top / 1e4))
+    plt.close(figure)
+
+
+def test_the_picture_of_a_collapsed_model_can_be_drawn():
+    x = torch.randn(8, 4)
+    found = diagnose(lambda x: (0 * x[:, :2], 0 * x[:, :2]), mlp(2, 4), x)
+    plt.close(found.plot())
+
+
+def test_same_call_gives_the_same_diagnosis():
+    x = torch.randn(40, 6)
+    call = lambda seed: diagnose(lambda x: (x[:, :3], x[:, :3]), mlp_fixed, x, seed=seed)
+    mlp_fixed = mlp(3, 6)
+    assert_same(call(0), call(0))
+    assert not torch.allclose(call(0).right, call(1).right)
+
+
+def test_the_example_at_the_top_of_the_page_is_ten_lines_and_runs(capsys):
+    first = re.search(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    lines = [line for line in first[1].splitlines() if line.strip()]
+    assert len(lines) <= 10
+    names = {}
+    exec(compile(first[1], "your-own.md", "exec"), names)
+    assert isinstance(names["found"], diagnosis.Diagnosis)
+    assert "latents" in capsys.readouterr().out
+    plt.close("all")
+
+
+# --- errors -------------------------------------------------------------------------------------
+
+X = torch.rand(12, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def encoder(x):
+    return x[:, :2], x[:, :2] - 2
+
+
+def in_train_mode(module):
+    module.train()
+    return lambda x: module(x)
+
+
+def halved(function):
+    return lambda x: function(x).chunk(2, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sigma": 0.0}, r"`sigma` must be positive; got 0\.0"),
+        ({"beta": -1.0}, r"`beta` must be positive; got -1\.0"),
+        ({"samples": 3}, r"needs 4 data and `samples` or more.*got 12, 3 and 2"),
+        ({"draws": 1}, r"2 `draws` or more, for its errors; got 12, 128 and 1"),
+        ({"x": X[:3]}, r"needs 4 data and `samples` or more.*got 3, 128 and 2"),
+        ({"x": X.index_fill(0, torch.tensor(4), torch.nan)}, r"`x` must be finite; 5 values"),
+        ({"x": 2 * X, "likelihood": "bernoulli"}, r"must lie in \[0, 1\]; `x` goes from"),
+        ({"factor_names": ("a",)}, r"must name every column of `factors`, 0; got 1: a"),
+        ({"encoder": lambda x: encoder(x)[0]}, r"or a pair of mean .*got a Tensor"),
+        ({"encoder": lambda x: (*encoder(x), x)}, r"got a tuple of 3\. Wrap it in a function"),
+        ({"encoder": lambda x: Laplace(*encoder(x.abs() + 3))}, r"must be Gaussian.*got Laplace"),
+        ({"encoder": lambda x: (x, x[:, :2])}, r"one posterior a datum, .*\[12, 5\] and Chol"),
+        ({"encoder": nn.Linear(7, 2)}, r"`encoder` must take a batch .*\[2, 5\].*RuntimeError"),
+        ({"encoder": lambda x: (x[:, :2] / 0, x[:, :2])}, r"encoder's means must be finite; 24"),
+        ({"encoder": lambda x: (x, 5000 + x)}, r"encoder's scales must be finite; 60"),
+        ({"second": "std"}, r"standard deviations must be positive; got -.*`second` is 'std'"),
+        (
+            {"encoder": halved(in_train_mode(nn.Sequential(nn.BatchNorm1d(5), nn.Linear(5, 4))))},
+            r"`encoder` must treat each datum by itself.*Call encoder\.eval",
+        ),
+        ({"decoder": mlp(2, 4)}, r"one value per column of `x`; got 4 for 5 columns"),
+        ({"decoder": mlp(3, 5)}, r"`decoder` must take one latent .*mat"),
+        ({"decoder": lambda z: (z, z)}, r"`decoder` must take.*it returns a tuple of 2, not a t"),
+        (
+            {"decoder": in_train_mode(nn.Sequential(nn.Linear(2, 5), nn.BatchNorm1d(5)))},
+            r"`decoder` must take one latent .*more than 1 value per channel when training",
+        ),
+        (
+            {"decoder": in_train_mode(nn.Sequential(nn.Linear(2, 5), nn.Dropout(0.5)))},
+            r"`decoder` must depend on its own latent alone.*dropout",
+        ),
+        ({"decoder": lambda z: z.sum() * X[0] / 0}, r"decoder's output must be finite; 5 of 5"),
+        (
+            {"decoder": lambda z: z.sum() * X[0] + 2, "likelihood": "bernoulli"},
+            r"mean of a Bernoulli must lie in \[0, 1\]; .*Pass output=\"logits\"",
+        ),
+        (
+            {"decoder": lambda z: (z - z.detach()).abs().sum().sqrt() * X[0]},
+            r"The first derivatives of the decoder must be finite",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_diagnosed_is_refused_in_one_line(changes, message):
+    given = {"encoder": encoder, "decoder": mlp(2, 5), "x": X} | changes
+    with pytest.raises(ValueError, match=message) as caught:
+        diagnose(**given)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"likelihood": "poisson"}, r"`likelihood` must be one of gaussian, bernoulli; got 'poi"),
+        ({"second": "variance"}, r"`second` must be one of log_variance, std, scale_tril; got"),
+        ({"output": "logit"}, r"`output` must be one of mean, logits; got 'logit'"),
+    ],
+)
+def test_unknown_options_are_refused(changes, message):
+    """Without the hook, as users have it: its own error would come first."""
+    spec = importlib.util.spec_from_file_location("plain_diagnosis", diagnosis.__file__)
+    plain = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(plain)
+    del sys.modules[spec.name]
+    with pytest.raises(ValueError, match=message):
+        plain.diagnose(encoder, mlp(2, 5), X, **changes)
+
+
+@pytest.mark.slow
+def test_the_decoder_of_the_paper_takes_less_than_a_minute_of_one_core():
+    from seams.networks import GaussianEncoder, burgess_decoder, burgess_features
+
+    torch.set_default_dtype(torch.float32)
+    encoder = GaussianEncoder(burgess_features(64), 256, 10, "diagonal")
+    with torch.no_grad():
+        encoder.mean.weight *= 300  # so that all latents are active
+    x = torch.rand(1000, 4096) * torch.rand(1000, 1)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    start = time.process_time()
+    found = diagnose(encoder, burgess_decoder(10, 64), x)
+    seconds = time.process_time() - start
+    torch.set_num_threads(threads)
+    assert found.active.all() and len(found.grams) == 128
+    assert seconds < 60
