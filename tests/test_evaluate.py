@@ -21,6 +21,12 @@ from seams.vae import VAE
 LEVELS = (4, 5)  # values that the two factors take
 SCALE = 0.02  # of an informative latent; values are 0.5 apart
 REPEATS = 100  # of every combination of factors
+DERIVATIVES = 16  # images where they are taken
+
+
+@pytest.fixture(autouse=True)
+def _few_derivatives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DERIVATIVE_IMAGES", DERIVATIVES)
 
 
 class KnownEncoder(nn.Module):
@@ -277,7 +283,7 @@ def test_derivative_scores_of_a_curved_decoder() -> None:
     vae, data = vae_of(decoder, latent=2), known_data()
     scores, arrays = diagnose(vae, data)
     encoded = encode(vae, data)
-    z, x = encoded.latents[:128], data.x[encoded.indices[:128]]
+    z, x = encoded.latents[:DERIVATIVES], data.x[encoded.indices[:DERIVATIVES]]
     r = x - decoder(z)
     a, b = z.unbind(-1)
     J = torch.stack([torch.stack([1 + 2 * a, 2 * b], -1), torch.stack([b, 1 + a + 2 * b], -1)], -2)

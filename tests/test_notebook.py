@@ -458,7 +458,6 @@ def test_a_notebook_executes_to_the_same_bytes_each_time(
 @pytest.mark.parametrize(
     ("body", "error", "message"),
     [
-        ('raise ValueError("`beta` must be positive; got -1.")', UsageError, None),
         ('raise FileNotFoundError("images.npy is missing: run `seams data`.")', UsageError, None),
         ("1 / 0", NotebookError, "fig90 failed: ZeroDivisionError: division by zero"),
         ("import sys; sys.exit(0)", NotebookError, "fig90 ended without its last cell"),
