@@ -333,6 +333,7 @@ def test_what_is_defined_nowhere_or_in_part_is_flagged():
     few = at(mlp(3, 2), spread(20, 3))  # fewer data columns than latents
     assert few.c2 is None
     assert any(f.startswith("C2 is not defined: `decoder` must have at least") for f in few.flags)
+
     # Singular values coincide at every second datum, where both latents have one slope.
     def bent(z):
         there = torch.stack([2 * z[0] + z[0] ** 2, z[1] + 0.1 * z[1] ** 2])
