@@ -24,7 +24,15 @@ from seams import evaluate
 from seams.data import Data
 from seams.train import CHUNK, Stack, TrainConfig, build, train
 
-__all__ = ["Cost", "available_memory", "fitting", "is_out_of_memory", "measure", "run_bytes"]
+__all__ = [
+    "Cost",
+    "available_memory",
+    "fitting",
+    "is_out_of_memory",
+    "measure",
+    "room",
+    "run_bytes",
+]
 
 _MARGIN = 1.5
 """Peak of a step over what autograd saves: gradients of activations and workspaces. Measured 1.4
@@ -38,6 +46,7 @@ written, then weight, gradient and moments read, weight and moments written."""
 _SLOW_STEP = 0.1  # seconds; from here on a CPU the time of a stack is that of its runs
 _TIMED = 0.3  # seconds of steps that are enough to time them
 _MOST_TIMED = 8 * CHUNK  # steps
+_REPEATS = 3  # of a timing, where it is short
 _DERIVATIVE_SAMPLE = 16  # data whose derivatives are timed
 
 
@@ -85,7 +94,7 @@ def measure(configs: Sequence[TrainConfig], data: Data, device: str) -> Cost:
         step_seconds=_step_seconds(configs, there, device),
         evaluation_seconds=_evaluation_seconds(config, data),
         run_bytes=_run_bytes(config, saved, parameters),
-        step_flops=counter.get_total_flops(),
+        step_flops=float(counter.get_total_flops()),
         step_traffic=2 * saved + _OPTIMISER_TRAFFIC * parameters,
     )
 
@@ -121,11 +130,23 @@ def fitting(
     if len(configs) == 1:
         return 1
     memory = available_memory(device) if memory is None else memory
-    most = int(_USABLE * memory / run_bytes(configs, data, device))
-    return min(max(most, 1), len(configs))
+    return min(room(run_bytes(configs, data, device), memory), len(configs))
 
 
-def available_memory(device: str) -> int:
+def room(bytes_per_run: float, memory: float) -> int:
+    """How many runs of this size memory can hold, less what is kept free for other things.
+
+    Args:
+        bytes_per_run: As `run_bytes` returns it.
+        memory: Bytes that may be used.
+
+    Returns:
+        At least 1.
+    """
+    return max(1, int(_USABLE * memory / bytes_per_run))
+
+
+def available_memory(device: str) -> float:
     """Memory that can still be allocated on a device, within this process's limits.
 
     Args:
@@ -136,8 +157,8 @@ def available_memory(device: str) -> int:
     """
     if device.startswith("cuda"):
         torch.cuda.empty_cache()
-        return torch.cuda.mem_get_info(device)[0]
-    return min(_free_memory(), _free_in_group())
+        return float(torch.cuda.mem_get_info(device)[0])
+    return float(min(_free_memory(), _free_in_group()))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -264,18 +285,21 @@ def _step_seconds(configs: Sequence[TrainConfig], data: Data, device: str) -> fl
 
     def seconds(runs: Sequence[TrainConfig], steps: int) -> float:
         short = [replace(c, images=steps * c.batch, snapshots=0) for c in runs]
-        stack = Stack.start(short, data, device)
-        before = time.perf_counter()
-        for _ in train(stack, data):
-            pass
-        return time.perf_counter() - before
+        taken = list[float]()
+        while len(taken) < _REPEATS and sum(taken) < _TIMED * _REPEATS:
+            stack = Stack.start(short, data, device)
+            before = time.perf_counter()
+            for _ in train(stack, data):
+                pass
+            taken.append(time.perf_counter() - before)
+        return min(taken)  # other processes only ever add
 
     slow = device == "cpu" and seconds(configs[:2], 1) > _SLOW_STEP
     timed = configs[: 2 if slow else fitting(configs, data, device)]
-    one, steps = min(seconds(timed, 1) for _ in range(1 if slow else 3)), 2
+    one, steps = seconds(timed, 1), 2
     while (more := seconds(timed, steps)) - one < _TIMED and steps < _MOST_TIMED:
         steps *= 2
-    return max(more - one, 0) / (steps - 1) * len(configs) / len(timed)
+    return max(more - one, 1e-6) / (steps - 1) * len(configs) / len(timed)
 
 
 def _evaluation_seconds(config: TrainConfig, data: Data) -> float:

@@ -292,7 +292,7 @@ def label(config: TrainConfig) -> str:
 
 def _attempt(job: Job, store: Store, device: str, stop: Any, limits: Limits) -> Iterator[Report]:
     """Train if there is time for some of it and room for all of it."""
-    if limits.over(job.next_seconds):
+    if stop.is_set() or limits.over(job.next_seconds):
         return
     data = datasets.load(job.configs[0].dataset, job.configs[0].resolution)
     data = data.to(torch.device(device))

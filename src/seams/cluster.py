@@ -1,0 +1,394 @@
+"""Jobs on other machines, through dask.distributed (extra `cluster`).
+
+Dask does the work: its scheduler hands one stack at a time to each worker and hands it to another
+one if a worker dies; dask-jobqueue starts workers through a batch system. What is done lies in the
+run store, which all machines must share, so a stack that starts again goes on from its checkpoint.
+"""
+
+import os
+import re
+import socket
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seams import data as datasets
+from seams.jobs import Engine, Job, Limits, Report, Show, Stop, divided, execute
+from seams.runs import Store
+from seams.train import TrainConfig
+
+__all__ = ["Target", "connect", "engine", "target"]
+
+_PLACE = "SEAMS_STACK"  # a dask resource; every worker has one, so that it takes one stack
+_POLL_SECONDS = 1.0  # between looks at what is done, and at whether to stop
+_REFILL_SECONDS = 30.0  # between looks at whether a batch job has ended and must be sent again
+_LISTS = ("job_extra_directives", "job_script_prologue", "worker_extra_args")
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the workers are.
+
+    Attributes:
+        address: Of a scheduler; empty to start one here.
+        kind: Name of a class of dask_jobqueue that starts workers; empty with an address.
+        keywords: What it is called with.
+    """
+
+    address: str = ""
+    kind: str = ""
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+
+
+def target(
+    engine: str | None = None,
+    scheduler: str | None = None,
+    slurm: str | None = None,
+    file: Path | None = None,
+) -> Target | None:
+    """What the words of a command line ask for.
+
+    Args:
+        engine: "local", "dask", or None to see from the others.
+        scheduler: Address of a running scheduler.
+        slurm: Keywords of `dask_jobqueue.SLURMCluster` as "queue=gpu,cores=8,memory=32GB"; a name
+            that occurs again makes a list.
+        file: YAML with the name of a class of dask_jobqueue over its keywords.
+
+    Returns:
+        The target, or None to stay on this machine.
+
+    Raises:
+        ValueError: They contradict each other, or cannot be read.
+    """
+    named = {"--scheduler": scheduler, "--slurm": slurm, "--cluster": file}
+    given = [name for name, value in named.items() if value is not None]
+    if len(given) > 1 or (given and engine == "local"):
+        words = [*given, "--engine local"] if engine == "local" else given
+        raise ValueError(f"{' and '.join(words)} exclude each other: leave one out.")
+    if engine == "dask" and not given:
+        raise ValueError("--engine dask needs one of --scheduler, --slurm and --cluster.")
+    if scheduler is not None:
+        if not re.fullmatch(r"[a-z]+://\S+:\d+", scheduler):
+            raise ValueError(
+                f"--scheduler takes an address such as tcp://host:8786; got {scheduler!r}."
+            )
+        return Target(address=scheduler)
+    if slurm is not None:
+        return Target(kind="SLURMCluster", keywords=_keywords(slurm))
+    return _read(file) if file is not None else None
+
+
+def _keywords(text: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals or not name.isidentifier():
+            raise ValueError(f"--slurm takes key=value, separated by commas; got {part!r}.")
+        found.setdefault(name, []).append(_plain(value))
+    return {n: v if n in _LISTS or len(v) > 1 else v[0] for n, v in found.items()}
+
+
+def _plain(value: Any) -> Any:
+    """A text as an int where it is one; never as anything that YAML makes of 12:00:00."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return int(value) if value.isdecimal() else value
+
+
+def _read(file: Path) -> Target:
+    import yaml
+
+    try:
+        content = yaml.load(file.read_text(), yaml.BaseLoader)  # noqa: S506  (makes only texts)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"--cluster: cannot read {file} ({type(error).__name__}).") from None
+    if isinstance(content, dict) and len(content) == 1:
+        ((kind, keywords),) = content.items()
+        if isinstance(keywords, dict):
+            return Target(kind=kind, keywords=_plain(keywords))
+    raise ValueError(
+        f"--cluster: {file} must hold the name of one class of dask_jobqueue, such as "
+        "PBSCluster, over its keywords."
+    )
+
+
+@contextmanager
+def connect(target: Target, workers: int, device: str, store: Store) -> Iterator[Any]:
+    """A dask client whose workers take one stack at a time.
+
+    Args:
+        target: Where the workers are.
+        workers: How many to start, if it starts any.
+        device: Where they train; "cuda" takes workers that offer the dask resource GPU.
+        store: Batch jobs write their logs in a folder of it.
+
+    Yields:
+        The client; what was started is ended with it.
+
+    Raises:
+        RuntimeError: dask is not installed, or nobody answers.
+        ValueError: An unknown class or keyword, or no GPU.
+    """
+    try:
+        import dask_jobqueue
+        import distributed
+    except ModuleNotFoundError as error:
+        raise RuntimeError(f"A cluster needs dask ({error}): pip install '.[cluster]'.") from None
+
+    if target.address:
+        try:
+            client = distributed.Client(target.address, timeout="20s")
+        except (OSError, ValueError):
+            raise RuntimeError(
+                f"No dask scheduler answers at {target.address}: start one with `dask scheduler`."
+            ) from None
+        with client:
+            known = client.scheduler_info(n_workers=-1)["workers"].values()
+            if device == "cuda" and known and not any("GPU" in w["resources"] for w in known):
+                raise ValueError(
+                    f"No worker of {target.address} offers a GPU: start them with "
+                    "`dask worker ... --resources GPU=1`, one for each."
+                )
+            client.register_plugin(_one_place())
+            yield client
+        return
+
+    kind = getattr(dask_jobqueue, target.kind, None)
+    if not (isinstance(kind, type) and issubclass(kind, dask_jobqueue.JobQueueCluster)):
+        names = [name for name in dir(dask_jobqueue) if name.endswith("Cluster")]
+        raise ValueError(f"dask_jobqueue has {', '.join(names)}; got {target.kind!r}.")
+    keywords = {
+        "processes": 1,
+        "log_directory": str(store.root.resolve() / "cluster-logs"),
+        "scheduler_options": {"dashboard_address": ":0"},
+        **target.keywords,
+    }
+    if device == "cuda":
+        extra = list(keywords.get("worker_extra_args", []))
+        keywords["worker_extra_args"] = [*extra, "--resources", "GPU=1"]
+    try:
+        cluster = kind(**keywords)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{target.kind}: {str(error).splitlines()[0]}") from None
+    with cluster, distributed.Client(cluster) as client:
+        client.register_plugin(_one_place())
+        cluster.scale(workers)
+        yield client
+
+
+def _one_place() -> Any:
+    """A plugin that gives each worker, now or later, room for one stack."""
+    from distributed import WorkerPlugin
+
+    class OnePlace(WorkerPlugin):
+        name = "seams-one-place"
+
+        async def setup(self, worker: Any) -> None:
+            await worker.set_resources(**{_PLACE: 1})
+
+    return OnePlace()
+
+
+def engine(client: Any, store: Store, device: str, deadline: float | None = None) -> Engine:
+    """Executes jobs on the workers of a client.
+
+    Args:
+        client: As `connect` gives it.
+        store: Where results go; a folder that all machines share.
+        device: Where to train.
+        deadline: `time.time()` before which all must have ended.
+
+    Returns:
+        The engine.
+    """
+    shared = Store(store.root.resolve(), store.record and store.record.resolve())
+
+    def run(jobs: Sequence[Job], show: Show, stop: Stop) -> list[TrainConfig]:
+        token = shared.root / f".sweep-{uuid.uuid4().hex}"
+        token.touch()  # a worker that does not see it has another store
+        try:
+            return _Sweep(client, shared, device, deadline, token, show).run(jobs, stop)
+        finally:
+            token.unlink(missing_ok=True)
+
+    return run
+
+
+class _Sweep:
+    """The jobs of one call, and what is known of them."""
+
+    def __init__(
+        self,
+        client: Any,
+        store: Store,
+        device: str,
+        deadline: float | None,
+        token: Path,
+        show: Show,
+    ) -> None:
+        from distributed import Event
+
+        self.client, self.store, self.token, self.show = client, store, token, show
+        self.limits = Limits(deadline=deadline)
+        self.asked = Event(token.name, client=client)
+        self.resources = {_PLACE: 1} | ({"GPU": 1} if device == "cuda" else {})
+        data = str(datasets.folder().resolve())
+        self.arguments = (store, device, deadline, str(token), data)
+        self.jobs: list[Job] = []
+        self.running: dict[Any, int] = {}
+        self.begun: set[int] = set()
+        self.last: dict[int, Report] = {}
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            number = len(self.jobs)
+            self.jobs.append(job)
+            key = f"{self.token.name[1:]}-{number}"
+            future = self.client.submit(
+                _work, number, job, *self.arguments, key=key, resources=self.resources
+            )
+            self.running[future] = number
+
+    def run(self, jobs: Sequence[Job], stop: Stop) -> list[TrainConfig]:
+        from distributed import wait
+
+        def hear(event: tuple[float, dict[str, Any]]) -> None:
+            message = event[1]
+            number, step = message["number"], message["step"]
+            self.begun.add(number)
+            means = message["distortion"], message["rate"]
+            self.last[number] = Report(self.jobs[number].configs, step, *means)
+            self.show(self.last[number])
+
+        failed: list[TrainConfig] = []
+        self.client.subscribe_topic(self.token.name, hear)
+        self.submit(jobs)
+        refilled = time.monotonic()
+        try:
+            while self.running:
+                if stop.is_set() or self.limits.over(0.0):
+                    self.ask_to_stop()
+                if time.monotonic() - refilled > _REFILL_SECONDS:
+                    self.refill()
+                    refilled = time.monotonic()
+                try:
+                    done = wait(list(self.running), _POLL_SECONDS, "FIRST_COMPLETED").done
+                except TimeoutError:
+                    continue
+                for future in done:
+                    failed += self.collect(future, self.running.pop(future))
+        finally:
+            self.asked.set()
+            self.client.cancel(list(self.running))
+            self.client.unsubscribe_topic(self.token.name)
+        return failed
+
+    def ask_to_stop(self) -> None:
+        """Let stacks under way keep a checkpoint, and forget those that wait for a worker."""
+        if not self.asked.is_set():
+            self.asked.set()
+        for future, number in list(self.running.items()):
+            if number not in self.begun:
+                self.running.pop(future)
+                future.cancel()
+
+    def refill(self) -> None:
+        """Send batch jobs again that have ended, at their time limit for example."""
+        cluster = self.client.cluster
+        if cluster is not None and not self.asked.is_set():
+            cluster.scale(len(cluster.worker_spec))
+
+    def collect(self, future: Any, number: int) -> Sequence[TrainConfig]:
+        """Take a finished task; a job that has to be divided is submitted as its parts."""
+        from distributed.scheduler import KilledWorker
+
+        job = self.jobs[number]
+        try:
+            report = future.result()
+        except KilledWorker:
+            parts = divided(job, self.store)
+            if parts == [job]:  # it died each time before a checkpoint
+                if len(job.configs) == 1:
+                    raise RuntimeError(
+                        f"Worker after worker died of the same stack ({future.key}), often for "
+                        "memory: give them more. All other runs are stored."
+                    ) from None
+                parts = divided(job, self.store, len(job.configs) // 2)
+            self.submit(parts)
+            return ()
+        except (ValueError, FileNotFoundError):
+            raise
+        except Exception as error:
+            kind = type(error).__name__
+            raise RuntimeError(f"A worker failed with {kind}: {error}") from error
+        if report.fits:
+            self.submit(divided(job, self.store, report.fits))
+        elif not self.asked.is_set():
+            last = self.last.get(number, Report(job.configs))
+            self.show(replace(last, step=job.configs[0].steps))
+        return report.failed
+
+
+def _work(
+    number: int,
+    job: Job,
+    store: Store,
+    device: str,
+    deadline: float | None,
+    token: str,
+    data: str,
+) -> Report:
+    """Body of a task: one stack, from where the store says that it stands."""
+    from distributed import get_worker
+
+    if not Path(token).exists():
+        raise ValueError(
+            f"The worker on {socket.gethostname()} does not see {store.root}: the run store must "
+            "be on a file system that all machines share."
+        )
+    os.environ.setdefault("SEAMS_DATA", data)
+    worker = get_worker()
+    torch.set_num_threads(worker.state.nthreads)
+    topic, stop = Path(token).name, _Asked(Path(token).name)
+    limit = worker.memory_manager.memory_limit  # None if the worker has none
+    memory = float(limit) if limit and device == "cpu" else None
+    failed: list[TrainConfig] = []
+    told = 0.0
+
+    def tell(report: Report) -> None:
+        means = {"distortion": report.distortion, "rate": report.rate}
+        worker.log_event(topic, {"number": number, "step": report.step} | means)
+
+    tell(Report(step=job.step))
+    for part in divided(job, store):
+        for report in execute(part, store, device, stop, Limits(memory, 1, deadline)):
+            failed += report.failed
+            if report.fits:
+                return Report(failed=tuple(failed), fits=report.fits, done=True)
+            if report.configs and time.monotonic() - told > _POLL_SECONDS:
+                tell(report)
+                told = time.monotonic()
+    return Report(failed=tuple(failed), done=True)
+
+
+class _Asked:
+    """Whether the client has asked to stop; looked up once a second at most."""
+
+    def __init__(self, name: str) -> None:
+        from distributed import Event
+
+        self.event, self.looked, self.value = Event(name), 0.0, False
+
+    def is_set(self) -> bool:
+        if not self.value and time.monotonic() - self.looked > _POLL_SECONDS:
+            self.value, self.looked = self.event.is_set(), time.monotonic()
+        return self.value
