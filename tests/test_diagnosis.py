@@ -23,7 +23,7 @@ from seams.derivatives import (
     jacobian_gram,
     log_likelihood_hessian,
 )
-from seams.diagnosis import cancelled_share, diagnose, relative_difference
+from seams.diagnosis import cancelled_share, compare_sides, diagnose, relative_difference
 from seams.distributions import DiagonalGaussian, FullGaussian
 from seams.refine import refine_posterior
 
@@ -376,6 +376,43 @@ def test_relative_difference_is_relative_to_the_left_side():
     precision = torch.tensor([[[5.0, 2.0], [2.0, 90.0]]])
     expected = torch.tensor([[[0.25, 0.1], [0.1, -0.1]]])
     torch.testing.assert_close(relative_difference(L, precision), expected)
+
+
+def test_sides_of_a_linear_decoder_are_known():
+    """Diagonal posteriors meet the diagonal alone; what is beside it is what the decoder has."""
+    W, beta, sigma = conditioned(8, 3), 0.7, 0.5
+    P = torch.eye(3) + W.T @ W / (beta * sigma**2)
+    x, mean = torch.randn(5, 8), torch.randn(5, 3)
+    L = {"full": torch.linalg.cholesky(P.inverse()), "diagonal": P.diagonal().rsqrt().diag()}
+    call = lambda kind, against, **more: compare_sides(
+        lambda z: W @ z, mean, L[kind].expand(5, 3, 3), x, covariance=against, beta=beta,
+        sigma=sigma, draws=4, **more,
+    )  # fmt: skip
+    for kind in L:
+        found = call(kind, kind)
+        assert found.difference < 1e-10 > found.noise
+        scaled = P * P.diagonal().rsqrt() * P.diagonal().rsqrt()[:, None]
+        off = scaled[~torch.eye(3, dtype=torch.bool)].square().mean().sqrt().item()
+        assert found.off_sum == pytest.approx(off, rel=1e-9)
+        assert found.off_gram == pytest.approx(off, rel=1e-9)
+        assert found.off_hessian == 0 == found.cancelled
+    beside = call("diagonal", "full").difference
+    assert beside == pytest.approx(off * math.sqrt(6 / 9), rel=1e-9)  # 6 of 9 entries differ
+    one = call("diagonal", "full", active=torch.tensor([False, True, False]))
+    assert one.difference < 1e-10
+    assert all(math.isnan(value) for value in (one.off_sum, one.off_turned, one.cancelled))
+    none = call("full", "full", active=torch.zeros(3, dtype=torch.bool))
+    assert math.isnan(none.difference) and math.isnan(none.off_turned)
+
+
+def test_random_rotations_tell_whether_axes_mean_something():
+    mean, x = torch.zeros(4, 3), torch.zeros(4, 7)
+    L = torch.eye(3).expand(4, 3, 3)
+    call = lambda W: compare_sides(lambda z: W @ z, mean, L, x, covariance="full", draws=2)
+    equal = call(orthogonal(2.0, 2.0, 2.0))
+    assert equal.off_sum < 1e-12 > equal.off_turned
+    distinct = call(orthogonal(1.0, 3.0, 9.0))
+    assert distinct.off_sum < 1e-12 and distinct.off_turned > 0.3
 
 
 def hand_made(gram, hessian, errors=0.0):

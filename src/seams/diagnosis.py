@@ -44,9 +44,11 @@ from seams.derivatives import (
     _sign_fault,
     align_axes,
     jacobian_svd,
+    optimal_precision,
 )
 from seams.distributions import DiagonalGaussian, FullGaussian, Posterior
 from seams.geometry import c2_violation, riemann_curvature
+from seams.networks import Covariance
 from seams.shapes import Bool, Float, Int
 from seams.vae import Likelihood
 
@@ -59,7 +61,9 @@ __all__ = [
     "Diagnosis",
     "Estimate",
     "Pair",
+    "Sides",
     "cancelled_share",
+    "compare_sides",
     "diagnose",
     "relative_difference",
 ]
@@ -212,7 +216,7 @@ class Diagnosis:
     likelihood: Likelihood
     beta: float
     sigma: float
-    covariance: Literal["diagonal", "full"]
+    covariance: Covariance
     data: int
     activity: Float[Tensor, " latent"]
     active: Bool[Tensor, " latent"]
@@ -422,9 +426,7 @@ def diagnose(
             "second term is exactly 0, Eq. 6 cannot close, and C2 and flatness are left out; see "
             "seams.derivatives.optimal_precision_one_derivative."
         )
-    covariance: Literal["diagonal", "full"] = (
-        "full" if isinstance(posterior, FullGaussian) else "diagonal"
-    )
+    covariance: Covariance = "full" if isinstance(posterior, FullGaussian) else "diagonal"
     names = tuple(factor_names) or tuple(
         f"factor {k}" for k in range(0 if factors is None else factors.shape[1])
     )
@@ -458,6 +460,110 @@ def diagnose(
         aas=informed.aas,
         probe=informed.probe or {},
         flags=tuple(flags),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Sides:
+    r"""Both sides of Eq. 6 at given posteriors; see `compare_sides`.
+
+    With $\Lambda = \Sigma_x^{-1}$ the left side and $P$ the right. Numbers are root mean squares
+    over samples and entries of active latents, NaN if there are no such entries.
+
+    Attributes:
+        left: $\Lambda$; dimensionless.
+        right: $P$, its two terms and their standard errors.
+        gram: First term, $G_{ij} / (\beta\sigma^2 \sqrt{P_{ii} P_{jj}})$.
+        hessian: Second term, scaled alike; enters with a minus.
+        difference: Of `relative_difference`, over the entries that are conditions of optimality:
+            all for full posteriors, the diagonal for diagonal ones.
+        noise: What the Monte Carlo error of $P$ alone would make of `difference`.
+        off_gram: Off-diagonal entries of `gram`.
+        off_hessian: Off-diagonal entries of `hessian`.
+        off_sum: Off-diagonal entries of both together, $P_{ij} / \sqrt{P_{ii} P_{jj}}$.
+        off_turned: As `off_sum`, after random rotations of the active latents: what axes that mean
+            nothing would have.
+        cancelled: See `cancelled_share`; NaN where that is not defined.
+    """
+
+    left: Float[Tensor, "batch latent latent"]
+    right: Precision
+    gram: Float[Tensor, "batch latent latent"]
+    hessian: Float[Tensor, "batch latent latent"]
+    difference: float
+    noise: float
+    off_gram: float
+    off_hessian: float
+    off_sum: float
+    off_turned: float
+    cancelled: float
+
+
+def compare_sides(
+    decoder: Decoder,
+    mean: Float[Tensor, "batch latent"],
+    scale_tril: Float[Tensor, "batch latent latent"],
+    x: Float[Tensor, "batch data"],
+    *,
+    covariance: Covariance,
+    active: Bool[Tensor, " latent"] | None = None,
+    beta: float = 1.0,
+    sigma: float = 1.0,
+    draws: int = 64,
+    generator: torch.Generator | None = None,
+    chunk_size: int | None = None,
+) -> Sides:
+    r"""Both sides of Eq. 6 at given posteriors, Gaussian likelihood, and how they compare.
+
+    Args:
+        decoder: One latent to one mean, without a batch axis.
+        mean: Posterior means; dimensionless.
+        scale_tril: Lower Cholesky factors of the posterior covariances; dimensionless.
+        x: Data that the posteriors belong to, in the unit of the decoder's output.
+        covariance: Of the posteriors: decides which entries are conditions of optimality.
+        active: Latents to compare over; None keeps all.
+        beta: Weight of the KL term in the ELBO.
+        sigma: Standard deviation of the likelihood, in the unit of x.
+        draws: Posterior draws per sample, at least 2.
+        generator: Source of the draws; default is torch's own.
+        chunk_size: Draws differentiated at once, over all samples; bounds the memory.
+
+    Returns:
+        Both sides, and root mean squares. `seams.derivatives.optimal_precision` states the errors
+        raised.
+
+    Source: Eq. 6; Property P1.
+    """
+    right = optimal_precision(
+        decoder, mean, scale_tril, x, beta=beta, sigma=sigma, draws=draws,
+        generator=generator, chunk_size=chunk_size,
+    )  # fmt: skip
+    left = torch.cholesky_inverse(scale_tril)
+    kept = torch.ones_like(mean[0], dtype=torch.bool) if active is None else active
+    conditions = kept.diag() if covariance == "diagonal" else kept[:, None] & kept
+    beside = _off_diagonal(kept)
+    gram, hessian = (
+        _scaled(term / (beta * sigma**2), right.precision) for term in (right.gram, right.hessian)
+    )
+    rms = lambda matrices, entries: matrices[..., entries].square().mean().sqrt().item()
+    some = right.precision[:, kept][:, :, kept]
+    turned = [Q.to(some).mT @ some @ Q.to(some) for Q in _rotations(some.shape[-1])]
+    try:
+        cancelled = cancelled_share(right, beta=beta, sigma=sigma, active=kept)
+    except ValueError:  # of too few latents, or none but noise
+        cancelled = math.nan
+    return Sides(
+        left=left,
+        right=right,
+        gram=gram,
+        hessian=hessian,
+        difference=rms(relative_difference(scale_tril, right.precision), conditions),
+        noise=rms(_scaled(right.precision_error, left), conditions),
+        off_gram=rms(gram, beside),
+        off_hessian=rms(hessian, beside),
+        off_sum=rms(_scaled(right.precision, right.precision), beside),
+        off_turned=rms(torch.stack([_scaled(P, P) for P in turned]), _off_diagonal(kept[kept])),
+        cancelled=cancelled,
     )
 
 
