@@ -11,12 +11,13 @@ Questions, each a word on the command line; without one, all of them:
 
 Run as `python benchmarks/training.py [QUESTION ...] [--peer FOLDER] [--device cuda]`; each writes
 `benchmarks/results/training_QUESTION.json` with its environment. Contestants take turns, so that a
-machine that speeds up or slows down does so for all; ratios are of medians over the turns.
+machine that speeds up or slows down does so for all; ratios are medians over the turns.
 """
 
 import argparse
 import importlib
 import json
+import multiprocessing
 import statistics
 import sys
 import time
@@ -28,6 +29,7 @@ import numpy
 import torch
 from torch import Tensor
 
+from seams.cost import measure
 from seams.data import Samples
 from seams.provenance import environment
 from seams.train import Stack, TrainConfig, _draws, _Stepper
@@ -195,30 +197,124 @@ def pythae(x: Tensor) -> dict[str, Callable[[], None]]:
     return {"compute": lambda: step(first), "end to end": from_loader}
 
 
-def one(peer: Path | None, device: str) -> dict[str, Any]:
-    """One model against others.
+def contestant(name: str, peer: Path | None, connection: Any) -> None:
+    """Body of a process: make what one contestant calls, then take steps when asked to.
+
+    Contestants are processes because some of what makes ours fast, the reuse of freed memory, is a
+    setting of the whole process.
+    """
+    x = noise_images(64 * 64)
+    if name.startswith("seams"):
+        activation: Any = "relu" if "ReLU" in name else "silu"
+        call = stepper([TrainConfig(activation=activation)], x)
+    else:
+        trainer, _, kind = name.partition(", ")
+        calls = pythae(x.x) if trainer == "pythae" else disentangling_vae(peer or Path(), x.x)
+        call = calls[kind]
+    while steps := connection.recv():
+        start = time.perf_counter()
+        for _ in range(steps):
+            call()
+        connection.send(time.perf_counter() - start)
+
+
+def elsewhere(name: str, peer: Path | None) -> tuple[Callable[[], None], int]:
+    """A call that takes one step of a contestant in its own process, and the images in it.
 
     Returns:
-        Rates, and our ratio to each.
+        Call and images.
     """
-    data = noise_images(64 * 64)
-    ours = stepper([TrainConfig()], data)
-    contestants = {"seams, end to end": (ours, 64)}
-    relu = stepper([TrainConfig(activation="relu")], data)
-    contestants["seams with ReLU, end to end"] = (relu, 64)
-    others: dict[str, dict[str, Callable[[], None]]] = {}
-    if peer:
-        others["disentangling-vae"] = disentangling_vae(peer, data.x)
-    if importlib.util.find_spec("pythae"):
-        others["pythae"] = pythae(data.x)
-    for name, calls in others.items():
-        contestants |= {f"{name}, {kind}": (call, 64) for kind, call in calls.items()}
-    found = rates(contestants, device, steps=6)
-    own = found["seams, end to end"]["median"]
-    ratios = {
-        f"seams / {n}": round(own / r["median"], 2) for n, r in found.items() if "seams" not in n
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    context.Process(target=contestant, args=(name, peer, there), daemon=True).start()
+
+    def call() -> None:
+        here.send(1)
+        here.recv()
+
+    return call, 64
+
+
+def floors() -> dict[str, Any]:
+    """Images a second that arithmetic alone, or memory traffic alone, would allow one model.
+
+    Arithmetic at the rate of a product of two matrices of 1,024 x 1,024, traffic at that of a
+    copy of 256 MB, both measured here with the threads that train.
+
+    Returns:
+        Both rates, what a step needs, and images a second.
+    """
+    config = TrainConfig()
+    cost = measure([config], noise_images(64 * 64), "cpu")
+    a, b = torch.randn(2, 1024, 1024)
+    source, target = torch.randn(2, 2**26)
+
+    def best(call: Callable[[], Any]) -> float:
+        times = []
+        for _ in range(20):
+            start = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    arithmetic = 2 * 1024**3 / best(lambda: a @ b)
+    traffic = 2 * source.nbytes / best(lambda: target.copy_(source))
+    return {
+        "operations a second": arithmetic,
+        "bytes a second": traffic,
+        "operations an image": cost.step_flops / config.batch,
+        "bytes an image": cost.step_traffic / config.batch,
+        "images a second, arithmetic": round(config.batch * arithmetic / cost.step_flops),
+        "images a second, memory traffic": round(config.batch * traffic / cost.step_traffic),
     }
-    return {"rates": found, "ratios": ratios, "threads": torch.get_num_threads()}
+
+
+def one(peer: Path | None, device: str) -> dict[str, Any]:
+    """One model against others, on a CPU.
+
+    Returns:
+        Rates, and our ratio to each, with their spread over the turns.
+    """
+    names = ["seams, end to end", "seams with ReLU, end to end"]
+    if peer:
+        names += ["disentangling-vae, compute", "disentangling-vae, end to end"]
+    if importlib.util.find_spec("pythae"):
+        names += ["pythae, compute", "pythae, end to end"]
+    found = rates({name: elsewhere(name, peer) for name in names}, "cpu", steps=6)
+    ratios = {
+        f"{own} / {name}": ratio(found[f"{own}, end to end"], found[name])
+        for own in ("seams", "seams with ReLU")
+        for name in names
+        if "seams" not in name
+    }
+    limits = floors()
+    own = found["seams, end to end"]["median"]
+    shares = {
+        kind: round(own / limits[f"images a second, {kind}"], 2)
+        for kind in ("arithmetic", "memory traffic")
+    }
+    return {
+        "rates": found,
+        "ratios": ratios,
+        "floors": limits,
+        "share of the floor": shares,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def ratio(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
+    """Our rate over theirs, turn by turn.
+
+    Returns:
+        Median, spread and number of turns.
+    """
+    turns = zip(ours["images_per_second"], theirs["images_per_second"], strict=True)
+    values = sorted(a / b for a, b in turns)
+    return {
+        "median": round(statistics.median(values), 2),
+        "spread": [round(values[0], 2), round(values[-1], 2)],
+        "n": len(values),
+    }
 
 
 def stack(peer: Path | None, device: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@ import importlib.util
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import conv2d
 from torch.testing import assert_close
 
 from seams import networks
@@ -205,6 +206,16 @@ def test_convolution_as_product_is_the_convolution(layer: type, shape: tuple[int
     assert_close(
         convolution(x), reference.unflatten(0, shape[:-3]) if len(shape) > 4 else reference
     )
+
+
+def test_one_channel_is_taken_as_channels_last() -> None:
+    """Else torch converts what follows to and fro, which costs as much as the convolution."""
+    convolution = HalvingConv(1, 7).to(memory_format=torch.channels_last)
+    x = torch.randn(4, 64).unflatten(1, (1, 8, 8))
+    found = convolution(x)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert_close(found, conv2d(x, convolution.weight, convolution.bias, stride=2, padding=1))
+    assert_close(found[0], convolution(x[0]))
 
 
 @pytest.mark.parametrize("layer", [HalvingConv, DoublingConv])

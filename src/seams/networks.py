@@ -174,6 +174,8 @@ class HalvingConv(nn.Conv2d):
             The same in either way of computing, to rounding.
         """
         if not self.as_product:
+            if self.in_channels == 1:  # either layout fits one channel: say that it is the last
+                x = x.flatten(-3).unflatten(-1, (*x.shape[-2:], 1)).movedim(-1, -3)
             return super().forward(x)
         assert self.bias is not None
         # The image as cells of 2 x 2 pixels, offset by one: a kernel covers 2 x 2 such cells.
