@@ -241,6 +241,21 @@ def test_run_of_record_stands_in_for_a_missing_paper_profile(
     assert found["fig05", "paper"].numbers["values"] == {"x": 2}
 
 
+def test_desk_record_stands_where_there_is_no_better_one(tmp_path: Path, results: Path) -> None:
+    figures = tmp_path / "record" / "figures"
+    write_result(figures, "fig05", "desk", values={"x": 1}, claims=[CLAIM])
+    write_result(results / "quick", "fig05", "quick")
+    source = write_pages(tmp_path / "pages", "{{ fig05.evidence }}", index="{{ claims }}")
+    for profile in ("quick", "desk"):
+        book.assemble(results, tmp_path / "work", profile, figures.parent, source=source)
+        assert "Run of record: desk profile" in (tmp_path / "work" / "fig05.md").read_text()
+        assert "desk profile: 1 (1 supported)." in (tmp_path / "work" / "index.md").read_text()
+    write_result(results / "paper", "fig05", "paper")
+    book.assemble(results, tmp_path / "work", "quick", figures.parent, source=source)
+    text = (tmp_path / "work" / "fig05.md").read_text()
+    assert "Run of record: paper profile" in text and "desk" not in text
+
+
 def test_unfinished_folders_are_no_results(tmp_path: Path, results: Path) -> None:
     write_result(results / "quick", "fig05", "quick").rename(results / "quick" / ".fig05-x7")
     (results / "quick" / "fig02").mkdir()
@@ -364,7 +379,7 @@ def test_a_notebook_that_stores_an_error_is_refused(results: Path) -> None:
 
 
 def test_unknown_profile_and_missing_pages_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"one of smoke, quick, paper; got 'fast'"):
+    with pytest.raises(ValueError, match=r"one of smoke, quick, desk, paper; got 'fast'"):
         book.assemble(tmp_path, tmp_path / "work", "fast", source=PAGES)
     with pytest.raises(ValueError, match=r"must hold the book's _config\.yml"):
         book.assemble(tmp_path, tmp_path / "work", "quick", source=tmp_path)

@@ -32,8 +32,11 @@ from seams.paths import project_root
 
 __all__ = ["PROFILES", "Result", "assemble", "build", "read_results"]
 
-PROFILES = ("smoke", "quick", "paper")
-"""A profile only chooses numbers; `paper` is the run of record."""
+PROFILES = ("smoke", "quick", "desk", "paper")
+"""A profile only chooses numbers."""
+
+RECORDS = ("paper", "desk")
+"""Profiles of runs of record, the better one first."""
 
 VERDICTS = {
     "supported": "supported",
@@ -90,10 +93,13 @@ class _Book:
     captions: dict[str, dict[str, str]] = field(default_factory=dict)
     titles: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def shown(self) -> tuple[str, ...]:
-        """The chosen profile, then the run of record."""
-        return tuple(dict.fromkeys((self.profile, "paper")))
+    def record(self, name: str) -> str:
+        """Profile of a figure's run of record; of what it would be, if there is none."""
+        return next((p for p in RECORDS if (name, p) in self.results), RECORDS[0])
+
+    def shown(self, name: str) -> tuple[str, ...]:
+        """The chosen profile, then that of the run of record."""
+        return tuple(dict.fromkeys((self.profile, self.record(name))))
 
     @property
     def names(self) -> list[str]:
@@ -102,7 +108,8 @@ class _Book:
 
     def best(self, name: str) -> Result | None:
         """The run of record if there is one, else the run of the chosen profile."""
-        return self.results.get((name, "paper")) or self.results.get((name, self.profile))
+        found = self.results.get((name, self.record(name)))
+        return found or self.results.get((name, self.profile))
 
 
 def build(
@@ -211,20 +218,19 @@ def read_results(
 
     Args:
         results: Folder of `PROFILE/NAME/numbers.json`.
-        record: Folder whose `figures/NAME/` stands in for `paper/NAME/` where that is absent;
-            default `record` in the project.
+        record: Folder whose `figures/NAME/` stands in for `PROFILE/NAME/` where that is absent,
+            with the profile that its numbers name; default `record` in the project.
 
     Returns:
         One entry for each notebook that left a `numbers.json`; empty if none did.
     """
     found: dict[tuple[str, str], Result] = {}
-    folders = [(Path(record or project_root() / "record") / "figures", "paper")]
-    folders += [(Path(results) / profile, profile) for profile in PROFILES]
-    for parent, profile in folders:
+    figures = Path(record or project_root() / "record") / "figures"
+    for parent, profile in [(figures, ""), *((Path(results) / p, p) for p in PROFILES)]:
         # A name with a dot before it is a folder that is still being written.
         for numbers in sorted(parent.glob("[!.]*/numbers.json")):
             result = _read_result(numbers.parent, profile)
-            found[result.name, profile] = result
+            found[result.name, result.profile] = result
     return dict(sorted(found.items()))
 
 
@@ -243,6 +249,7 @@ def _read_result(folder: Path, profile: str) -> Result:
                 f"`numbers.json` must hold {key!r} as a {kind.__name__}; {path} does not. "
                 "Run its notebook again."
             )
+    profile = profile or next((p for p in RECORDS if p == numbers.get("profile")), RECORDS[0])
     if (numbers["name"], numbers.get("profile")) != (folder.name, profile):
         raise ValueError(
             f"`numbers.json` must name its own folder, {folder.name!r} in profile {profile!r}; "
@@ -382,8 +389,8 @@ def _nearest(word: str, words: Iterable[str]) -> str:
 def _evidence(book: _Book, page: str, name: str) -> str:
     parts = []
     captions = book.captions.get(name, {})
-    for profile in book.shown:
-        heading = "Run of record" if profile == "paper" else "This run"
+    for profile in book.shown(name):
+        heading = "Run of record" if profile in RECORDS else "This run"
         parts.append(f"### {heading}: {profile} profile")
         result = book.results.get((name, profile))
         if result is None:
@@ -513,22 +520,25 @@ def _rerun(book: _Book, page: str, name: str, argument: str | None) -> str:
 
 
 def _claims_table(book: _Book) -> str:
-    rows = []
+    rows, records = [], dict[str, None]()
+    columns = max((len(book.shown(name)) for name in book.names), default=1)
     for name in book.names:
-        tested = {profile: book.results.get((name, profile)) for profile in book.shown}
+        shown = [book.profile, book.record(name)][:columns]
+        records |= dict.fromkeys(shown[1:])
+        tested = {profile: book.results.get((name, profile)) for profile in shown}
         by_id: dict[str, dict[str, dict[str, Any]]] = {}
         for profile, result in tested.items():
             for claim in result.claims if result else ():
                 by_id.setdefault(claim["id"], {})[profile] = claim
         for claims in by_id.values():
             statement = _line(next(iter(claims.values()))["statement"])
-            cells = [_claim_cell(claims.get(profile)) for profile in book.shown]
+            cells = [_claim_cell(claims.get(profile)) for profile in shown]
             rows.append([f"{statement} {_link(book, name)}", *cells])
         if not by_id:
-            rows.append([_link(book, name), *(_claim_cell(None) for _ in book.shown)])
+            rows.append([_link(book, name), *(_claim_cell(None) for _ in shown)])
     if not rows:
         return "No claim has been tested yet."
-    heads = ["Run of record (paper)" if p == "paper" else f"This run ({p})" for p in book.shown]
+    heads = [f"This run ({book.profile})", f"Run of record ({', '.join(records)})"][:columns]
     return f"{_count(book)}\n\n{_table(['Claim', *heads], rows, 'claims')}"
 
 
@@ -547,12 +557,16 @@ def _claim_cell(claim: Mapping[str, Any] | None) -> str:
 def _count(book: _Book) -> str:
     """One sentence for each profile shown."""
     sentences = []
-    for profile in book.shown:
+    shown = {(name, profile) for name in book.names for profile in book.shown(name)}
+    for profile in dict.fromkeys((book.profile, *reversed(PROFILES))):
+        names = {name for name, ran in shown if ran == profile}
+        if not names:
+            continue
         verdicts = [
             claim["verdict"]
-            for (_, ran), result in book.results.items()
+            for (name, ran), result in book.results.items()
             for claim in result.claims
-            if ran == profile
+            if ran == profile and name in names
         ]
         tally = [f"{verdicts.count(v)} {v}" for v in VERDICTS if v in verdicts]
         summary = f"{len(verdicts)} ({', '.join(tally)})" if tally else "none"
@@ -576,7 +590,7 @@ def _write_notebooks(book: _Book, work: Path) -> None:
     entries = [*contents.get("chapters", [])]
     entries += [entry for part in contents.get("parts", []) for entry in part["chapters"]]
     for name, page in book.pages.items():
-        kept = [book.results.get((name, profile)) for profile in book.shown]
+        kept = [book.results.get((name, profile)) for profile in book.shown(name)]
         result = next((r for r in kept if r is not None and r.notebook is not None), None)
         if result is None:
             continue
