@@ -49,6 +49,7 @@ BUILDS_ON = {
     "cluster": "jobs",
     "sweep": "local",
     "protocols": "sweep data",
+    "record": "evaluate",
     "claims": "...",
     "notebook": "...",
     "book": "...",

@@ -136,9 +136,9 @@ def test_the_record_answers_before_anything_is_trained(
 ) -> None:
     monkeypatch.setenv("SEAMS_ROOT", str(tmp_path / "project"))
     monkeypatch.delenv("SEAMS_STORE", raising=False)
-    trained([BASE], Store(tmp_path / "project" / "record"))
+    trained([BASE], Store(tmp_path / "project" / "record" / "runs"))
     (run,) = train_or_load([BASE], device="cpu", workers=1)  # with the project's own store
-    assert len(stacks) == 1 and run.folder.parent.name == "record"
+    assert len(stacks) == 1 and run.folder.parent.name == "runs"
     (run,) = train_or_load([BASE], device="cpu", workers=1, retrain=True)
     assert len(stacks) == 2 and run.folder.parent.name == ".runs"
 

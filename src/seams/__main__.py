@@ -1,4 +1,4 @@
-"""Command line: `seams run | sweep | data | book`."""
+"""Command line: `seams run | sweep | record | data | book`."""
 
 import argparse
 import difflib
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from seams.paths import project_root
+from seams.paths import project_root, record_folder
 
 __all__ = ["main"]
 
@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(command=_run)
 
     _add_sweep(commands)
+    _add_record(commands)
 
     data = commands.add_parser("data", help="make the data files")
     data.add_argument("--out", type=Path, help="folder; default `data` under the project")
@@ -154,7 +155,7 @@ def _plan_and_train(chosen: argparse.Namespace, started: float) -> int:
     if device == "cuda" and not target and sweep.default_device() != "cuda":
         raise ValueError("There is no CUDA device here: leave --device out, or name a cluster.")
     configs = [config for name in chosen.name for config in _wanted(name, chosen)]
-    store = Store(chosen.store, record=None if chosen.retrain else project_root() / "record")
+    store = Store(chosen.store, record=None if chosen.retrain else record_folder())
     deadline = started + limit if limit else None
     workers = chosen.workers or (None if target else sweep.default_workers(device))
     todo = plan.make(
@@ -219,6 +220,61 @@ def _standing(jobs: Sequence[Any], store: Any) -> str:
         f"seams: stopped; {len(runs) - len(left)} runs were finished, {len(left)} are left "
         f"({begun} begun); the same command goes on"
     )
+
+
+def _add_record(commands: Any) -> None:
+    record = commands.add_parser(
+        "record",
+        help="the run of record: list it, or take runs and figures into it",
+        description="What was measured, committed with the project.",
+    )
+    actions = record.add_subparsers(required=True, metavar="ACTION")
+    actions.add_parser("list", help="every run, its time and device").set_defaults(
+        command=_record_list
+    )
+    taken = actions.add_parser(
+        "import",
+        help="take a run store, or results/PROFILE",
+        description="Check the runs of a store, or figures that notebooks drew, and take them all "
+        "into the record, or none.",
+    )
+    taken.add_argument("folder", type=Path, help="a run store, or results/desk, results/paper")
+    taken.add_argument(
+        "--decoder", metavar="ID", action="append", default=[], help="keep this run's decoder, too"
+    )
+    taken.add_argument("--replace", action="store_true", help="replace runs that differ")
+    taken.set_defaults(command=_record_import)
+
+
+def _record_list(_: argparse.Namespace) -> int:
+    from seams import record
+
+    runs = record.listing(record_folder())
+    if runs.empty:
+        raise ValueError(f"There is no run in {_shown(record_folder())}: `seams record import`.")
+    for name in ("beta_start", "commit"):
+        runs[name] = runs[name].map(lambda v: "" if v is None or v != v else str(v)[:7])
+    print(runs.to_string(index=False, formatters={"seconds": "{:.0f}".format}))
+    print(f"{len(runs)} runs, {runs['seconds'].sum() / 3600:.2g} hours of training")
+    return 0
+
+
+def _record_import(chosen: argparse.Namespace) -> int:
+    from seams import record
+
+    target = record_folder()
+    if any(chosen.folder.glob("[!.]*/numbers.json")):
+        target = target.with_name("figures")
+        done = record.import_figures(chosen.folder, target)
+    else:
+        done = record.import_runs(
+            chosen.folder, target, decoders=chosen.decoder, replace=chosen.replace
+        )
+    print(
+        f"seams: {len(done.added)} added, {len(done.replaced)} replaced, {len(done.known)} known "
+        f"already; in {_shown(target)}"
+    )
+    return 0
 
 
 def _data(chosen: argparse.Namespace) -> int:

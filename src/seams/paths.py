@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-__all__ = ["project_root"]
+__all__ = ["project_root", "record_folder"]
 
 
 def project_root() -> Path:
@@ -16,3 +16,12 @@ def project_root() -> Path:
         return Path(chosen).resolve()
     here = Path.cwd()
     return next((p for p in (here, *here.parents) if (p / "params.yaml").is_file()), here)
+
+
+def record_folder() -> Path:
+    """The runs of the record.
+
+    Returns:
+        `record/runs` under the project; it need not exist.
+    """
+    return project_root() / "record" / "runs"

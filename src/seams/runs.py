@@ -1,11 +1,12 @@
 """The run store: one folder a run, named by the hash of its configuration.
 
-Only this module knows the names of the files in such a folder. A folder is written under another
-name and then moved, so a reader never sees half a run; two processes may share a store. Weights
-are safetensors and arrays are npz without pickles.
+Only this module and `seams.record` know the files in such a folder. A folder is written under
+another name and then moved, so a reader never sees half a run; two processes may share a store.
+Weights are safetensors and arrays are npz without pickles.
 
 The *record* is a folder of the same form, committed with the project, that holds what was
-evaluated but not the weights: figures can be drawn from it on a machine that trained nothing.
+evaluated but, for a few decoders, not the weights: figures can be drawn from it on a machine that
+trained nothing.
 """
 
 import hashlib
@@ -24,20 +25,27 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from seams.paths import project_root
 from seams.train import Stack, TrainConfig, build
 from seams.vae import VAE
 
-__all__ = ["FORMAT", "Run", "Store", "run_id", "table"]
+__all__ = ["FILES", "FORMAT", "Run", "Store", "run_id", "table"]
 
 FORMAT = 1
 """Of the store. A new field of `TrainConfig` does not change it; a changed default does."""
 
-_CONFIG, _PROVENANCE, _EVALUATION = "config.json", "provenance.json", "evaluation.json"
-_ARRAYS, _HISTORY = "evaluation.npz", "history.npz"
-_WEIGHTS, _SNAPSHOTS, _CHECKPOINT = "weights.safetensors", "snapshots.safetensors", "checkpoint"
+_CHECKPOINT = "checkpoint"  # folder of the unfinished runs
+
+
+class FILES:
+    """Names of the files in a run's folder; the record has no weights, but may have a decoder."""
+
+    config, provenance, evaluation = "config.json", "provenance.json", "evaluation.json"
+    arrays, history = "evaluation.npz", "history.npz"
+    weights, snapshots = "weights.safetensors", "snapshots.safetensors"
+    decoder = "decoder.safetensors"
 
 
 def run_id(config: TrainConfig) -> str:
@@ -78,23 +86,23 @@ class Run:
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """Where the run comes from: versions, device, wall time, commit, checksum of the data."""
-        return json.loads((self.folder / _PROVENANCE).read_text())
+        return json.loads((self.folder / FILES.provenance).read_text())
 
     @cached_property
     def scores(self) -> dict[str, Any]:
         """Numbers of the evaluation; see `seams.evaluate`."""
-        return json.loads((self.folder / _EVALUATION).read_text())
+        return json.loads((self.folder / FILES.evaluation).read_text())
 
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:
         """Arrays of the evaluation; see `seams.evaluate`."""
-        with np.load(self.folder / _ARRAYS, allow_pickle=False) as stored:
+        with np.load(self.folder / FILES.arrays, allow_pickle=False) as stored:
             return dict(stored)
 
     @cached_property
     def history(self) -> pd.DataFrame:
         """One row a chunk of steps: step, images, beta, distortion and rate in nats."""
-        with np.load(self.folder / _HISTORY, allow_pickle=False) as stored:
+        with np.load(self.folder / FILES.history, allow_pickle=False) as stored:
             frame = pd.DataFrame(dict(stored))
         frame = frame.assign(images=frame["step"] * self.config.batch)
         return frame[["step", "images", "beta", "distortion", "rate"]]
@@ -102,7 +110,7 @@ class Run:
     @property
     def has_weights(self) -> bool:
         """Whether the trained parameters are stored too; the record keeps none."""
-        return (self.folder / _WEIGHTS).is_file()
+        return (self.folder / FILES.weights).is_file()
 
     def weights(self) -> dict[str, Tensor]:
         """Trained parameters by name; FileNotFoundError if the run comes from the record.
@@ -110,7 +118,7 @@ class Run:
         Returns:
             CPU tensors, float32.
         """
-        return self._load(_WEIGHTS)
+        return self._load(FILES.weights)
 
     def snapshots(self) -> dict[int, dict[str, Tensor]]:
         """Parameters by step at the configuration's `snapshots` points of training.
@@ -121,7 +129,7 @@ class Run:
             Step to parameters, by rising step; empty if the configuration asks for none.
         """
         found: dict[int, dict[str, Tensor]] = {}
-        for key, value in (self._load(_SNAPSHOTS) if self.config.snapshots else {}).items():
+        for key, value in (self._load(FILES.snapshots) if self.config.snapshots else {}).items():
             step, _, name = key.partition("/")
             found.setdefault(int(step), {})[name] = value
         return dict(sorted(found.items()))
@@ -147,6 +155,18 @@ class Run:
         vae = build(self.config, self.provenance["data_size"])
         vae.load_state_dict(dict(weights or self.weights()))
         return vae.eval().requires_grad_(False)
+
+    def decoder(self) -> nn.Module:
+        """The decoder's network, which a few runs of the record have too; see `VAE.network`.
+
+        Returns:
+            From latents to the mean of x, or logits of a Bernoulli; evaluation mode, float32, CPU.
+        """
+        if self.has_weights:
+            return self.model().network
+        network = build(self.config, self.provenance["data_size"]).network
+        network.load_state_dict(self._load(FILES.decoder))
+        return network.eval().requires_grad_(False)
 
 
 class Store:
@@ -191,8 +211,10 @@ class Store:
         name = run_id(config)
         for parent in (self.root, self.record):
             folder = parent / name if parent else None
-            if folder and all((folder / f).is_file() for f in (_CONFIG, _EVALUATION, _ARRAYS)):
-                stored = json.loads((folder / _CONFIG).read_text())
+            if folder and all(
+                (folder / f).is_file() for f in (FILES.config, FILES.evaluation, FILES.arrays)
+            ):
+                stored = json.loads((folder / FILES.config).read_text())
                 if any(config[k] != v for k, v in stored.items() if hasattr(config, k)):
                     raise ValueError(f"{folder} holds another run than its name says; delete it.")
                 return Run(config, folder)
@@ -234,17 +256,17 @@ class Store:
         folder = Path(tempfile.mkdtemp(prefix=".new-", dir=self.root))
         chosen = {item.name: config[item.name] for item in fields(config)}
         for name, content in (
-            (_CONFIG, chosen),
-            (_PROVENANCE, dict(provenance)),
-            (_EVALUATION, dict(scores)),
+            (FILES.config, chosen),
+            (FILES.provenance, dict(provenance)),
+            (FILES.evaluation, dict(scores)),
         ):
             (folder / name).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-        np.savez_compressed(folder / _ARRAYS, allow_pickle=False, **dict[str, Any](arrays))
+        np.savez_compressed(folder / FILES.arrays, allow_pickle=False, **dict[str, Any](arrays))
         history: dict[str, Any] = {k: v.numpy() for k, v in part("history").items()}
-        np.savez_compressed(folder / _HISTORY, **history)
-        save_file(part("params"), folder / _WEIGHTS)
+        np.savez_compressed(folder / FILES.history, **history)
+        save_file(part("params"), folder / FILES.weights)
         if snapshots := part("snapshot"):
-            save_file(snapshots, folder / _SNAPSHOTS)
+            save_file(snapshots, folder / FILES.snapshots)
         folder.chmod(0o755)  # a store may be shared; mkdtemp makes folders for one user alone
         target = self.root / run_id(config)
         _replace(target, folder)
@@ -262,11 +284,11 @@ class Store:
         Returns:
             The run as it is stored now.
         """
-        partial = run.folder / f".{os.getpid()}-{_ARRAYS}"
+        partial = run.folder / f".{os.getpid()}-{FILES.arrays}"
         np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]
-        partial.replace(run.folder / _ARRAYS)
+        partial.replace(run.folder / FILES.arrays)
         text = json.dumps(dict(scores), indent=1, allow_nan=False) + "\n"
-        _write(run.folder / _EVALUATION, text)  # last: it holds the version
+        _write(run.folder / FILES.evaluation, text)  # last: it holds the version
         return Run(run.config, run.folder)
 
     def save_checkpoint(self, stack: Stack) -> None:

@@ -21,7 +21,7 @@ from seams import data as datasets
 from seams import local
 from seams.evaluate import VERSION, reevaluate
 from seams.jobs import Engine, Job, Report, Stop, label, stacks, steps_done
-from seams.paths import project_root
+from seams.paths import record_folder
 from seams.runs import Run, Store
 from seams.train import TrainConfig
 
@@ -91,7 +91,7 @@ def train_or_load(
     if workers is not None and workers < 1:
         raise ValueError(f"`workers` must be 1 or more; got {workers}.")
     if store is None:
-        store = Store(record=None if retrain else project_root() / "record")
+        store = Store(record=None if retrain else record_folder())
     found = {c: None if retrain else store.find(c) for c in configs}
     found = {c: run and _reevaluated(run, store) for c, run in found.items()}
     missing = [c for c, run in found.items() if run is None]

@@ -1,0 +1,247 @@
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from seams import record as module
+from seams.__main__ import main
+from seams.data import Samples
+from seams.evaluate import VERSION
+from seams.record import import_figures, import_runs, listing
+from seams.runs import Run, Store, run_id
+from seams.train import Stack, TrainConfig, train
+
+CONFIG = TrainConfig(
+    dataset="linear", resolution=1, network="mlp", width=4, latent=2, images=64, batch=16
+)
+FACTS = {
+    "seams": "0.1.0",
+    "torch": "2.13.0",
+    "commit": "0123456789",
+    "dirty": False,
+    "device": "cpu",
+    "threads": 2,
+    "cpu": "Some CPU",
+    "data_size": 6,
+    "data_checksum": "abc",
+    "seconds": 1.5,
+    "finished": "2026-01-01T00:00:00+00:00",
+}
+SCORES = {"evaluation": VERSION, "rate": 0.25, "active": 2, "mig": None}
+ARRAYS = {"information": np.array([[0.1, 1.0]]), "images": np.zeros((1, 4), np.uint8)}
+
+
+def add(store: Path, config: TrainConfig = CONFIG, **changed: Any) -> Run:
+    generator = torch.Generator().manual_seed(0)
+    data = Samples(torch.randn(50, 6, generator=generator, dtype=torch.float32))
+    stack = Stack.start([config], data)
+    for _ in train(stack, data):
+        pass
+    facts = FACTS | {k: v for k, v in changed.items() if k in FACTS}
+    scores = SCORES | {k: v for k, v in changed.items() if k in SCORES}
+    arrays = ARRAYS | {k: v for k, v in changed.items() if k in ARRAYS}
+    return Store(store).save(stack, 0, facts, scores, arrays)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Path:
+    return tmp_path / "record" / "runs"
+
+
+def test_what_was_measured_is_taken_and_weights_are_not(store: Path, record: Path) -> None:
+    run = add(store)
+    assert import_runs(store, record) == module.Imported(added=(run.id,))
+    assert not list(record.glob("*/*.safetensors"))
+    taken = Store(store.parent / "empty", record).find(CONFIG)
+    assert taken.scores == SCORES and taken.provenance == FACTS
+    assert taken.arrays["information"].dtype == np.float32
+    np.testing.assert_allclose(taken.arrays["information"], [[0.1, 1.0]], rtol=1e-7)
+    assert taken.history.equals(run.history)
+
+
+def test_a_second_import_changes_nothing(store: Path, record: Path) -> None:
+    run = add(store)
+    import_runs(store, record)
+    before = {path: path.stat().st_mtime_ns for path in record.rglob("*")}
+    assert import_runs(store, record).known == (run.id,)
+    assert {path: path.stat().st_mtime_ns for path in record.rglob("*")} == before
+
+
+def test_a_decoder_is_kept_on_request(store: Path, record: Path) -> None:
+    run = add(store)
+    import_runs(store, record)
+    assert import_runs(store, record, decoders=[run.id]).replaced == (run.id,)
+    kept = Run(CONFIG, record / run.id)
+    z = torch.randn(3, 2, dtype=torch.float32)
+    torch.testing.assert_close(kept.decoder()(z), run.model().network(z), rtol=0, atol=0)
+    assert not kept.has_weights
+    import_runs(store, record)  # and stays if it is not asked for again
+    assert kept.decoder()(z).shape == (3, 6)
+
+
+def test_images_of_faces_stay_out(store: Path, record: Path) -> None:
+    run = add(store, replace(CONFIG, dataset="orl"))
+    import_runs(store, record)
+    assert Run(run.config, record / run.id).arrays.keys() == {"information"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"commit": None}, "its provenance holds no usable 'commit': None"),
+        ({"dirty": True}, "was trained with uncommitted changes"),
+        ({"evaluation": VERSION - 1}, f"has version {VERSION - 1}, this is {VERSION}"),
+        ({"information": np.array([[np.nan]])}, "the array 'information' is not finite"),
+    ],
+)
+def test_what_cannot_be_trusted_is_refused(
+    store: Path, record: Path, changed: dict[str, Any], message: str
+) -> None:
+    bad = add(store, **changed)
+    add(store, replace(CONFIG, seed=1))
+    with pytest.raises(ValueError, match="^Nothing was imported:\n" + bad.id) as error:
+        import_runs(store, record)
+    assert message in str(error.value) and len(str(error.value).splitlines()) == 2
+    assert not record.exists()
+
+
+def test_damaged_runs_are_refused(store: Path, record: Path) -> None:
+    run = add(store)
+    evaluation = run.folder / "evaluation.json"
+    good = evaluation.read_text()
+    for text, message in [
+        (good.replace("0.25", "NaN"), "the score 'rate' is not finite"),
+        (good[:-5], "cannot be read"),
+    ]:
+        evaluation.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            import_runs(store, record)
+    evaluation.write_text(good)
+    (run.folder / "history.npz").unlink()
+    with pytest.raises(ValueError, match=r"history\.npz is missing"):
+        import_runs(store, record)
+
+
+def test_a_run_under_a_false_name_is_refused(store: Path, record: Path) -> None:
+    run = add(store)
+    other = run_id(replace(CONFIG, seed=9))
+    shutil.move(run.folder, store / other)
+    with pytest.raises(ValueError, match=f"{other}: its configuration is that of {run.id}"):
+        import_runs(store, record)
+    config = json.loads((store / other / "config.json").read_text()) | {"speed": 1}
+    (store / other / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="fields unknown here: speed"):
+        import_runs(store, record)
+
+
+def test_all_runs_saw_the_same_data(store: Path, record: Path, tmp_path: Path) -> None:
+    add(store)
+    import_runs(store, record)
+    add(tmp_path / "other", replace(CONFIG, seed=1), data_checksum="xyz")
+    with pytest.raises(ValueError, match="its linear data have another checksum"):
+        import_runs(tmp_path / "other", record)
+
+
+def test_a_run_is_replaced_only_on_request(store: Path, record: Path, tmp_path: Path) -> None:
+    run = add(store)
+    import_runs(store, record)
+    add(tmp_path / "other", rate=0.5)
+    with pytest.raises(ValueError, match="other contents; --replace takes it"):
+        import_runs(tmp_path / "other", record)
+    assert import_runs(tmp_path / "other", record, replace=True).replaced == (run.id,)
+    assert Run(CONFIG, record / run.id).scores["rate"] == 0.5
+
+
+def test_decoders_must_exist_and_be_small(
+    store: Path, record: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = add(store)
+    with pytest.raises(ValueError, match="abc: there is no such run"):
+        import_runs(store, record, decoders=["abc"])
+    monkeypatch.setattr(module, "LARGEST_DECODER", 100)
+    with pytest.raises(ValueError, match="its decoder has .* bytes, more than 100"):
+        import_runs(store, record, decoders=[run.id])
+    (run.folder / "weights.safetensors").unlink()
+    with pytest.raises(ValueError, match="has no weights, so its decoder cannot be kept"):
+        import_runs(store, record, decoders=[run.id])
+
+
+def test_a_folder_without_runs_is_named(tmp_path: Path, record: Path) -> None:
+    with pytest.raises(ValueError, match="There is no finished run in"):
+        import_runs(tmp_path, record)
+
+
+def test_listing_is_sorted_and_tells_device_and_time(store: Path, record: Path) -> None:
+    for seed in (1, 0):
+        add(store, replace(CONFIG, seed=seed))
+    import_runs(store, record)
+    table = listing(record)
+    assert table["seed"].tolist() == [0, 1]
+    assert table["device"].tolist() == ["2 threads of Some CPU"] * 2
+    assert table["seconds"].tolist() == [1.5, 1.5] and not table["decoder"].any()
+    assert listing(record / "nowhere").empty
+
+
+# --- figures -----------------------------------------------------------------------------------
+
+
+def figures(folder: Path, profile: str = "desk", dirty: bool = False, value: int = 1) -> Path:
+    target = folder / "fig05"
+    target.mkdir(parents=True, exist_ok=True)
+    numbers = {"name": "fig05", "profile": profile, "environment": {"dirty": dirty}, "x": value}
+    (target / "numbers.json").write_text(json.dumps(numbers))
+    (target / "figure.svg").write_text("<svg/>")
+    (target / "figure.pdf").write_text("%PDF")
+    (target / "notebook.ipynb").write_text("{}")
+    return folder
+
+
+def test_figures_and_numbers_are_taken(tmp_path: Path) -> None:
+    results, record = figures(tmp_path / "results"), tmp_path / "record"
+    assert import_figures(results, record).added == ("fig05",)
+    assert {p.name for p in (record / "fig05").iterdir()} == {"numbers.json", "figure.svg"}
+    assert import_figures(results, record).known == ("fig05",)
+    figures(results, value=2)
+    assert import_figures(results, record).replaced == ("fig05",)
+    assert json.loads((record / "fig05" / "numbers.json").read_text())["x"] == 2
+
+
+def test_figures_of_other_profiles_or_changed_code_are_refused(tmp_path: Path) -> None:
+    record = tmp_path / "record"
+    with pytest.raises(ValueError, match="of the profile desk or paper; fig05 is of 'quick'"):
+        import_figures(figures(tmp_path / "a", "quick"), record)
+    with pytest.raises(ValueError, match="fig05 was drawn with uncommitted changes: commit"):
+        import_figures(figures(tmp_path / "b", dirty=True), record)
+    with pytest.raises(ValueError, match="There are no figures in"):
+        import_figures(tmp_path / "nothing", record)
+    assert not record.exists()
+
+
+# --- command -----------------------------------------------------------------------------------
+
+
+def test_commands(
+    tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("SEAMS_ROOT", str(tmp_path / "project"))
+    assert main(["record", "list"]) == 2
+    assert "There is no run in" in capsys.readouterr().err
+    run = add(store)
+    assert main(["record", "import", str(store), "--decoder", run.id]) == 0
+    assert main(["record", "import", str(figures(tmp_path / "results"))]) == 0
+    assert main(["record", "list"]) == 0
+    out = capsys.readouterr().out
+    assert run.id in out and "1 runs" in out and "1 added" in out
+    assert (tmp_path / "project" / "record" / "figures" / "fig05" / "figure.svg").is_file()
+    assert main(["record", "import", str(tmp_path / "nowhere")]) == 2
+    assert "There is no finished run in" in capsys.readouterr().err
