@@ -5,12 +5,15 @@ import importlib.util
 import json
 import re
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from seams import book
+from seams.runs import run_id
+from seams.train import TrainConfig
 
 ROOT = Path(__file__).parent.parent
 PAGES = ROOT / "book"
@@ -254,6 +257,33 @@ def test_desk_record_stands_where_there_is_no_better_one(tmp_path: Path, results
     book.assemble(results, tmp_path / "work", "quick", figures.parent, source=source)
     text = (tmp_path / "work" / "fig05.md").read_text()
     assert "Run of record: paper profile" in text and "desk" not in text
+
+
+def test_the_record_is_listed(tmp_path: Path, results: Path) -> None:
+    assert page_with(tmp_path, "{{ record }}").endswith("There is no run of record yet.\n")
+    for seed, start in ((0, None), (1, None), (0, 1.0)):
+        config = TrainConfig(network="mlp", seed=seed, beta=0.5, beta_start=start)
+        folder = tmp_path / "record" / "runs" / run_id(config)
+        folder.mkdir(parents=True)
+        values = {item.name: config[item.name] for item in fields(config)}
+        (folder / "config.json").write_text(json.dumps(values))
+        origin = {
+            "seconds": 60.0,
+            "device": "cpu",
+            "threads": 1,
+            "cpu": "Z80",
+            "commit": "f00d" * 9,
+        }
+        (folder / "provenance.json").write_text(json.dumps(origin))
+    source = write_pages(tmp_path / "listed", "{{ record }}")
+    book.assemble(results, tmp_path / "w", "quick", tmp_path / "record", source=source)
+    text = (tmp_path / "w" / "fig05.md").read_text()
+    assert "3 runs, 3 min 0 s of training." in text
+    row = (
+        "`dsprites` 64 × 64 - mlp, diagonal - 0.5, 1 to 0.5 - 3 - 512,000 - 3 min 0 s - 1 threads"
+    )
+    assert row in " ".join(text.split())
+    assert text.count("`f00df00`") == 3
 
 
 def test_unfinished_folders_are_no_results(tmp_path: Path, results: Path) -> None:

@@ -8,7 +8,8 @@ sees the page, so that a page reads the same whether its figure has been run or 
 * `{{ fig05.evidence }}`: picture, claims, numbers and provenance, for the chosen profile and then
   for the run of record.
 * `{{ fig05.rerun | betas=[2.5] }}`: how to run the notebook with another value.
-* `{{ claims }}` and `{{ cover }}`: the table of all claims, and the picture of the first page.
+* `{{ claims }}`, `{{ cover }}` and `{{ record }}`: the table of all claims, the picture of the
+  first page, and the runs of record.
 * `{{ benchmark.derivatives | ratio_to_ours > gram/vmap of jacrev }}`: an entry of the benchmark's
   result.
 * `{{ test.vae }}`: the file that tests `seams.vae`, if there is one.
@@ -26,7 +27,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from seams.paths import project_root
 
@@ -89,6 +90,7 @@ class _Book:
     profile: str
     source: Path
     results: dict[tuple[str, str], Result]
+    runs: Path
     pages: dict[str, str] = field(default_factory=dict)
     captions: dict[str, dict[str, str]] = field(default_factory=dict)
     titles: dict[str, str] = field(default_factory=dict)
@@ -186,7 +188,8 @@ def assemble(
             f"`source` must hold the book's _config.yml; {source} has none. "
             "Run this in the root of the project."
         )
-    book = _Book(profile, source, read_results(results, record))
+    record = Path(record or project_root() / "record")
+    book = _Book(profile, source, read_results(results, record), record / "runs")
     texts = {path: path.read_text(encoding="utf-8") for path in sorted(source.glob("*.md"))}
     for path, text in texts.items():
         _read_front_matter(book, path.stem, text)
@@ -314,7 +317,11 @@ def _substitute(book: _Book, page: str, text: str) -> str:
 
 def _resolve(book: _Book, page: str, path: str, argument: str | None) -> str:
     """What stands for `{{ path | argument }}` on `page`."""
-    whole: dict[str, Callable[[_Book], str]] = {"claims": _claims_table, "cover": _cover}
+    whole: dict[str, Callable[[_Book], str]] = {
+        "claims": _claims_table,
+        "cover": _cover,
+        "record": _record_table,
+    }
     if path in whole and argument is None:
         return whole[path](book)
     name, _, rest = path.partition(".")
@@ -325,7 +332,8 @@ def _resolve(book: _Book, page: str, path: str, argument: str | None) -> str:
         return _benchmark(book, page, rest, argument or "")
     if name not in book.names:
         raise ValueError(
-            "A substitution must start with a figure, `benchmark`, `claims`, `cover` or `test`; "
+            "A substitution must start with a figure, `benchmark`, `claims`, `cover`, `record` or "
+            f"`test`; "
             f"{page} asks for {path!r}." + _nearest(name, [*book.names, *whole])
         )
     if rest == "evidence":
@@ -580,6 +588,38 @@ def _cover(book: _Book) -> str:
         return ""
     caption = _substitute(book, "cover", book.captions.get(COVER, {}).get("figure", ""))
     return _figure(result, result.images[0], caption, f"{COVER}-{result.profile}-cover")
+
+
+def _record_table(book: _Book) -> str:
+    """Runs that differ only in beta and seed as one row; all of them below."""
+    from seams.record import listing
+
+    runs = listing(book.runs)
+    if runs.empty:
+        return "There is no run of record yet."
+    rows = []
+    alike = ["dataset", "resolution", "network", "covariance", "images", "device"]
+    for key, group in runs.groupby(alike, sort=False):
+        dataset, side, network, kind, images, device = cast("tuple[Any, ...]", key)
+        annealed = group["beta_start"].notna()
+        betas = [f"{beta:g}" for beta in sorted(group["beta"][~annealed].unique())]
+        pairs = group[annealed][["beta_start", "beta"]].drop_duplicates().itertuples(index=False)
+        betas += [f"{start:g} to {end:g}" for start, end in pairs]
+        size = f" {side} × {side}" if side > 1 else ""
+        cells = [f"`{dataset}`{size}", f"{network}, {kind}", ", ".join(betas)]
+        cells += [_number(len(group)), _number(int(images))]
+        rows.append([*cells, _duration(float(group["seconds"].sum())), _line(device)])
+    head = ["Data", "Network, posterior", "β", "Runs", "Images each", "Time in all", "On"]
+    total = f"{len(runs)} runs, {_duration(float(runs['seconds'].sum()))} of training."
+    each = [
+        [f"`{run['id']}`", f"`{run['dataset']}`, {run['covariance']}", f"{run['beta']:g}"]
+        + [f"{run['seed']}", _duration(run["seconds"]), _line(run["device"])]
+        + [f"`{run['commit'][:7]}`"]
+        for run in runs.to_dict("records")
+    ]
+    names = ["Run", "What", "β", "Seed", "Time", "On", "Commit"]
+    listed = _fence("dropdown", "Every run", _table(names, each, "numbers"))
+    return f"{total}\n\n{_table(head, rows, 'numbers')}\n\n{listed}"
 
 
 def _write_notebooks(book: _Book, work: Path) -> None:
