@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from seams import notebook, protocols
-from seams.protocols import fig02, fig05
+from seams.protocols import eq06, fig02, fig05
 from seams.runs import run_id
 from seams.train import TrainConfig
 
@@ -81,6 +81,16 @@ def test_fig05_keeps_the_noise_of_a_large_pixel_when_it_averages() -> None:
             assert run.sigma**2 == 1 / (64 / resolution) ** 2
 
 
+def test_eq06_reads_the_runs_of_fig05() -> None:
+    alone = {n: v for n, v in DSPRITES.items() if n != "compare" and not n.startswith("pair")}
+    chosen = {"betas": [0.3, 1.0], "seeds": 2}
+    assert eq06(**alone | chosen, posteriors=8) == [
+        run
+        for run in fig05(**DSPRITES | {"pair_images": 0})
+        if run.dataset == "dsprites_half_height" and run.beta in (0.3, 1.0) and run.seed < 2
+    ]
+
+
 @pytest.mark.parametrize("seeds", [0, -1])
 def test_no_seed_is_refused(seeds: int) -> None:
     for protocol, values in ((fig02, LINEAR), (fig05, DSPRITES)):
@@ -130,5 +140,5 @@ def source(name: str) -> ast.Module:
 def test_a_notebook_loads_what_its_protocol_says(name: str) -> None:
     calls: list[Any] = [n for n in ast.walk(source(name)) if isinstance(n, ast.Call)]
     loads = [c for c in calls if ast.unparse(c.func) == "train_or_load"]
-    assert [ast.unparse(c) for c in loads] == [f"train_or_load({name}(**parameters))"]
+    assert [ast.unparse(c.args[0]) for c in loads] == [f"{name}(**parameters)"]
     assert "TrainConfig" not in {ast.unparse(c.func) for c in calls}

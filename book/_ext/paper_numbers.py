@@ -1,8 +1,9 @@
 """Number equations, figures and theorems as the paper does, by their labels.
 
 Sphinx counts; a companion must not. The label says the number: `eq-6` is Eq. 6, `lem-4.1` is
-Lemma 4.1, `def-D1` is Definition D1, `fig05-quick-heatmaps` is Figure 5, quick profile, heatmaps.
-What the paper does not number has an S: `eq-s1` is Eq. S1.
+Lemma 4.1, `def-D1` is Definition D1, `fig05-quick-heatmaps` is Figure 5, quick profile, heatmaps;
+`eq06-quick-figure`, a figure that the paper lacks, is Figure eq06. What the paper does not number
+has an S: `eq-s1` is Eq. S1.
 """
 
 import re
@@ -12,7 +13,7 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
 PLAIN = re.compile(r"(?:equation-)?(?:eq|fig|def|prop|lem|thm|cor|rem)-([0-9A-Za-z.]+)")
-RUN = re.compile(r"fig(\d+)-([a-z]+)-([a-z0-9-]+)")
+RUN = re.compile(r"([a-z]+\d*)-([a-z]+)-([a-z0-9-]+)")
 
 
 def number(label: str) -> str | None:
@@ -21,7 +22,8 @@ def number(label: str) -> str | None:
         return plain[1].upper() if plain[1].startswith("s") else plain[1]
     if run := RUN.fullmatch(label):
         panel = "" if run[3] in {"figure", "cover"} else f", {run[3].replace('-', ' ')}"
-        return f"{int(run[1])}, {run[2]} profile{panel}"
+        name = str(int(run[1][3:])) if re.fullmatch(r"fig\d+", run[1]) else run[1]
+        return f"{name}, {run[2]} profile{panel}"
     return None
 
 

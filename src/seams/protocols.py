@@ -6,12 +6,13 @@ ignored. Every name in `__all__` is the short name of a notebook.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from seams import data
 from seams.sweep import grid
 from seams.train import TrainConfig
 
-__all__ = ["fig02", "fig05"]
+__all__ = ["eq06", "fig02", "fig05"]
 
 _KINDS = ("diagonal", "full")  # of posterior covariance, the comparison of the paper
 
@@ -119,6 +120,22 @@ def fig05(
         )
         runs += grid(pair, covariance=_KINDS)
     return runs
+
+
+def eq06(*, resolution: int, **parameters: Any) -> list[TrainConfig]:
+    """Both sides of Eq. 6 are compared at the optima of Figure 5: its runs on one data set.
+
+    Args:
+        resolution: Side of the images in pixels.
+        **parameters: As of `fig05`, without `compare` and the pair.
+
+    Returns:
+        The runs of `fig05` on `dataset`.
+
+    Source: Eq. 6.
+    """
+    alone = {"compare": "", "pair_images": 0, "pair_resolution": resolution}
+    return fig05(resolution=resolution, **alone, **parameters)  # type: ignore[arg-type]
 
 
 def _seeds(count: int) -> range:
