@@ -10,6 +10,7 @@ from matplotlib.colors import LogNorm, to_rgba
 from matplotlib.figure import Figure
 
 from seams.plotting import (
+    BETA,
     COLOURS,
     beta_label,
     plot_against_beta,
@@ -17,6 +18,7 @@ from seams.plotting import (
     plot_images,
     plot_information,
     plot_magnitude,
+    plot_moving_beta,
     plot_vectors,
     use_style,
 )
@@ -107,6 +109,28 @@ def test_undefined_values_leave_a_gap_without_a_word(ax: Axes) -> None:
         warnings.simplefilter("error")
         line = plot_against_beta(ax, BETAS, values, VALUES[:, 0], VALUES[:, 1])
     np.testing.assert_allclose(line.get_ydata(), [np.nan, 0.7, 0.5])
+
+
+# --- with a moving beta ------------------------------------------------------------------------
+
+
+def test_a_piece_of_the_path_has_the_colour_of_its_later_end(ax: Axes) -> None:
+    x, y = np.array([3.0, 2.0, np.nan, 1.0]), np.array([0.0, 0.1, 0.2, 0.4])
+    betas = np.array([1.0, 0.1, 0.05, 0.01])
+    norm = LogNorm(0.01, 1)
+    path = plot_moving_beta(ax, x, y, betas, norm)
+    pieces = np.array([p.vertices for p in path.get_paths()])
+    np.testing.assert_array_equal(pieces, [[[3, 0], [2, 0.1]], [[2, 0.1], [1, 0.4]]])
+    path.update_scalarmappable()
+    np.testing.assert_allclose(path.get_edgecolor(), BETA(norm([0.1, 0.01])))
+    assert ax.get_xlim()[0] <= 1 and ax.get_xlim()[1] >= 3
+    assert ax.get_ylim()[1] >= 0.4
+
+
+def test_a_larger_beta_is_darker_and_the_lightest_is_seen_on_white() -> None:
+    light = BETA(np.linspace(0, 1, 20))[:, :3] @ [0.2126, 0.7152, 0.0722]
+    assert np.all(np.diff(light) < 0)
+    assert light[0] < 0.8
 
 
 # --- along training ----------------------------------------------------------------------------

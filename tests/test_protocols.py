@@ -3,6 +3,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ import pytest
 import torch
 
 from seams import notebook, protocols
-from seams.protocols import eq06, fig02, fig05
+from seams.protocols import eq06, fig02, fig05, fig11
 from seams.runs import run_id
-from seams.train import TrainConfig
+from seams.train import TrainConfig, beta_at
 
 ROOT = Path(__file__).parent.parent
 
@@ -89,6 +90,43 @@ def test_eq06_reads_the_runs_of_fig05() -> None:
         for run in fig05(**DSPRITES | {"pair_images": 0})
         if run.dataset == "dsprites_half_height" and run.beta in (0.3, 1.0) and run.seed < 2
     ]
+
+
+def falling(**values: Any) -> list[TrainConfig]:
+    named = {k: v for k, v in DSPRITES.items() if k != "compare" and not k.startswith("pair")}
+    return fig11(**named | {"betas": [1.0, 0.05, 0.3], "snapshots": 20} | values)
+
+
+def test_fig11_shares_its_constant_betas_with_fig05() -> None:
+    runs = falling()
+    sweep = fig05(**DSPRITES)
+    assert set(runs[:9]) <= {r for r in sweep if r.covariance == "diagonal"}
+    assert [(r.beta, r.seed) for r in runs[:4]] == [(0.05, 0), (0.05, 1), (0.05, 2), (0.3, 0)]
+    assert len(runs) == 12
+
+
+def test_fig11_lowers_beta_from_the_largest_to_the_least() -> None:
+    for seed, run in enumerate(falling()[9:]):
+        assert (run.beta_start, run.beta, run.seed, run.snapshots) == (1.0, 0.05, seed, 20)
+        assert beta_at(run, run.steps - 1) == pytest.approx(0.05)
+        assert replace(run, beta=1.0, beta_start=None, snapshots=8) == falling()[6 + seed]
+
+
+@pytest.mark.parametrize("profile", ["quick", "desk", "paper"])
+def test_fig11_trains_only_the_falling_and_missing_betas(profile: str) -> None:
+    """In every profile its data and networks are those of Figure 5."""
+    values = {n: notebook.profile_of(n, profile, ROOT) for n in ("fig05", "fig11")}
+    known = set(fig05(**values["fig05"]))
+    new = [run for run in fig11(**values["fig11"]) if run not in known]
+    betas = set(values["fig11"]["betas"]) - set(values["fig05"]["betas"])
+    assert {run.beta for run in new if run.beta_start is None} == betas
+    assert len(new) == values["fig11"]["seeds"] * (len(betas) + 1)
+
+
+@pytest.mark.parametrize("betas", [[], [1.0], [1.0, 1.0]])
+def test_nothing_to_move_between_is_refused(betas: list[float]) -> None:
+    with pytest.raises(ValueError, match="`betas` must hold two values or more to move between"):
+        falling(betas=betas)
 
 
 @pytest.mark.parametrize("seeds", [0, -1])

@@ -14,8 +14,8 @@ from typing import Any, Literal
 import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import PolyCollection
-from matplotlib.colors import LinearSegmentedColormap, LogNorm
+from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
@@ -23,6 +23,7 @@ from mpl_toolkits.mplot3d import Axes3D  # type: ignore[import-untyped]
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection  # type: ignore[import-untyped]
 
 __all__ = [
+    "BETA",
     "COLOURS",
     "CURVES",
     "DENSITY",
@@ -34,6 +35,7 @@ __all__ = [
     "plot_information",
     "plot_magnitude",
     "plot_marginal",
+    "plot_moving_beta",
     "plot_path",
     "plot_surface",
     "plot_vectors",
@@ -53,6 +55,9 @@ DENSITY = LinearSegmentedColormap.from_list(
     "density", ["#F3F1EA", "#D9E0E8", "#A9BCD3", "#7F9BC0"]
 )
 """Light throughout, so that curves drawn over it stay legible."""
+
+BETA = LinearSegmentedColormap.from_list("beta", ["#FDB863", "#D7566B", "#7A2A84", "#1B1047"])
+"""Of values of beta, the larger the darker; no colour is too light for a line on white."""
 
 _DASHES = (0, (4, 2.2))  # of paths and seams; a traversal below them shows through the gaps
 _LAYERS = {"surface": 1.0, "marginal": 1.5, "traversal": 2.0, "path": 3.0, "seam": 3.0}
@@ -389,3 +394,29 @@ def use_view(
     ax.view_init(elevation, azimuth)
     ax.set_axis_off()
     ax.patch.set_visible(False)
+
+
+def plot_moving_beta(
+    ax: Axes, x: np.ndarray, y: np.ndarray, betas: np.ndarray, norm: Normalize, **style: Any
+) -> LineCollection:
+    """The path of one run through a plane of two scores, coloured by beta on the way.
+
+    Args:
+        ax: Where to draw; its limits are widened to hold the path.
+        x: Horizontal score `[point]`; points where either score is NaN are left out.
+        y: Vertical score `[point]`.
+        betas: Value of beta `[point]`; a piece has the colour of its later end.
+        norm: Of the colours, shared by all paths and dots that are compared.
+        **style: For the path; `cmap` defaults to that of beta.
+
+    Returns:
+        The path.
+    """
+    known = np.isfinite(x) & np.isfinite(y)
+    points = np.column_stack([x, y])[known]
+    style = {"cmap": BETA, "linewidth": 1.0, "capstyle": "round", **style}
+    path = LineCollection(list(np.stack([points[:-1], points[1:]], 1)), norm=norm, **style)
+    path.set_array(betas[known][1:])
+    ax.add_collection(path)
+    ax.autoscale_view()
+    return path

@@ -6,13 +6,14 @@ ignored. Every name in `__all__` is the short name of a notebook.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from seams import data
 from seams.sweep import grid
 from seams.train import TrainConfig
 
-__all__ = ["eq06", "fig02", "fig05"]
+__all__ = ["eq06", "fig02", "fig05", "fig11"]
 
 _KINDS = ("diagonal", "full")  # of posterior covariance, the comparison of the paper
 
@@ -98,17 +99,7 @@ def fig05(
     """
     if not betas:
         raise ValueError("`betas` must hold one value or more; got none.")
-    base = TrainConfig(
-        dataset=dataset,
-        resolution=resolution,
-        sigma=resolution / 64,
-        network=network,  # type: ignore[arg-type]  # checked there
-        width=width,
-        images=images,
-        batch=batch,
-        learning_rate=learning_rate,
-        snapshots=8,
-    )
+    base = _dsprites(dataset, resolution, network, width, images, batch, learning_rate)
     axes = {"covariance": _KINDS, "beta": sorted(betas), "seed": _seeds(seeds)}
     runs = grid(base, dataset=[d for d in (dataset, compare) if d], **axes)
     if pair_images:
@@ -136,6 +127,76 @@ def eq06(*, resolution: int, **parameters: Any) -> list[TrainConfig]:
     """
     alone = {"compare": "", "pair_images": 0, "pair_resolution": resolution}
     return fig05(resolution=resolution, **alone, **parameters)  # type: ignore[arg-type]
+
+
+def fig11(
+    *,
+    dataset: str,
+    resolution: int,
+    network: str,
+    width: int,
+    betas: Sequence[float],
+    seeds: int,
+    images: int,
+    batch: int,
+    learning_rate: float,
+    snapshots: int,
+    **_: object,
+) -> list[TrainConfig]:
+    """Diagonal posteriors at constant betas, and with beta falling from the largest to the least.
+
+    Runs at a constant beta are those of Figure 5 where the parameters agree.
+
+    Args:
+        dataset: Name of the data.
+        resolution: Side of the images in pixels.
+        network: As in `TrainConfig`; "burgess" in the paper.
+        width: Units of each hidden layer of "mlp".
+        betas: In the unit of the variance of a 64 x 64 pixel.
+        seeds: Runs of each beta and of the falling one, 1 or more.
+        images: Training images of each run.
+        batch: Images a step.
+        learning_rate: Of Adam.
+        snapshots: Points of training at which the falling ones are evaluated.
+        **_: Unused.
+
+    Returns:
+        The runs at a constant beta, by rising beta, then those with a falling one.
+
+    Raises:
+        ValueError: Fewer than two betas.
+
+    Source: Figure 11, Appendix G.
+    """
+    if len(set(betas)) < 2:
+        raise ValueError(f"`betas` must hold two values or more to move between; got {betas}.")
+    base = _dsprites(dataset, resolution, network, width, images, batch, learning_rate)
+    runs = grid(base, beta=sorted(set(betas)), seed=_seeds(seeds))
+    falling = replace(base, beta=min(betas), beta_start=max(betas), snapshots=snapshots)
+    return runs + grid(falling, seed=_seeds(seeds))
+
+
+def _dsprites(
+    dataset: str,
+    resolution: int,
+    network: str,
+    width: int,
+    images: int,
+    batch: int,
+    learning_rate: float,
+) -> TrainConfig:
+    """What the runs on dSprites share, so that figures find each other's."""
+    return TrainConfig(
+        dataset=dataset,
+        resolution=resolution,
+        sigma=resolution / 64,
+        network=network,  # type: ignore[arg-type]  # checked there
+        width=width,
+        images=images,
+        batch=batch,
+        learning_rate=learning_rate,
+        snapshots=8,
+    )
 
 
 def _seeds(count: int) -> range:
