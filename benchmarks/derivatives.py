@@ -112,6 +112,7 @@ def summary(seconds: list[float]) -> dict[str, Any]:
         "median": float(f"{statistics.median(seconds):.4g}"),
         "min": float(f"{min(seconds):.4g}"),
         "max": float(f"{max(seconds):.4g}"),
+        "each": [float(f"{value:.4g}") for value in seconds],
     }
 
 

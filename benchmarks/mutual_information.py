@@ -111,6 +111,7 @@ def summary(seconds: list[float]) -> dict[str, Any]:
         "median": round(statistics.median(seconds), 4),
         "min": round(min(seconds), 4),
         "max": round(max(seconds), 4),
+        "each": [round(value, 4) for value in seconds],
     }
 
 

@@ -279,9 +279,7 @@ def test_the_record_is_listed(tmp_path: Path, results: Path) -> None:
     book.assemble(results, tmp_path / "w", "quick", tmp_path / "record", source=source)
     text = (tmp_path / "w" / "fig05.md").read_text()
     assert "3 runs, 3 min 0 s of training." in text
-    row = (
-        "`dsprites` 64 × 64 - mlp, diagonal - 0.5, 1 to 0.5 - 3 - 512,000 - 3 min 0 s - 1 threads"
-    )
+    row = "mlp, diagonal - 0.5, 1 to 0.5 - 3 - 512,000 - 3 min 0 s - 1 thread of Z80"
     assert row in " ".join(text.split())
     assert text.count("`f00df00`") == 3
 

@@ -50,6 +50,7 @@ BUILDS_ON = {
     "sweep": "local",
     "protocols": "sweep data",
     "record": "evaluate",
+    "live": "record",
     "claims": "...",
     "notebook": "...",
     "book": "...",

@@ -8,8 +8,8 @@ sees the page, so that a page reads the same whether its figure has been run or 
 * `{{ fig05.evidence }}`: picture, claims, numbers and provenance, for the chosen profile and then
   for the run of record.
 * `{{ fig05.rerun | betas=[2.5] }}`: how to run the notebook with another value.
-* `{{ claims }}`, `{{ cover }}` and `{{ record }}`: the table of all claims, the picture of the
-  first page, and the runs of record.
+* `{{ claims }}`, `{{ cover }}`, `{{ record }}` and `{{ live }}`: the table of all claims, the
+  picture of the first page, the runs of record, and their decoders to play with.
 * `{{ benchmark.derivatives | ratio_to_ours > gram/vmap of jacrev }}`: an entry of the benchmark's
   result.
 * `{{ test.vae }}`: the file that tests `seams.vae`, if there is one.
@@ -321,6 +321,7 @@ def _resolve(book: _Book, page: str, path: str, argument: str | None) -> str:
         "claims": _claims_table,
         "cover": _cover,
         "record": _record_table,
+        "live": _live,
     }
     if path in whole and argument is None:
         return whole[path](book)
@@ -332,8 +333,8 @@ def _resolve(book: _Book, page: str, path: str, argument: str | None) -> str:
         return _benchmark(book, page, rest, argument or "")
     if name not in book.names:
         raise ValueError(
-            "A substitution must start with a figure, `benchmark`, `claims`, `cover`, `record` or "
-            f"`test`; "
+            "A substitution must start with a figure, `benchmark`, `claims`, `cover`, `record`, "
+            "`live` or `test`; "
             f"{page} asks for {path!r}." + _nearest(name, [*book.names, *whole])
         )
     if rest == "evidence":
@@ -618,8 +619,15 @@ def _record_table(book: _Book) -> str:
         for run in runs.to_dict("records")
     ]
     names = ["Run", "What", "β", "Seed", "Time", "On", "Commit"]
-    listed = _fence("dropdown", "Every run", _table(names, each, "numbers"))
-    return f"{total}\n\n{_table(head, rows, 'numbers')}\n\n{listed}"
+    listed = _fence("dropdown", "Every run", _table(names, each, "claims"))
+    return f"{total}\n\n{_table(head, rows, 'claims')}\n\n{listed}"
+
+
+def _live(book: _Book) -> str:
+    from seams.live import script
+
+    markup = script(book.runs, book.source / "_live")
+    return _fence("raw", "html", markup) if markup else "No decoder is kept in the record yet."
 
 
 def _write_notebooks(book: _Book, work: Path) -> None:

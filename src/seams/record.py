@@ -22,7 +22,15 @@ from seams.evaluate import VERSION
 from seams.runs import FILES, Run, run_id
 from seams.train import TrainConfig
 
-__all__ = ["FACES", "LARGEST_DECODER", "Imported", "import_figures", "import_runs", "listing"]
+__all__ = [
+    "FACES",
+    "LARGEST_DECODER",
+    "Imported",
+    "import_figures",
+    "import_runs",
+    "kept_decoders",
+    "listing",
+]
 
 FACES = ("celeba", "faces", "orl")
 """Data sets whose images the record does not keep; a figure may show a few."""
@@ -196,10 +204,23 @@ def listing(record: Path) -> pd.DataFrame:
     return frame
 
 
+def kept_decoders(record: Path) -> list[Run]:
+    """The runs of the record whose decoder is kept.
+
+    Args:
+        record: Folder of the runs of the record.
+
+    Returns:
+        Runs that have `Run.decoder`.
+    """
+    return [run for run in _runs(record) if (run.folder / FILES.decoder).is_file()]
+
+
 def _device(origin: dict[str, Any]) -> str:
     if origin["device"] != "cpu":
         return str(origin["device"])
-    return f"{origin.get('threads', 1)} threads of {origin.get('cpu', 'a CPU')}"
+    count = origin.get("threads", 1)
+    return f"{count} thread{'s' * (count > 1)} of {origin.get('cpu', 'a CPU')}"
 
 
 def _runs(record: Path) -> list[Run]:

@@ -49,6 +49,8 @@ def expected(name: str) -> set[str]:
     files = {f"src/seams/{m}.py" for m in modules} | {f"notebooks/{NOTEBOOKS[name].name}"}
     if "plotting" in modules:
         files.add("src/seams/seams.mplstyle")
+    if "benchmarks/results" in values:
+        files.add("benchmarks/results")
     if "data/dsprites" in modules:
         files.add("data")
     return files
@@ -73,5 +75,5 @@ def test_the_book_depends_on_every_notebook() -> None:
 def test_every_profile_gives_every_parameter(name: str) -> None:
     names = set(PARAMETERS[name])
     assert all(value is None for value in PARAMETERS[name].values())
-    for profile in ("smoke", "quick", "paper"):
+    for profile in ("smoke", "quick", "desk", "paper"):
         assert set(PARAMETERS["profiles"][profile][name]) == names, profile
