@@ -23,7 +23,13 @@ from seams.derivatives import (
     jacobian_gram,
     log_likelihood_hessian,
 )
-from seams.diagnosis import cancelled_share, compare_sides, diagnose, relative_difference
+from seams.diagnosis import (
+    cancelled_share,
+    compare_sides,
+    diagnose,
+    relative_difference,
+    scores,
+)
 from seams.distributions import DiagonalGaussian, FullGaussian
 from seams.refine import refine_posterior
 
@@ -505,8 +511,8 @@ def blocks(delta, c):
 
 
 def test_gap_counts_only_directions_that_data_agree_on():
-    n, plain = 4096, diagnosis._Informed()
-    gap = lambda blocks: diagnosis._pair(blocks, (0, 1), 1.0, 1.0, plain)
+    n, plain = 4096, scores._Informed()
+    gap = lambda blocks: scores._pair(blocks, (0, 1), 1.0, 1.0, plain)
     # Which value is the larger changes from datum to datum, the axes do not: as under C2.
     signs = torch.where(torch.arange(n) % 2 == 0, 1.0, -1.0)
     aligned = gap(blocks(0.3 * signs, torch.zeros(n)))
@@ -525,8 +531,8 @@ def test_a_gap_within_its_sampling_error_is_not_distinct():
     passed = 0
     for _ in range(400):
         angle = 2 * torch.pi * torch.rand(12)
-        passed += diagnosis._pair(
-            blocks(0.5 * angle.cos(), 0.5 * angle.sin()), (0, 1), 1.0, 1.0, diagnosis._Informed()
+        passed += scores._pair(
+            blocks(0.5 * angle.cos(), 0.5 * angle.sin()), (0, 1), 1.0, 1.0, scores._Informed()
         ).distinct
     assert 4 <= passed <= 44  # 20 expected if it were normal
 

@@ -1,0 +1,235 @@
+r"""Any encoder and decoder, diagnosed against the theory in one call.
+
+`diagnose` asks, of a trained VAE that need not be ours: which latents are active, does Eq. 6 hold,
+is each of its two terms diagonal (P1), are C1 and C2 satisfied, is the manifold flat, do latents
+and factors correspond, and which latents could be told apart at all.
+
+**Restriction.** A latent is active if its posterior mean varies over the data by more than 0.01
+(`seams.metrics.active_latents`). All that compares latents is over the active ones: a score of an
+inactive latent is undefined.
+
+**Bernoulli.** With logits $a$ and means $p$, the Hessian of $\log p(x|z)$ is $-(G - H)$, where
+$G = \sum_k p_k (1 - p_k)\, \nabla a_k \nabla a_k^\top$ and $H = (x - p)^\top \nabla^2 a$. So $G$
+and $H$ are what the two terms of Eq. 6 are for a Gaussian. $G$ is the Gram matrix of the Jacobian
+of $2 \arcsin \sqrt p$, the map of $p$ that has the same noise everywhere; C1, C2, the contrast
+and the curvature are taken of that map instead of the mean.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+
+from seams import metrics
+from seams.derivatives import _sign_fault
+from seams.diagnosis.model import Output, Second, _count, _evaluating, _model, _posteriors
+from seams.diagnosis.result import Diagnosis, Estimate, Pair
+from seams.diagnosis.scores import (
+    _DECODED,
+    _FEWEST,
+    _constraints,
+    _diagonality,
+    _implied_variance,
+    _information,
+    _pairs,
+    _precision,
+    _rms,
+)
+from seams.diagnosis.sides import (
+    Sides,
+    _estimate,
+    _scaled,
+    cancelled_share,
+    compare_sides,
+    relative_difference,
+)
+from seams.distributions import FullGaussian
+from seams.networks import Covariance
+from seams.shapes import Float, Int
+from seams.vae import Likelihood
+
+__all__ = [
+    "Diagnosis",
+    "Estimate",
+    "Pair",
+    "Sides",
+    "cancelled_share",
+    "compare_sides",
+    "diagnose",
+    "relative_difference",
+]
+
+
+def diagnose(
+    encoder: Callable[..., Any],
+    decoder: Callable[..., Any],
+    x: Float[Tensor, " n *shape"],
+    *,
+    factors: Int[Tensor, "n factor"] | None = None,
+    factor_names: Sequence[str] = (),
+    likelihood: Likelihood = "gaussian",
+    sigma: float = 1.0,
+    beta: float = 1.0,
+    second: Second = "log_variance",
+    output: Output = "mean",
+    samples: int = 128,
+    draws: int = 2,
+    seed: int = 0,
+) -> Diagnosis:
+    r"""Test everything the theory says of one trained model, and say what was found.
+
+    Modules, and methods of modules, are copied, put in `eval()` and, for the decoder, in float64;
+    yours stay as they are. Other callables are used as they are: in `eval()`, and in float64 if
+    they can.
+
+    Rate, distortion, activity and information use all of `x`; derivatives use `samples` of it,
+    with `draws` posterior draws each. Of these, 32 serve for C2 and 4 to 32 for the curvature.
+    More draws lower the noise of Eq. 6, which is taken out of `difference` and `cancelled` for any
+    number. Information from few data is overstated (see `seams.metrics.mutual_information`): pass
+    thousands.
+
+    Where a score needs derivatives of the decoder in the active latents alone, inactive ones are
+    held at the prior's mean 0.
+
+    Args:
+        encoder: From a batch of data, shaped as `x`, to their posteriors: a distribution of
+            `torch.distributions` (Normal, Independent Normal, MultivariateNormal), one of
+            `seams.distributions`, or a pair of the mean `[n, latent]` and what `second` names.
+        decoder: From one latent `[latent]` or a batch `[n, latent]` to means of any shape, one
+            value a column of `x`.
+        x: Data; all axes but the first are flattened for the derivatives.
+        factors: True factors as integers, if they are known.
+        factor_names: One a column of `factors`; default their numbers.
+        likelihood: Of x given z; "bernoulli" for data in [0, 1].
+        sigma: Standard deviation of a Gaussian likelihood, in the unit of x.
+        beta: Weight of the KL term, where the loss is $-\log p(x|z) + \beta\,$KL, summed over a
+            datum. A loss with another reduction has another beta.
+        second: What an encoder that returns a pair puts second: "log_variance", "std" or
+            "scale_tril", the Cholesky factor of a full covariance.
+        output: What the decoder of a Bernoulli likelihood returns: "mean" or "logits".
+        samples: Data whose derivatives are taken, chosen at random.
+        draws: Posterior draws of each.
+        seed: Of the choice and of the draws.
+
+    Returns:
+        The diagnosis: scores, matrices, `.table()`, `.plot()` and `.verdict`.
+
+    Raises:
+        ValueError: An option is out of range; `x` is not finite, or not in [0, 1] for a Bernoulli
+            likelihood; encoder or decoder return something of another shape or kind, or that is
+            not finite, or that depends on the rest of the batch.
+
+    Source: Eq. 6, P1, C1, C2, Appendix E; the verdict on gaps: Eq. 4 and Theorem 6.5.
+    """
+    fault = _option_fault(x, likelihood, sigma, beta, second, output, samples, draws)
+    if fault := fault or _factor_fault(factors, factor_names):
+        raise ValueError(fault)
+    flags: list[str] = []
+    sigma = sigma if likelihood == "gaussian" else 1.0
+    generator = torch.Generator().manual_seed(seed)
+    posterior = _posteriors(_evaluating(encoder, "encoder", flags), x, second)
+    latents = posterior.reparameterise(
+        torch.randn(posterior.mean.shape, generator=generator, dtype=torch.float64)
+    )
+    activity = posterior.mean.var(0, correction=0)
+    active = metrics.active_latents(posterior.mean)
+    model = _model(decoder, x, latents, likelihood, output, flags)
+
+    shuffled = torch.randperm(len(x), generator=generator)
+    chosen, decoded = shuffled[:samples], shuffled[:_DECODED]
+    noise = torch.randn(
+        (draws, len(chosen), latents.shape[1]), generator=generator, dtype=torch.float64
+    )
+    mean, L = posterior.mean[chosen], posterior.scale_tril[chosen]
+    z = mean + (L @ noise.unsqueeze(-1)).squeeze(-1)
+    gram, hessian = model.terms(z, x.flatten(1)[chosen])
+    found = _precision(gram, hessian, beta * sigma**2)
+    left = torch.cholesky_inverse(L)
+    piecewise = bool((hessian == 0).all()) and not torch.allclose(gram, gram[:1, :1])
+    if piecewise:
+        flags.append(
+            "The decoder is piecewise linear (ReLU): autograd does not see its kinks, so the "
+            "second term is exactly 0, Eq. 6 cannot close, and C2 and flatness are left out; see "
+            "seams.derivatives.optimal_precision_one_derivative."
+        )
+    covariance: Covariance = "full" if isinstance(posterior, FullGaussian) else "diagonal"
+    names = tuple(factor_names) or tuple(
+        f"factor {k}" for k in range(0 if factors is None else factors.shape[1])
+    )
+    rate = posterior.kl_to_prior()
+    informed = _information(factors, names, latents, posterior.mean, flags)
+    difference = relative_difference(L, found.precision)
+    return Diagnosis(
+        likelihood=likelihood,
+        beta=float(beta),
+        sigma=float(sigma),
+        covariance=covariance,
+        data=len(x),
+        activity=activity,
+        active=active,
+        kl=posterior.kl_per_latent().mean(0),
+        rate=_estimate(rate),
+        distortion=_estimate(model.distortion(latents[decoded], x.flatten(1)[decoded])),
+        grams=found.gram,
+        hessians=found.hessian,
+        left=left,
+        right=found.precision,
+        right_error=found.precision_error,
+        difference=_rms(difference, _scaled(found.precision_error, left), active, covariance),
+        implied_variance=_implied_variance(found, left, active),
+        **_diagonality(gram, hessian, found, active, beta * sigma**2, flags),
+        **_constraints(model, gram, z[0], active, piecewise, flags),
+        pairs=_pairs(found.gram, active, beta, beta * sigma**2, informed),
+        factor_names=informed.names,
+        information=informed.matrix,
+        mig=informed.mig,
+        aas=informed.aas,
+        probe=informed.probe or {},
+        flags=tuple(flags),
+    )
+
+
+def _option_fault(
+    x: Tensor,
+    likelihood: str,
+    sigma: float,
+    beta: float,
+    second: str,
+    output: str,
+    samples: int,
+    draws: int,
+) -> str | None:
+    for name, value, options in (
+        ("likelihood", likelihood, get_args(Likelihood)),
+        ("second", second, get_args(Second)),
+        ("output", output, get_args(Output)),
+    ):
+        if value not in options:
+            return f"`{name}` must be one of {', '.join(options)}; got {value!r}."
+    if fault := _sign_fault(beta=beta, sigma=sigma):
+        return fault
+    if len(x) < _FEWEST or samples < _FEWEST or draws < 2:
+        return (
+            f"A diagnosis needs {_FEWEST} data and `samples` or more, and 2 `draws` or more, for "
+            f"its errors; got {len(x)}, {samples} and {draws}."
+        )
+    if not x.isfinite().all():
+        return f"`x` must be finite; {_count(~x.isfinite())} values are not. Drop these data."
+    if likelihood == "bernoulli" and (x.min() < 0 or x.max() > 1):
+        return (
+            "Data of a Bernoulli likelihood must lie in [0, 1]; `x` goes from "
+            f"{x.min().item():.3g} to {x.max().item():.3g}. Scale them, or say "
+            'likelihood="gaussian".'
+        )
+    return None
+
+
+def _factor_fault(factors: Tensor | None, names: Sequence[str]) -> str | None:
+    columns = 0 if factors is None else factors.shape[1]
+    if len(names) in (0, columns):
+        return None
+    return (
+        f"`factor_names` must name every column of `factors`, {columns}; got {len(names)}: "
+        f"{', '.join(names)}."
+    )

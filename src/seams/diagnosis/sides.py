@@ -1,0 +1,217 @@
+"""Both sides of Eq. 6 at given posteriors, and how far the two terms of the right one cancel."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from seams.derivatives import Decoder, Precision, optimal_precision
+from seams.diagnosis.result import Estimate
+from seams.networks import Covariance
+from seams.shapes import Bool, Float
+
+__all__ = ["Sides", "cancelled_share", "compare_sides", "relative_difference"]
+
+_ROTATIONS = 16  # random ones, for what a score would be if the axes meant nothing
+
+
+@dataclass(frozen=True, eq=False)
+class Sides:
+    r"""Both sides of Eq. 6 at given posteriors; see `compare_sides`.
+
+    With $\Lambda = \Sigma_x^{-1}$ the left side and $P$ the right. Numbers are root mean squares
+    over samples and entries of active latents, NaN if there are no such entries.
+
+    Attributes:
+        left: $\Lambda$; dimensionless.
+        right: $P$, its two terms and their standard errors.
+        gram: First term, $G_{ij} / (\beta\sigma^2 \sqrt{P_{ii} P_{jj}})$.
+        hessian: Second term, scaled alike; enters with a minus.
+        difference: Of `relative_difference`, over the entries that are conditions of optimality:
+            all for full posteriors, the diagonal for diagonal ones.
+        noise: What the Monte Carlo error of $P$ alone would make of `difference`.
+        off_gram: Off-diagonal entries of `gram`.
+        off_hessian: Off-diagonal entries of `hessian`.
+        off_sum: Off-diagonal entries of both together, $P_{ij} / \sqrt{P_{ii} P_{jj}}$.
+        off_turned: As `off_sum`, after random rotations of the active latents: what axes that mean
+            nothing would have.
+        cancelled: See `cancelled_share`; NaN where that is not defined.
+    """
+
+    left: Float[Tensor, "batch latent latent"]
+    right: Precision
+    gram: Float[Tensor, "batch latent latent"]
+    hessian: Float[Tensor, "batch latent latent"]
+    difference: float
+    noise: float
+    off_gram: float
+    off_hessian: float
+    off_sum: float
+    off_turned: float
+    cancelled: float
+
+
+def compare_sides(
+    decoder: Decoder,
+    mean: Float[Tensor, "batch latent"],
+    scale_tril: Float[Tensor, "batch latent latent"],
+    x: Float[Tensor, "batch data"],
+    *,
+    covariance: Covariance,
+    active: Bool[Tensor, " latent"] | None = None,
+    beta: float = 1.0,
+    sigma: float = 1.0,
+    draws: int = 64,
+    generator: torch.Generator | None = None,
+    chunk_size: int | None = None,
+) -> Sides:
+    r"""Both sides of Eq. 6 at given posteriors, Gaussian likelihood, and how they compare.
+
+    Args:
+        decoder: One latent to one mean, without a batch axis.
+        mean: Posterior means; dimensionless.
+        scale_tril: Lower Cholesky factors of the posterior covariances; dimensionless.
+        x: Data that the posteriors belong to, in the unit of the decoder's output.
+        covariance: Of the posteriors: decides which entries are conditions of optimality.
+        active: Latents to compare over; None keeps all.
+        beta: Weight of the KL term in the ELBO.
+        sigma: Standard deviation of the likelihood, in the unit of x.
+        draws: Posterior draws per sample, at least 2.
+        generator: Source of the draws; default is torch's own.
+        chunk_size: Draws differentiated at once, over all samples; bounds the memory.
+
+    Returns:
+        Both sides, and root mean squares. `seams.derivatives.optimal_precision` states the errors
+        raised.
+
+    Source: Eq. 6; Property P1.
+    """
+    right = optimal_precision(
+        decoder, mean, scale_tril, x, beta=beta, sigma=sigma, draws=draws,
+        generator=generator, chunk_size=chunk_size,
+    )  # fmt: skip
+    left = torch.cholesky_inverse(scale_tril)
+    kept = torch.ones_like(mean[0], dtype=torch.bool) if active is None else active
+    conditions = kept.diag() if covariance == "diagonal" else kept[:, None] & kept
+    beside = _off_diagonal(kept)
+    gram, hessian = (
+        _scaled(term / (beta * sigma**2), right.precision) for term in (right.gram, right.hessian)
+    )
+    rms = lambda matrices, entries: matrices[..., entries].square().mean().sqrt().item()
+    some = right.precision[:, kept][:, :, kept]
+    turned = [Q.to(some).mT @ some @ Q.to(some) for Q in _rotations(some.shape[-1])]
+    try:
+        cancelled = cancelled_share(right, beta=beta, sigma=sigma, active=kept)
+    except ValueError:  # of too few latents, or none but noise
+        cancelled = math.nan
+    return Sides(
+        left=left,
+        right=right,
+        gram=gram,
+        hessian=hessian,
+        difference=rms(relative_difference(scale_tril, right.precision), conditions),
+        noise=rms(_scaled(right.precision_error, left), conditions),
+        off_gram=rms(gram, beside),
+        off_hessian=rms(hessian, beside),
+        off_sum=rms(_scaled(right.precision, right.precision), beside),
+        off_turned=rms(torch.stack([_scaled(P, P) for P in turned]), _off_diagonal(kept[kept])),
+        cancelled=cancelled,
+    )
+
+
+def relative_difference(
+    scale_tril: Float[Tensor, "batch latent latent"],
+    precision: Float[Tensor, "batch latent latent"],
+) -> Float[Tensor, "batch latent latent"]:
+    r"""Relative difference of Eq. 6, $(P - \Lambda)_{ij} / \sqrt{\Lambda_{ii}\Lambda_{jj}}$.
+
+    With the right side $P$ and $\Lambda = \Sigma_x^{-1}$. On the diagonal this is the relative
+    difference; elsewhere it is on the scale of a partial correlation. At the optimum it is 0, in
+    every entry of a full posterior and on the diagonal of a diagonal one, whose other entries hold
+    the right side alone.
+
+    Args:
+        scale_tril: Cholesky factors of the posterior covariances; dimensionless.
+        precision: Right side of Eq. 6, as of `seams.derivatives.optimal_precision`.
+
+    Returns:
+        One matrix per sample; dimensionless.
+
+    Source: Eq. 6.
+    """
+    left = torch.cholesky_inverse(scale_tril)
+    return _scaled(precision - left, left)
+
+
+def cancelled_share(
+    found: Precision,
+    *,
+    beta: float = 1.0,
+    sigma: float = 1.0,
+    active: Bool[Tensor, " latent"] | None = None,
+) -> float:
+    r"""Share of both terms' off-diagonals that cancels, $2 g \cdot h / (g \cdot g + h \cdot h)$.
+
+    $g$ and $h$ are the off-diagonal entries of $E_q[J^\top J]$ and of $E_q[(x - d)^\top H]$ in all
+    samples, each scaled by $\sqrt{P_{ii} P_{jj}}$ with $P$ the right side of Eq. 6. It is 1 if the
+    terms are equal, so that a diagonal sum says nothing of its parts; 0 if they are unrelated;
+    negative if they add up. The noise of the draws is taken out of each square, with
+    $2 g h = g^2 + h^2 - (g - h)^2$.
+
+    Args:
+        found: Right side of Eq. 6 with its terms and errors.
+        beta: Weight of the KL term that it was computed with.
+        sigma: Standard deviation of the likelihood that it was computed with.
+        active: Latents to keep; None keeps all.
+
+    Returns:
+        Between -1 and 1, up to the noise of the draws.
+
+    Raises:
+        ValueError: Fewer than 2 latents kept, or no off-diagonal of either term beyond the noise.
+
+    Source: Property P1, "no cancellation".
+    """
+    latent = found.gram.shape[-1]
+    kept = torch.ones(latent, dtype=torch.bool) if active is None else active
+    pairs = _off_diagonal(kept)
+    if not pairs.any():
+        raise ValueError(
+            f"`cancelled_share` needs 2 or more latents; got {int(kept.sum())}. One has no "
+            "off-diagonal."
+        )
+    variance = beta * sigma**2
+    square = lambda mean, error, unit: (
+        _scaled(mean / unit, found.precision).square()
+        - _scaled(error / unit, found.precision).square()
+    )[:, pairs].sum()
+    both = square(found.gram, found.gram_error, variance)
+    both = both + square(found.hessian, found.hessian_error, variance)
+    rest = square(found.precision, found.precision_error, 1.0)
+    if not both > 0:
+        raise ValueError(
+            "`cancelled_share` needs off-diagonal entries beyond the noise of the draws; their "
+            f"summed square is {both.item():.1e}. Is every term diagonal already, or `draws` low?"
+        )
+    return ((both - rest) / both).item()
+
+
+def _off_diagonal(kept: Tensor) -> Tensor:
+    return kept[:, None] & kept & ~torch.eye(len(kept), dtype=torch.bool, device=kept.device)
+
+
+def _scaled(matrices: Tensor, by: Tensor) -> Tensor:
+    """Entries over the root of the product of the diagonal entries of `by`."""
+    root = by.diagonal(dim1=-2, dim2=-1).abs().rsqrt()
+    return matrices * root.unsqueeze(-1) * root.unsqueeze(-2)
+
+
+def _estimate(values: Tensor) -> Estimate:
+    return Estimate(values.mean().item(), (values.std() / len(values) ** 0.5).item())
+
+
+def _rotations(latent: int) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shape = (_ROTATIONS, latent, latent)
+    return list(torch.linalg.qr(torch.randn(shape, generator=generator, dtype=torch.float64))[0])
