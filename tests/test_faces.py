@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from seams.data import faces, folder
+from seams.data import faces, faces_folder
 from seams.data.faces import Faces, fetch_orl, load_celeba, load_folder, load_orl
 
 SAMPLE = Path(__file__).parents[1].parent / "shared" / "data" / "celeba_half_10000.zip"
@@ -326,9 +326,11 @@ def test_fetch_orl_of_another_archive_or_none(
 
 
 def test_orl_itself_gives_the_pinned_pixels():
-    if not (folder() / faces.ORL_ARCHIVE).is_file():
-        pytest.skip(f"needs {faces.ORL_ARCHIVE} in the data folder: seams.data.faces.fetch_orl")
-    data = load_orl(folder() / faces.ORL_ARCHIVE)
+    if not (faces_folder() / faces.ORL_ARCHIVE).is_file():
+        pytest.skip(
+            f"needs {faces.ORL_ARCHIVE} in the folder of faces: seams.data.faces.fetch_orl"
+        )
+    data = load_orl(faces_folder() / faces.ORL_ARCHIVE)
     assert data.checksum == ORL_AT_64_SHA256
     assert len(data.images.flatten(1).unique(dim=0)) == 400
 

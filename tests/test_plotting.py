@@ -234,6 +234,17 @@ def test_images_lie_in_rows_with_white_between(ax: Axes) -> None:
     assert np.asarray(wide.get_array()).shape == (2 * 5 - 3, 3 * 5 - 3)
 
 
+def test_images_in_colour_keep_their_channels(ax: Axes) -> None:
+    images = np.arange(2 * 3 * 2 * 2, dtype=np.uint8).reshape(1, 2, 3, 2, 2)
+    sheet = np.asarray(plot_images(ax, images, gap=1).get_array())
+    assert sheet.shape == (2, 5, 3)
+    for column in range(2):
+        part = sheet[:, 3 * column : 3 * column + 2]
+        np.testing.assert_array_equal(np.moveaxis(part, -1, 0), images[0, column])
+    grey = plot_images(ax, images[:, :, :1], gap=1)
+    np.testing.assert_array_equal(grey.get_array(), plot_images(ax, images[:, :, 0]).get_array())
+
+
 # --- vectors -----------------------------------------------------------------------------------
 
 

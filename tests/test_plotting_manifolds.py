@@ -13,6 +13,7 @@ from seams.plotting import (
     CURVES,
     DENSITY,
     plot_density,
+    plot_ellipses,
     plot_marginal,
     plot_path,
     plot_surface,
@@ -162,3 +163,16 @@ def test_view_has_the_width_and_the_middle_asked_for(
 def test_view_shows_neither_box_nor_background(space: Axes3D) -> None:
     use_view(space, grid(1.0), 30.0, -60.0, 5.0)
     assert not space.axison and not space.patch.get_visible()
+
+
+def test_ellipses_have_the_axes_of_the_covariance(plane: Axes) -> None:
+    turn = np.array([[0.6, -0.8], [0.8, 0.6]])
+    covariances = [np.diag([4.0, 0.25]), turn @ np.diag([9.0, 1.0]) @ turn.T]
+    centres = np.array([[0.0, 1.0], [5.0, -2.0]])
+    drawn = plot_ellipses(plane, centres, np.linalg.cholesky(covariances))
+    np.testing.assert_allclose(drawn.get_widths(), [4, 6], rtol=1e-12)
+    np.testing.assert_allclose(drawn.get_heights(), [1, 2], rtol=1e-12)
+    angles = np.radians(drawn.get_angles())
+    np.testing.assert_allclose(np.abs(np.cos(angles)), [1, 0.6], rtol=1e-12)
+    np.testing.assert_allclose(np.tan(angles[1]), 4 / 3, rtol=1e-12)  # along (0.6, 0.8)
+    np.testing.assert_allclose(drawn.get_offsets(), centres)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from seams import notebook, protocols
-from seams.protocols import eq06, fig02, fig05, fig11
+from seams.protocols import eq06, fig02, fig05, fig06, fig07, fig08, fig09, fig10, fig11
 from seams.runs import run_id
 from seams.train import TrainConfig, beta_at
 
@@ -31,6 +31,29 @@ DSPRITES = {
     "learning_rate": 0.001,
     "pair_images": 64_000,
     "pair_resolution": 64,
+}
+
+
+CIRCLES = {
+    "betas": [0.55, 60.0],
+    "shares": [0.5, 1.1],
+    "width": 32,
+    "seeds": 2,
+    "images": 256_000,
+    "batch": 128,
+    "learning_rate": 0.003,
+}
+FACES = {
+    "dataset": "orl",
+    "resolution": 32,
+    "network": "mlp",
+    "width": 64,
+    "latent": 32,
+    "betas": [4.0, 0.25],
+    "seeds": 2,
+    "images": 64_000,
+    "batch": 32,
+    "learning_rate": 0.001,
 }
 
 
@@ -129,9 +152,48 @@ def test_nothing_to_move_between_is_refused(betas: list[float]) -> None:
         falling(betas=betas)
 
 
+def test_fig06_sweeps_both_data_sets_about_the_beta_where_they_collapse() -> None:
+    runs = fig06(**CIRCLES)
+    assert [(r.dataset, r.seed) for r in runs[::2]] == [("circles", 0)] * 4 + [("coins", 0)] * 2
+    critical = (10.5**2 + 2.3**2) / 2  # variance of the circles along an axis, sigma = 1
+    circles = [r.beta for r in runs[:8:2]]
+    assert circles[:2] == [0.55, 60.0]
+    assert circles[2:] == pytest.approx([0.5 * critical, 1.1 * critical], rel=1e-5)
+    assert [r.beta for r in runs[8::2]] == [0.5, 1.1]
+    assert {(r.likelihood, r.latent) for r in runs[8:]} == {("bernoulli", 4)}
+
+
+def test_figures_of_faces_share_their_runs() -> None:
+    runs = fig08(**FACES)
+    assert [(r.covariance, r.beta, r.seed) for r in runs[:3]] == [
+        ("diagonal", 0.25, 0),
+        ("diagonal", 0.25, 1),
+        ("diagonal", 4.0, 0),
+    ]
+    assert {(r.sigma, r.latent, r.dataset) for r in runs} == {(0.5, 32, "orl")}
+    assert len(runs) == 8
+    assert runs == fig09(**FACES) == fig10(**FACES)
+    assert set(fig07(**FACES | {"betas": [4.0]})) < set(runs)
+
+
+@pytest.mark.parametrize("profile", ["smoke", "quick", "desk", "paper"])
+def test_profiles_of_faces_agree(profile: str) -> None:
+    """Else each figure would train its own runs."""
+    names = ("fig07", "fig08", "fig09", "fig10")
+    values = {n: notebook.profile_of(n, profile, ROOT) for n in names}
+    shared = [{k: v for k, v in chosen.items() if k in FACES} for chosen in values.values()]
+    assert shared[0]["betas"] == [4.0] and 4.0 in shared[1]["betas"]
+    assert shared[1] == shared[2] == shared[3] == shared[0] | {"betas": shared[1]["betas"]}
+
+
 @pytest.mark.parametrize("seeds", [0, -1])
 def test_no_seed_is_refused(seeds: int) -> None:
-    for protocol, values in ((fig02, LINEAR), (fig05, DSPRITES)):
+    for protocol, values in (
+        (fig02, LINEAR),
+        (fig05, DSPRITES),
+        (fig06, CIRCLES),
+        (fig08, FACES),
+    ):
         with pytest.raises(ValueError, match=f"`seeds` must be 1 or more; got {seeds}"):
             protocol(**values | {"seeds": seeds})
 
@@ -139,6 +201,8 @@ def test_no_seed_is_refused(seeds: int) -> None:
 def test_no_beta_is_refused() -> None:
     with pytest.raises(ValueError, match="`betas` must hold one value or more; got none"):
         fig05(**DSPRITES | {"betas": []})
+    with pytest.raises(ValueError, match="`betas` must hold one value or more; got none"):
+        fig08(**FACES | {"betas": []})
 
 
 def test_values_of_a_configuration_are_checked() -> None:

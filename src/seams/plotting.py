@@ -14,8 +14,8 @@ from typing import Any, Literal
 import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
+from matplotlib.collections import EllipseCollection, LineCollection, PolyCollection
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
@@ -31,6 +31,7 @@ __all__ = [
     "plot_against_beta",
     "plot_curves",
     "plot_density",
+    "plot_ellipses",
     "plot_images",
     "plot_information",
     "plot_magnitude",
@@ -214,26 +215,31 @@ def plot_magnitude(
 
 
 def plot_images(ax: Axes, images: np.ndarray, gap: int = 1, **style: Any) -> AxesImage:
-    """Small grey images in rows.
+    """Small images in rows, grey or in colour.
 
     Args:
         ax: Where to draw.
-        images: `[row, column, side, side]`, 0..255.
+        images: `[row, column, side, side]`, 0..255; or `[row, column, channel, side, side]` with 1
+            channel or with 3: red, green and blue.
         gap: White pixels between them.
         **style: For `imshow`.
 
     Returns:
         The image of the whole sheet.
     """
-    rows, columns, height, width = images.shape
-    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap), 255, np.uint8)
-    for (row, column), _ in np.ndenumerate(images[..., 0, 0]):
+    if images.ndim == 4:
+        images = images[:, :, None]
+    rows, columns, channels, height, width = images.shape
+    sheet = np.full(
+        (rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 255, np.uint8
+    )
+    for row, column in np.ndindex(rows, columns):
         top, left = row * (height + gap), column * (width + gap)
-        sheet[top : top + height, left : left + width] = images[row, column]
+        sheet[top : top + height, left : left + width] = np.moveaxis(images[row, column], 0, -1)
     style.setdefault("cmap", "gray")
     style.setdefault("vmin", 0)
     style.setdefault("vmax", 255)
-    image = ax.imshow(sheet, **style)
+    image = ax.imshow(sheet.squeeze(-1) if channels == 1 else sheet, **style)
     ax.set_axis_off()
     return image
 
@@ -278,6 +284,37 @@ def plot_density(ax: Axes, density: np.ndarray, reach: float, **style: Any) -> A
     image.set_clip_path(Circle((0, 0), reach, transform=ax.transData))
     ax.set_axis_off()
     return image
+
+
+def plot_ellipses(
+    ax: Axes, mean: np.ndarray, scale_tril: np.ndarray, **style: Any
+) -> EllipseCollection:
+    """Gaussians of the plane as ellipses of one standard deviation.
+
+    Args:
+        ax: Where to draw; its aspect is made equal.
+        mean: Centres `[n, 2]`.
+        scale_tril: Cholesky factors of the covariances `[n, 2, 2]`.
+        **style: For the collection.
+
+    Returns:
+        The ellipses.
+    """
+    axes, lengths, _ = np.linalg.svd(scale_tril)
+    angles = np.degrees(np.arctan2(axes[:, 1, 0], axes[:, 0, 0]))
+    style = {"linewidth": 0.5, "zorder": 2, **style}
+    ellipses = EllipseCollection(
+        2 * lengths[:, 0],
+        2 * lengths[:, 1],
+        angles,
+        units="xy",
+        offsets=mean,
+        transOffset=ax.transData,
+        **style,
+    )
+    ax.add_collection(ellipses)
+    ax.set_aspect("equal")
+    return ellipses
 
 
 def plot_surface(

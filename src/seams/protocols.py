@@ -13,7 +13,7 @@ from seams import data
 from seams.sweep import grid
 from seams.train import TrainConfig
 
-__all__ = ["eq06", "fig02", "fig05", "fig11"]
+__all__ = ["eq06", "fig02", "fig05", "fig06", "fig07", "fig08", "fig09", "fig10", "fig11"]
 
 _KINDS = ("diagonal", "full")  # of posterior covariance, the comparison of the paper
 
@@ -127,6 +127,116 @@ def eq06(*, resolution: int, **parameters: Any) -> list[TrainConfig]:
     """
     alone = {"compare": "", "pair_images": 0, "pair_resolution": resolution}
     return fig05(resolution=resolution, **alone, **parameters)  # type: ignore[arg-type]
+
+
+def fig06(
+    *,
+    betas: Sequence[float],
+    shares: Sequence[float],
+    width: int,
+    seeds: int,
+    images: int,
+    batch: int,
+    learning_rate: float,
+    **_: object,
+) -> list[TrainConfig]:
+    r"""VAEs on circles in the plane, over beta, and on coins near the beta where they collapse.
+
+    Both data sets have a $\beta$ above which linear theory leaves no latent active: the largest
+    eigenvalue of the circles' covariance over $\sigma^2 = 1$; for coins 1, the variance of a coin
+    over that of its likelihood.
+
+    Args:
+        betas: Of the circles drawn; sigma is 1.
+        shares: Values of beta over that one, for the circles and for the coins.
+        width: Units of each of the two hidden layers.
+        seeds: Runs of each beta, 1 or more.
+        images: Training data of each run, with repetition.
+        batch: Data a step.
+        learning_rate: Of Adam.
+        **_: Unused.
+
+    Returns:
+        The circles drawn, the circles near collapse, and the coins; beta rises, seeds vary
+        fastest.
+
+    Source: Figure 6; Appendix B, posterior collapse.
+    """
+    base = TrainConfig(
+        dataset="circles",
+        resolution=1,
+        network="mlp",
+        width=width,
+        latent=2,
+        images=images,
+        batch=batch,
+        learning_rate=learning_rate,
+    )
+    largest = float(data.load("circles", 1).x.double().T.cov(correction=0).diagonal().max())
+    near = [float(f"{share * largest:.6g}") for share in sorted(shares)]
+    axes = {"seed": _seeds(seeds)}
+    coins = replace(base, dataset="coins", latent=4, likelihood="bernoulli")
+    return (
+        grid(base, beta=sorted(betas), **axes)
+        + grid(base, beta=near, **axes)
+        + grid(coins, beta=sorted(shares), **axes)
+    )
+
+
+def fig08(
+    *,
+    dataset: str,
+    resolution: int,
+    network: str,
+    width: int,
+    latent: int,
+    betas: Sequence[float],
+    seeds: int,
+    images: int,
+    batch: int,
+    learning_rate: float,
+    **_: object,
+) -> list[TrainConfig]:
+    """Posteriors x betas x seeds on faces, shared by Figures 7 to 10.
+
+    Args:
+        dataset: As in `seams.data.load_faces`; its part "train" is trained on.
+        resolution: Side of the images in pixels; sigma follows it, as in `fig05`.
+        network: As in `TrainConfig`; "burgess" in the paper.
+        width: Units of each hidden layer of "mlp".
+        latent: Latents d; the paper shows the 20 most active and does not state d.
+        betas: In the unit of the variance of a 64 x 64 pixel.
+        seeds: Runs of each beta and covariance, 1 or more.
+        images: Training images of each run, with repetition.
+        batch: Images a step.
+        learning_rate: Of Adam.
+        **_: Unused.
+
+    Returns:
+        Diagonal posteriors, then full ones; beta rises, seeds vary fastest.
+
+    Raises:
+        ValueError: No beta.
+
+    Source: Figures 7-10; Appendix F.
+    """
+    if not betas:
+        raise ValueError("`betas` must hold one value or more; got none.")
+    base = TrainConfig(
+        dataset=dataset,
+        resolution=resolution,
+        sigma=resolution / 64,
+        network=network,  # type: ignore[arg-type]  # checked there
+        width=width,
+        latent=latent,
+        images=images,
+        batch=batch,
+        learning_rate=learning_rate,
+    )
+    return grid(base, covariance=_KINDS, beta=sorted(betas), seed=_seeds(seeds))
+
+
+fig07 = fig09 = fig10 = fig08  # one set of runs, four figures
 
 
 def fig11(

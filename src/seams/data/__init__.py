@@ -15,13 +15,35 @@ from seams.paths import project_root
 from seams.shapes import Float, Int
 
 if TYPE_CHECKING:
+    from seams.data.faces import Faces
     from seams.data.generators import Generator
     from seams.data.synthetic import LinearGaussian
 
-__all__ = ["DATASETS", "Data", "Samples", "Sheet", "folder", "linear", "load", "sheet"]
+__all__ = [
+    "DATASETS",
+    "Data",
+    "Samples",
+    "Sheet",
+    "coins",
+    "faces_folder",
+    "folder",
+    "linear",
+    "load",
+    "load_faces",
+    "sheet",
+]
 
-DATASETS = ("dsprites", "dsprites_half_height", "linear", "sheet")
-"""Names that `load` knows."""
+DATASETS = (
+    "dsprites",
+    "dsprites_half_height",
+    "linear",
+    "sheet",
+    "circles",
+    "coins",
+    "orl",
+    "celeba",
+)
+"""Names that `load` knows, beside those of `load_faces` that name a file or a folder."""
 
 
 @runtime_checkable  # beartype has to ask
@@ -141,6 +163,19 @@ def sheet() -> Sheet:
     return Sheet(x.to(dtype), z.to(dtype), generator, sigma)
 
 
+def coins() -> Float[Tensor, "n 4"]:
+    """Four fair coins: every pattern of heads and tails once, so that nothing depends on chance.
+
+    A Bernoulli decoder models them exactly without a latent: the likelihood of Appendix B that is
+    expressive enough to leave the latents unused.
+
+    Returns:
+        16 rows of 0 and 1.
+    """
+    sides = torch.tensor([0.0, 1.0], dtype=torch.get_default_dtype())
+    return torch.cartesian_prod(*[sides] * 4)
+
+
 def folder() -> Path:
     """Where data files are: `data` under the project, or SEAMS_DATA.
 
@@ -150,14 +185,62 @@ def folder() -> Path:
     return Path(os.environ.get("SEAMS_DATA") or project_root() / "data")
 
 
+def faces_folder() -> Path:
+    """Where files of faces are: `.faces` under the project, or SEAMS_FACES.
+
+    Apart from `data`, whose contents the pipeline knows by a checksum, and ignored by git.
+
+    Returns:
+        A path that need not exist.
+    """
+    return Path(os.environ.get("SEAMS_FACES") or project_root() / ".faces")
+
+
+def load_faces(name: str, resolution: int) -> "Faces":
+    """A set of faces whole, with its parts: `part("test")` holds images that none is trained on.
+
+    Args:
+        name: "orl", downloaded by pip on first use (5.7 MB); "celeba", the official
+            `img_align_celeba.zip` in `faces_folder()`; "celeba:NAME", the zip `NAME.zip` there,
+            with some of its members; "folder:NAME", the images in the folder `NAME` there.
+        resolution: Side of the images in pixels.
+
+    Returns:
+        The faces.
+
+    Raises:
+        ValueError: Another name.
+    """
+    from seams.data import faces
+
+    home = faces_folder()
+    kind, _, place = name.partition(":")
+    if name == "orl":
+        return faces.load_orl(faces.fetch_orl(home), resolution)
+    if name == "celeba":
+        return faces.load_celeba(
+            home / "img_align_celeba.zip", home, resolution=resolution, md5=faces.CELEBA_MD5
+        )
+    if Path(place).name == place != "":
+        if kind == "celeba":
+            return faces.load_celeba(home / f"{place}.zip", home, resolution=resolution)
+        if kind == "folder":
+            return faces.load_folder(home / place, home, resolution=resolution)
+    raise ValueError(
+        f"`dataset` must be 'orl', 'celeba', 'celeba:NAME' or 'folder:NAME' for faces; got "
+        f"{name!r}. NAME is that of a zip without its ending, or of a folder, in {home}."
+    )
+
+
 @lru_cache(maxsize=2)  # stacks that follow one another share their data
 def load(name: str, resolution: Any) -> Any:
     """A data set by its name in a configuration.
 
     Args:
-        name: One of `DATASETS`. "dsprites_half_height" holds posY index 8..23 alone, so that posX
-            and posY have different ranges, hence different singular values; "linear" and "sheet"
-            are the points that the functions of these names return.
+        name: One of `DATASETS`, or as in `load_faces`; of faces, the part that is trained on.
+            "dsprites_half_height" holds posY index 8..23 alone, so that posX
+            and posY have different ranges, hence different singular values; "linear", "sheet",
+            "circles" and "coins" are the points that the functions of these names return.
         resolution: Side of the images in pixels.
 
     Returns:
@@ -167,15 +250,22 @@ def load(name: str, resolution: Any) -> Any:
         ValueError: An unknown name.
     """
     from seams.data import dsprites
+    from seams.data.synthetic import circles
 
     if name == "linear":
         return Samples(linear().x.float())
     if name == "sheet":
         return Samples(sheet().x.float())
+    if name == "circles":
+        return Samples(circles().x.float())
+    if name == "coins":
+        return Samples(coins().float())
     if name == "dsprites":
         return dsprites.load(folder(), "full", resolution)
     if name == "dsprites_half_height":
         return dsprites.load(folder(), "half_height", resolution)
+    if name.partition(":")[0] in ("orl", "celeba", "folder"):
+        return load_faces(name, resolution).part("train")
     close = difflib.get_close_matches(name, DATASETS, 1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise ValueError(f"`dataset` must be one of {DATASETS}; got {name!r}.{hint}")

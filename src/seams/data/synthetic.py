@@ -138,19 +138,20 @@ class Circles:
 
 
 def circles(
-    circle_count: int = 6,
+    circle_count: int = 4,
     points: int = 8,
     *,
-    outer_radius: float = 8.0,
-    inner_radius: float = 2.5,
+    outer_radius: float = 10.5,
+    inner_radius: float = 2.3,
 ) -> Circles:
     r"""Equally spaced points on small circles, equally spaced on a large one; nothing is random.
 
     Each small circle's mean is its centre, and the mean of all is the origin: the two levels at
     which reconstructions merge as $\beta$ grows. Either coordinate has variance (outer_radius^2 +
     inner_radius^2) / 2, of which inner_radius^2 / 2 lies within a small circle. By default these
-    are 35 and 3.1: with $\sigma = 1$ the values of $\beta$ in Figure 6 (0.55, 2.2, 3.8, 60) lie
-    below, between and above them. The paper gives no sizes.
+    are 57.8 and 2.6: with $\sigma = 1$ the values of $\beta$ in Figure 6 (0.55, 2.2, 3.8, 60) lie
+    below, between and above them. Circles much closer than these merge before their points do.
+    The paper gives no sizes.
 
     Args:
         circle_count: Number of small circles, 3 or more.

@@ -1,0 +1,81 @@
+r"""Traversals: what the decoder shows as one latent moves and the others stay."""
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from seams.derivatives import Decoder
+from seams.shapes import Float, Int
+
+__all__ = ["latent_activity", "traversal_changes", "traverse"]
+
+
+def traverse(
+    decoder: Decoder,
+    z: Float[Tensor, " latent"],
+    latents: Int[Tensor, " k"],
+    reach: float = 2.0,
+    steps: int = 9,
+) -> Float[Tensor, "k step data"]:
+    r"""Decoded latents, of which one runs from -`reach` to `reach` in equal steps.
+
+    Args:
+        decoder: One latent to one mean, without a batch axis.
+        z: Where the others stay; dimensionless.
+        latents: Which to move, one a row of the result.
+        reach: In standard deviations of the prior.
+        steps: Values of the moved latent.
+
+    Returns:
+        Means, in the unit of x.
+    """
+    values = torch.linspace(-reach, reach, steps, dtype=z.dtype, device=z.device)
+    moved = z.repeat(len(latents), steps, 1)
+    rows = torch.arange(len(latents), device=z.device)
+    moved[rows, :, latents] = values
+    return vmap(vmap(decoder))(moved)
+
+
+def traversal_changes(
+    decoder: Decoder, z: Float[Tensor, "batch latent"], reach: float = 2.0
+) -> Float[Tensor, "batch latent data"]:
+    r"""What changes from one end of each latent's traversal to the other, per unit of the latent.
+
+    Row j is $(d(z_{j \to r}) - d(z_{j \to -r})) / 2r$, in which latent j is set to the reach r:
+    column j of the Jacobian for small r, or for a linear decoder.
+
+    Args:
+        decoder: One latent to one mean, without a batch axis.
+        z: Where the other latents stay; dimensionless.
+        reach: r, in standard deviations of the prior.
+
+    Returns:
+        Differences, in the unit of x.
+    """
+    kept = z.unsqueeze(1) * (1 - torch.eye(z.shape[1], dtype=z.dtype, device=z.device))
+    ends = reach * torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
+    decode = vmap(vmap(decoder))
+    return (decode(kept + ends) - decode(kept - ends)) / (2 * reach)
+
+
+def latent_activity(
+    decoder: Decoder, z: Float[Tensor, "batch latent"], reach: float = 2.0
+) -> Float[Tensor, " latent"]:
+    r"""Variance of x that each latent accounts for, estimated from the ends of its traversals.
+
+    The squared Euclidean distance between both ends, over $(2 r)^2$, in the mean over the batch.
+    A linear decoder gives its squared column norms, the variance due to a standard normal latent,
+    $\lambda - \beta\sigma^2$ at the optimum. The caption gives no reach and no scale; this one is
+    comparable with the effective noise variance and with the eigenvalues of the data.
+
+    Args:
+        decoder: One latent to one mean, without a batch axis.
+        z: Where the other latents stay; dimensionless.
+        reach: r, in standard deviations of the prior.
+
+    Returns:
+        Variances summed over a datum, in the unit of x squared.
+
+    Source: Figure 8.
+    """
+    return traversal_changes(decoder, z, reach).square().sum(-1).mean(0)
