@@ -129,6 +129,20 @@ def test_no_more_data_than_there_are() -> None:
 # --- information -------------------------------------------------------------------------------
 
 
+def test_one_latent_has_no_gap() -> None:
+    class One(PriorEncoder):
+        def forward(self, x: Tensor) -> Posterior:
+            return DiagonalGaussian(x[..., :1], torch.full_like(x[..., :1], SCALE))
+
+    vae = VAE(One(), Function(lambda z: torch.cat([z, z], -1))).eval()
+    scores, arrays = diagnose(vae, known_data())
+    for name in ("mig", "mig_means", "mig_density", "mig_height", "mig_width", "dto"):
+        assert scores[name] is None, name
+    assert arrays["information_means"][0, 0] == pytest.approx(math.log(LEVELS[0]))
+    assert scores["aas_means"] == pytest.approx(1, abs=1e-12)
+    assert scores["probe_height"] == pytest.approx(1)
+
+
 def test_an_encoder_that_knows_both_factors() -> None:
     scores, arrays = diagnose(vae_of(IDENTITY), known_data())
     exact = np.diag([math.log(n) for n in LEVELS])

@@ -277,6 +277,13 @@ def test_no_snapshots_were_asked_for(store: Store) -> None:
     assert saved(store, stack_of(config, trained=False)).snapshots() == {}
 
 
+def test_nothing_is_stored_that_needs_pickle(store: Store) -> None:
+    run = saved(store, stack_of(CONFIG))
+    with pytest.raises(ValueError, match="allow_pickle"):
+        store.update(run, run.scores, {"a": np.array([None])})
+    assert "a" not in Store(store.root).find(CONFIG).arrays
+
+
 # --- checkpoints -------------------------------------------------------------------------------
 
 
@@ -287,8 +294,11 @@ def test_checkpoints_come_back_until_the_run_is_saved(store: Store) -> None:
     store.save_checkpoint(stack)
     for position, config in enumerate(configs):
         found, expected = store.checkpoint(config), stack.state(position)
+        assert float(found.pop("seconds")) == 0
         assert found.keys() == expected.keys()
         assert all(torch.equal(found[name], value) for name, value in expected.items())
+    store.save_checkpoint(stack, [1.5, 2.5])
+    assert [float(store.checkpoint(c)["seconds"]) for c in configs] == [1.5, 2.5]
     assert store.find(CONFIG) is None
     saved(store, stack)
     assert store.checkpoint(CONFIG) is None

@@ -1,3 +1,4 @@
+import json
 import os
 import queue
 import signal
@@ -20,8 +21,9 @@ from seams import local
 from seams import sweep as module
 from seams import train as training
 from seams.data import Samples
-from seams.evaluate import COLLAPSED_RATE
-from seams.runs import Store
+from seams.evaluate import COLLAPSED_RATE, VERSION
+from seams.jobs import Job, Limits, Stop, execute
+from seams.runs import Store, run_id
 from seams.sweep import Diverged, Interrupted, grid, progress_stream, train_or_load
 from seams.train import TrainConfig
 
@@ -263,9 +265,8 @@ def test_a_second_interruption_does_not_wait(
 def test_checkpoints_are_written_on_the_way(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs_module, "CHECKPOINT_SECONDS", 0.0)
     save, steps = store.save_checkpoint, []
-    monkeypatch.setattr(
-        store, "save_checkpoint", lambda stack: steps.append(stack.step) or save(stack)
-    )
+    watched = lambda stack, *spent: steps.append(stack.step) or save(stack, *spent)
+    monkeypatch.setattr(store, "save_checkpoint", watched)
     trained([BASE], store)
     assert steps == [CHUNK, 2 * CHUNK, 3 * CHUNK]
     assert store.checkpoint(BASE) is None
@@ -477,3 +478,46 @@ def test_a_run_of_another_evaluation_is_evaluated_anew_and_not_trained(
     monkeypatch.setattr(module, "reevaluate", None)  # now current: not called
     assert train_or_load([BASE], store, workers=1)[0].scores == found[0]
     assert len(stacks) == 1
+
+
+def test_an_outdated_run_of_the_record_is_trained_anew(
+    store: Store, tmp_path: Path, stacks: list[list[TrainConfig]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = tmp_path / "record"
+    configs = grid(BASE, seed=range(2))
+    for run in trained(configs, Store(record)):
+        (run.folder / "weights.safetensors").unlink()
+    scores = record / run_id(BASE) / "evaluation.json"
+    content = json.loads(scores.read_text())
+    scores.write_text(json.dumps(content | {"evaluation": VERSION - 1}))
+    runs = trained(configs, Store(store.root, record))
+    assert [run.folder.parent for run in runs] == [store.root, record]
+    assert stacks == [configs, [BASE]]
+    said = (tmp_path / "progress").read_text()
+    assert "1 runs of the record were evaluated by another version: trained anew\n" in said
+
+
+def test_seconds_of_a_run_are_those_of_all_its_sessions(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that moves 10 s a chunk of a stack of two runs, and stops in the second one."""
+    now, stop = [0.0], Stop()
+    clock = SimpleNamespace(time=lambda: 0.0, perf_counter=lambda: now[0])
+    monkeypatch.setattr(jobs_module, "time", clock)
+    train = jobs_module.train
+
+    def slow(stack: Any, data: Any) -> Iterator[Any]:
+        for progress in train(stack, data):
+            now[0] += 10
+            if now[0] == 20:
+                stop.set()
+            yield progress
+
+    monkeypatch.setattr(jobs_module, "train", slow)
+    pair = tuple(grid(BASE, seed=range(2)))
+    assert not list(execute(Job(pair), store, "cpu", stop, Limits(1e9)))[-1].done
+    assert [float(s["seconds"]) for c in pair if (s := store.checkpoint(c))] == [10, 10]
+    now[0] = 1000.0  # until the second session, of one of them and its last chunk
+    (last,) = list(execute(Job(pair[:1], 2 * CHUNK), store, "cpu", Stop(), Limits(1e9)))[-1:]
+    found = store.find(BASE)
+    assert last.done and found and found.provenance["seconds"] == 10 + 10

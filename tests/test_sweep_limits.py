@@ -531,10 +531,12 @@ def test_least_time_is_that_of_arithmetic_or_of_memory() -> None:
     found = planned(work(5, 1, step_flops=989e12, step_traffic=2 * 3.35e12)).best_seconds
     assert found == pytest.approx((steps, 2 * steps))
     text = str(planned(work(5, 3700, step_flops=989e12 * 100, step_traffic=1.0)))
-    assert f"A GPU would take {duration(100.0 * steps)} at best, bound by arithmetic" in text
+    assert (
+        f"A GPU would take more than {duration(100.0 * steps)}: that is a floor, the arit" in text
+    )
     text = str(planned(work(5, 3700, step_flops=1.0, step_traffic=3.35e12)))
-    assert f"A GPU would take {duration(float(steps))} at best, bound by memory traffic" in text
-    assert "one H100 with 989 TFLOP/s (dense bfloat16) and 3.35 TB/s" in text
+    assert f"more than {duration(float(steps))}: that is a floor, the memory traffic alone" in text
+    assert "one H100 (989 TFLOP/s dense bfloat16, 3.35 TB/s), without launching kernels" in text
     assert "GPU" not in str(planned(work(5, 3500)))
 
 
@@ -565,6 +567,25 @@ def test_a_plan_counts_what_is_stored_and_begun(
     anew = plan.make(FIVE, store, "cpu", 1, retrain=True)
     assert (anew.stored, anew.begun) == (0, 0)
     assert [(len(job.configs), job.step, job.anew) for job in anew.jobs] == [(5, 0, True)]
+
+
+def test_a_plan_says_what_of_the_record_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for run in trained(FIVE[:2], Store(tmp_path / "record")):
+        (run.folder / "weights.safetensors").unlink()
+    store = Store(tmp_path / "store", record=tmp_path / "record")
+    trained(FIVE[2:3], store)
+    monkeypatch.setattr(plan, "measure", lambda configs, *_: CHEAP)
+    monkeypatch.setattr(jobs, "VERSION", jobs.VERSION + 1)
+    found = plan.make(FIVE, store, "cpu", 1)
+    assert (found.stored, found.recorded, found.outdated) == (1, 0, 2)
+    assert str(found).splitlines()[:2] == [
+        "5 runs: 1 stored, 0 begun, 4 new.",
+        "2 in the record do not count: another evaluation's.",
+    ]
+    parts = jobs.divided(Job(tuple(FIVE)), store)
+    assert [c for part in parts for c in part.configs] == [*FIVE[:2], *FIVE[3:]]
 
 
 def test_nothing_is_measured_where_nothing_is_missing(

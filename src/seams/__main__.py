@@ -99,6 +99,8 @@ def _add_sweep(commands: Any) -> None:
         "sweep",
         help="train what notebooks will load, here or on a cluster",
         description="Train the runs that notebooks need and do not find. Shows a plan first.",
+        epilog="For example: seams sweep fig05 -p 'betas=[0.5, 1.0]' -p \"compare=''\" "
+        "--stop-after 9m",
     )
     sweep.add_argument("name", nargs="+", help="short names of notebooks, such as fig05")
     sweep.add_argument(
@@ -110,7 +112,12 @@ def _add_sweep(commands: Any) -> None:
     )
     sweep.add_argument("--profile", help="of params.yaml: smoke, quick or paper")
     sweep.add_argument("--device", choices=["cpu", "cuda"], help="default: a GPU if there is one")
-    sweep.add_argument("--workers", metavar="N", type=int, help="stacks trained at once")
+    sweep.add_argument(
+        "--workers",
+        metavar="N",
+        type=int,
+        help="stacks trained at once; default: one a core, 1 on a GPU, at most 8 batch jobs",
+    )
     sweep.add_argument("--store", metavar="DIR", type=Path, help="default: .runs, or $SEAMS_STORE")
     sweep.add_argument("--plan", action="store_true", help="show the plan, and train nothing")
     sweep.add_argument("--yes", action="store_true", help="start even what takes over an hour")
@@ -157,7 +164,8 @@ def _plan_and_train(chosen: argparse.Namespace, started: float) -> int:
     configs = [config for name in chosen.name for config in _wanted(name, chosen)]
     store = Store(chosen.store, record=None if chosen.retrain else record_folder())
     deadline = started + limit if limit else None
-    workers = chosen.workers or (None if target else sweep.default_workers(device))
+    there = cluster.count(target) if target else sweep.default_workers(device)
+    workers = chosen.workers or there or None
     todo = plan.make(
         configs,
         store,
@@ -170,6 +178,8 @@ def _plan_and_train(chosen: argparse.Namespace, started: float) -> int:
     print(todo, flush=True)
     if chosen.plan or not todo.jobs:
         return 0
+    if target and target.address and not there:
+        print(f"No worker is at {target.address} yet: the sweep waits for `dask worker`s.")
     if todo.needs_consent(limit) and not chosen.yes:
         raise ValueError("--yes starts what takes over an hour; --stop-after does a part of it.")
     title = f"{todo.runs - todo.stored} of {todo.runs} runs"
@@ -209,10 +219,10 @@ def _wanted(name: str, chosen: argparse.Namespace) -> list[Any]:
 
 def _standing(jobs: Sequence[Any], store: Any) -> str:
     """What became of the runs that were to be trained."""
-    from seams.jobs import steps_done
+    from seams.jobs import finished, steps_done
 
     runs = [config for job in jobs for config in job.configs]
-    left = [config for config in runs if store.find(config) is None]
+    left = [config for config in runs if finished(config, store) is None]
     if not left:
         return f"seams: {len(runs)} runs were trained and are in {_shown(store.root)}"
     begun = len(steps_done(left, store))

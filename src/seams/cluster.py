@@ -1,31 +1,34 @@
 """Jobs on other machines, through dask.distributed (extra `cluster`).
 
-Dask does the work: its scheduler hands one stack at a time to each worker and hands it to another
-one if a worker dies; dask-jobqueue starts workers through a batch system. What is done lies in the
-run store, which all machines must share, so a stack that starts again goes on from its checkpoint.
+Dask does the work: its scheduler gives stacks to workers of one thread, and to another one if a
+worker dies; dask-jobqueue starts workers through a batch system. What is done lies in the run
+store, which all machines must share, so a stack that starts again goes on from its checkpoint.
+
+One thread means one stack at a time, which alone dask balances well; how many threads that stack
+computes with is another matter, and OMP_NUM_THREADS of the worker says it.
 """
 
+import importlib
 import os
 import re
 import socket
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
-import torch
-
 from seams import data as datasets
-from seams.jobs import Engine, Job, Limits, Report, Show, Stop, divided, execute
+from seams.jobs import Engine, Job, Limits, Report, Show, Stop, divided, execute, label
 from seams.runs import Store
 from seams.train import TrainConfig
 
-__all__ = ["Target", "connect", "engine", "target"]
+__all__ = ["Target", "connect", "count", "engine", "target"]
 
-_PLACE = "SEAMS_STACK"  # a dask resource; every worker has one, so that it takes one stack
+_ANSWER_SECONDS = 20.0  # within which a scheduler has to answer
 _POLL_SECONDS = 1.0  # between looks at what is done, and at whether to stop
 _REFILL_SECONDS = 30.0  # between looks at whether a batch job has ended and must be sent again
 _LISTS = ("job_extra_directives", "job_script_prologue", "worker_extra_args")
@@ -121,9 +124,24 @@ def _read(file: Path) -> Target:
     )
 
 
+def count(target: Target) -> int:
+    """Workers that a running scheduler has now.
+
+    Args:
+        target: Where the workers are.
+
+    Returns:
+        0 if there are none yet, or none before a batch system is asked for them.
+    """
+    if not target.address:
+        return 0
+    with _client(target.address) as client:
+        return len(client.scheduler_info(n_workers=-1)["workers"])
+
+
 @contextmanager
 def connect(target: Target, workers: int, device: str, store: Store) -> Iterator[Any]:
-    """A dask client whose workers take one stack at a time.
+    """A dask client.
 
     Args:
         target: Where the workers are.
@@ -135,67 +153,66 @@ def connect(target: Target, workers: int, device: str, store: Store) -> Iterator
         The client; what was started is ended with it.
 
     Raises:
-        RuntimeError: dask is not installed, or nobody answers.
-        ValueError: An unknown class or keyword, or no GPU.
+        ValueError: An unknown class or keyword, or no GPU. RuntimeError if dask is not installed,
+            or nobody answers.
     """
-    try:
-        import dask_jobqueue
-        import distributed
-    except ModuleNotFoundError as error:
-        raise RuntimeError(f"A cluster needs dask ({error}): pip install '.[cluster]'.") from None
-
     if target.address:
-        try:
-            client = distributed.Client(target.address, timeout="20s")
-        except (OSError, ValueError):
-            raise RuntimeError(
-                f"No dask scheduler answers at {target.address}: start one with `dask scheduler`."
-            ) from None
-        with client:
+        with _client(target.address) as client:
             known = client.scheduler_info(n_workers=-1)["workers"].values()
             if device == "cuda" and known and not any("GPU" in w["resources"] for w in known):
                 raise ValueError(
                     f"No worker of {target.address} offers a GPU: start them with "
-                    "`dask worker ... --resources GPU=1`, one for each."
+                    "`dask worker ... --nthreads 1 --resources GPU=1`, one for each."
                 )
-            client.register_plugin(_one_place())
             yield client
         return
+    with _batch(target, device, store) as cluster, _dask().Client(cluster) as client:
+        cluster.scale(workers)
+        yield client
 
-    kind = getattr(dask_jobqueue, target.kind, None)
-    if not (isinstance(kind, type) and issubclass(kind, dask_jobqueue.JobQueueCluster)):
-        names = [name for name in dir(dask_jobqueue) if name.endswith("Cluster")]
-        raise ValueError(f"dask_jobqueue has {', '.join(names)}; got {target.kind!r}.")
+
+def _dask(name: str = "distributed") -> Any:
+    """A package of the extra `cluster`, which not every machine has."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise RuntimeError(f"A cluster needs dask ({error}): pip install '.[cluster]'.") from None
+
+
+def _client(address: str) -> Any:
+    distributed = _dask()
+    try:
+        return distributed.Client(address, timeout=_ANSWER_SECONDS)
+    except (OSError, ValueError):
+        raise RuntimeError(
+            f"No dask scheduler answers at {address}: start one with `dask scheduler`."
+        ) from None
+
+
+def _batch(target: Target, device: str, store: Store) -> Any:
+    """A cluster of dask_jobqueue, each of its workers with one thread of dask."""
+    dask_jobqueue = _dask("dask_jobqueue")
+    kinds = {c.__name__: c for c in dask_jobqueue.JobQueueCluster.__subclasses__()}
+    if target.kind not in kinds:
+        raise ValueError(
+            f"dask_jobqueue has {', '.join(sorted(kinds))}; got {target.kind!r}: name one of them."
+        )
     keywords = {
         "processes": 1,
         "log_directory": str(store.root.resolve() / "cluster-logs"),
         "scheduler_options": {"dashboard_address": ":0"},
         **target.keywords,
     }
-    if device == "cuda":
-        extra = list(keywords.get("worker_extra_args", []))
-        keywords["worker_extra_args"] = [*extra, "--resources", "GPU=1"]
+    threads = keywords.get("cores", 1) // keywords["processes"]
+    before = keywords.get("job_script_prologue", [])
+    keywords["job_script_prologue"] = [f"export OMP_NUM_THREADS={max(1, threads)}", *before]
+    extra = [*keywords.get("worker_extra_args", []), "--nthreads", "1"]
+    keywords["worker_extra_args"] = extra + ["--resources", "GPU=1"] * (device == "cuda")
     try:
-        cluster = kind(**keywords)
+        return kinds[target.kind](**keywords)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{target.kind}: {str(error).splitlines()[0]}") from None
-    with cluster, distributed.Client(cluster) as client:
-        client.register_plugin(_one_place())
-        cluster.scale(workers)
-        yield client
-
-
-def _one_place() -> Any:
-    """A plugin that gives each worker, now or later, room for one stack."""
-    from distributed import WorkerPlugin
-
-    class OnePlace(WorkerPlugin):
-        name = "seams-one-place"
-
-        async def setup(self, worker: Any) -> None:
-            await worker.set_resources(**{_PLACE: 1})
-
-    return OnePlace()
+        problem = str(error).splitlines()[0].removesuffix(", for example:")
+        raise ValueError(f"{target.kind}: {problem}") from None
 
 
 def engine(client: Any, store: Store, device: str, deadline: float | None = None) -> Engine:
@@ -235,18 +252,16 @@ class _Sweep:
         token: Path,
         show: Show,
     ) -> None:
-        from distributed import Event
-
         self.client, self.store, self.token, self.show = client, store, token, show
         self.limits = Limits(deadline=deadline)
-        self.asked = Event(token.name, client=client)
-        self.resources = {_PLACE: 1} | ({"GPU": 1} if device == "cuda" else {})
+        self.asked = _dask().Event(token.name, client=client)
+        self.stopping = False
+        self.resources = {"GPU": 1} if device == "cuda" else {}
         data = str(datasets.folder().resolve())
         self.arguments = (store, device, deadline, str(token), data)
         self.jobs: list[Job] = []
         self.running: dict[Any, int] = {}
-        self.begun: set[int] = set()
-        self.last: dict[int, Report] = {}
+        self.last: dict[int, Report] = {}  # of those that have begun
 
     def submit(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
@@ -259,56 +274,66 @@ class _Sweep:
             self.running[future] = number
 
     def run(self, jobs: Sequence[Job], stop: Stop) -> list[TrainConfig]:
-        from distributed import wait
-
-        def hear(event: tuple[float, dict[str, Any]]) -> None:
-            message = event[1]
-            number, step = message["number"], message["step"]
-            self.begun.add(number)
-            means = message["distortion"], message["rate"]
-            self.last[number] = Report(self.jobs[number].configs, step, *means)
-            self.show(self.last[number])
-
+        wait = _dask().wait
         failed: list[TrainConfig] = []
-        self.client.subscribe_topic(self.token.name, hear)
+        heard: SimpleQueue[dict[str, Any]] = SimpleQueue()
+        topic = self.token.name
+        self.client.subscribe_topic(topic, lambda event: heard.put(event[1]))
         self.submit(jobs)
         refilled = time.monotonic()
         try:
-            while self.running:
+            while self.running and not self.is_abandoned():
+                while not heard.empty():
+                    self.hear(**heard.get())
                 if stop.is_set() or self.limits.over(0.0):
                     self.ask_to_stop()
-                if time.monotonic() - refilled > _REFILL_SECONDS:
+                elif time.monotonic() - refilled > _REFILL_SECONDS:
                     self.refill()
                     refilled = time.monotonic()
-                try:
-                    done = wait(list(self.running), _POLL_SECONDS, "FIRST_COMPLETED").done
-                except TimeoutError:
-                    continue
-                for future in done:
-                    failed += self.collect(future, self.running.pop(future))
+                with suppress(TimeoutError):
+                    for future in wait(list(self.running), _POLL_SECONDS, "FIRST_COMPLETED").done:
+                        failed += self.collect(future, self.running.pop(future))
         finally:
-            self.asked.set()
-            self.client.cancel(list(self.running))
-            self.client.unsubscribe_topic(self.token.name)
+            if self.client.status == "running":
+                self.asked.set()
+                self.client.cancel(list(self.running))
+                self.client.unsubscribe_topic(topic)
         return failed
+
+    def hear(self, number: int, step: int, distortion: float, rate: float, **_: str) -> None:
+        """Show what a worker tells of a stack; news may come later than its result."""
+        if number not in self.running.values():
+            return
+        self.last[number] = Report(self.jobs[number].configs, step, distortion, rate)
+        self.show(self.last[number])
 
     def ask_to_stop(self) -> None:
         """Let stacks under way keep a checkpoint, and forget those that wait for a worker."""
-        if not self.asked.is_set():
+        if not self.stopping:
+            self.stopping = True
             self.asked.set()
         for future, number in list(self.running.items()):
-            if number not in self.begun:
+            if number not in self.last:
                 self.running.pop(future)
                 future.cancel()
+
+    def is_abandoned(self) -> bool:
+        """Whether nobody is left who could end what was asked to stop, or no time."""
+        if not self.stopping:
+            return False
+        late = self.limits.deadline is not None and time.time() > self.limits.deadline
+        return late or not self.client.scheduler_info(n_workers=-1)["workers"]
 
     def refill(self) -> None:
         """Send batch jobs again that have ended, at their time limit for example."""
         cluster = self.client.cluster
-        if cluster is not None and not self.asked.is_set():
+        if cluster is not None:
             cluster.scale(len(cluster.worker_spec))
 
     def collect(self, future: Any, number: int) -> Sequence[TrainConfig]:
         """Take a finished task; a job that has to be divided is submitted as its parts."""
+        from concurrent.futures import CancelledError
+
         from distributed.scheduler import KilledWorker
 
         job = self.jobs[number]
@@ -319,12 +344,16 @@ class _Sweep:
             if parts == [job]:  # it died each time before a checkpoint
                 if len(job.configs) == 1:
                     raise RuntimeError(
-                        f"Worker after worker died of the same stack ({future.key}), often for "
-                        "memory: give them more. All other runs are stored."
+                        f"Worker after worker died of the same run ({label(job.configs[0])}), "
+                        "often for memory: give them more. What is finished is stored."
                     ) from None
                 parts = divided(job, self.store, len(job.configs) // 2)
             self.submit(parts)
             return ()
+        except CancelledError:
+            raise RuntimeError(
+                "The dask scheduler has ended. What is finished is stored: call again to go on."
+            ) from None
         except (ValueError, FileNotFoundError):
             raise
         except Exception as error:
@@ -332,7 +361,7 @@ class _Sweep:
             raise RuntimeError(f"A worker failed with {kind}: {error}") from error
         if report.fits:
             self.submit(divided(job, self.store, report.fits))
-        elif not self.asked.is_set():
+        elif report.done:
             last = self.last.get(number, Report(job.configs))
             self.show(replace(last, step=job.configs[0].steps))
         return report.failed
@@ -348,19 +377,22 @@ def _work(
     data: str,
 ) -> Report:
     """Body of a task: one stack, from where the store says that it stands."""
-    from distributed import get_worker
-
+    worker = _dask().get_worker()
+    here = socket.gethostname()
     if not Path(token).exists():
         raise ValueError(
-            f"The worker on {socket.gethostname()} does not see {store.root}: the run store must "
-            "be on a file system that all machines share."
+            f"The worker on {here} does not see {store.root}: the run store must be on a file "
+            "system that all machines share."
+        )
+    if worker.state.nthreads != 1:
+        raise ValueError(
+            f"A worker takes one stack at a time; that on {here} has {worker.state.nthreads} "
+            "threads. Start it with `--nthreads 1`, and OMP_NUM_THREADS for more cores."
         )
     os.environ.setdefault("SEAMS_DATA", data)
-    worker = get_worker()
-    torch.set_num_threads(worker.state.nthreads)
     topic, stop = Path(token).name, _Asked(Path(token).name)
     limit = worker.memory_manager.memory_limit  # None if the worker has none
-    memory = float(limit) if limit and device == "cpu" else None
+    limits = Limits(float(limit) if limit and device == "cpu" else None, 1, deadline)
     failed: list[TrainConfig] = []
     told = 0.0
 
@@ -370,13 +402,14 @@ def _work(
 
     tell(Report(step=job.step))
     for part in divided(job, store):
-        for report in execute(part, store, device, stop, Limits(memory, 1, deadline)):
+        report = Report()
+        for report in execute(part, store, device, stop, limits):
             failed += report.failed
-            if report.fits:
-                return Report(failed=tuple(failed), fits=report.fits, done=True)
             if report.configs and time.monotonic() - told > _POLL_SECONDS:
                 tell(report)
                 told = time.monotonic()
+        if report.fits or not report.done:
+            return replace(report, failed=tuple(failed))
     return Report(failed=tuple(failed), done=True)
 
 
@@ -384,9 +417,7 @@ class _Asked:
     """Whether the client has asked to stop; looked up once a second at most."""
 
     def __init__(self, name: str) -> None:
-        from distributed import Event
-
-        self.event, self.looked, self.value = Event(name), 0.0, False
+        self.event, self.looked, self.value = _dask().Event(name), 0.0, False
 
     def is_set(self) -> bool:
         if not self.value and time.monotonic() - self.looked > _POLL_SECONDS:

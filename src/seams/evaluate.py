@@ -197,8 +197,8 @@ def diagnose(
     * with known factors: `mig`, `mig4` (without the first factor if it is shape) and `aas`, from
       posterior draws; `mig_density`, `mig4_density`: without draws or bins, from the posteriors
       themselves; `mig_means`, `mig4_means`, `aas_means` from posterior means, inactive latents
-      counted as uninformative; `mig_<factor>`; `probe_<factor>`: R^2 of a linear probe of the
-      means.
+      counted as uninformative; `mig_<factor>`; all of MIG is None with a single latent;
+      `probe_<factor>`: R^2 of a linear probe of the means.
 
     Arrays: `information`, `information_means`, `information_density` `[latent, factor]`, nats;
     `kl` and `activity` `[latent]`; `gram`, `hessian` `[latent, latent]`, mean absolute entries
@@ -287,14 +287,17 @@ def _information(data: Data, encoded: Encoded, active: Tensor) -> tuple[Scores, 
     scales = encoded.scales.clamp(min=NARROWEST)
     density = metrics.density_mutual_information(encoded.means, scales, factors)
     for suffix, information in (("", drawn), ("_means", means), ("_density", density)):
-        gaps = metrics.mutual_information_gaps(information, entropies)
-        scores[f"mig{suffix}"] = float(gaps.mean())
+        gaps = None  # with one latent there is no second to compete
+        if len(information) > 1:
+            gaps = metrics.mutual_information_gaps(information, entropies)
+        scores[f"mig{suffix}"] = None if gaps is None else float(gaps.mean())
         if _names(data)[0] == "shape":
-            scores[f"mig4{suffix}"] = float(gaps[1:].mean())
+            scores[f"mig4{suffix}"] = None if gaps is None else float(gaps[1:].mean())
         known = bool(information.sum() > 0)
         scores[f"aas{suffix}"] = metrics.axis_alignment_score(information) if known else None
         if not suffix:
-            scores |= {f"mig_{n}": float(g) for n, g in zip(_names(data), gaps, strict=True)}
+            every = [None] * len(_names(data)) if gaps is None else gaps.tolist()
+            scores |= {f"mig_{n}": g for n, g in zip(_names(data), every, strict=True)}
     probe = metrics.linear_probe_r2(encoded.means, factors)
     scores |= {f"probe_{n}": float(r) for n, r in zip(_names(data), probe, strict=True)}
     return scores, {

@@ -17,9 +17,9 @@ import torch
 from seams import data as datasets
 from seams.cost import available_memory, fitting, is_out_of_memory
 from seams.data import Data
-from seams.evaluate import evaluate
+from seams.evaluate import VERSION, evaluate
 from seams.provenance import provenance
-from seams.runs import Store
+from seams.runs import Run, Store
 from seams.train import Stack, TrainConfig, stack_key, train
 
 __all__ = [
@@ -32,6 +32,8 @@ __all__ = [
     "Stop",
     "divided",
     "execute",
+    "finished",
+    "is_outdated",
     "label",
     "stacks",
     "steps_done",
@@ -218,6 +220,32 @@ def steps_done(configs: Sequence[TrainConfig], store: Store) -> dict[TrainConfig
     return {c: int(state["step"]) for c, state in states.items() if state is not None}
 
 
+def finished(config: TrainConfig, store: Store) -> Run | None:
+    """A run that needs no training.
+
+    Args:
+        config: The run.
+        store: Where it is looked up.
+
+    Returns:
+        The run, or None; also None if it is outdated.
+    """
+    run = store.find(config)
+    return run if run and not is_outdated(run) else None
+
+
+def is_outdated(run: Run) -> bool:
+    """Whether a run was evaluated by another version, and without weights cannot be again.
+
+    Args:
+        run: From the store or the record.
+
+    Returns:
+        False for runs that can be evaluated anew.
+    """
+    return run.scores.get("evaluation") != VERSION and not run.has_weights
+
+
 def divided(job: Job, store: Store, most: int | None = None) -> list[Job]:
     """A job that was given up, as it stands in the store now.
 
@@ -234,7 +262,7 @@ def divided(job: Job, store: Store, most: int | None = None) -> list[Job]:
         return [replace(part, step=0) for part in parts]
     found = []
     for part in parts:
-        left = [c for c in part.configs if store.find(c) is None]
+        left = [c for c in part.configs if finished(c, store) is None]
         for new in stacks(left, steps_done(left, store), 1):
             found.append(replace(part, configs=new.configs, step=new.step))
     return found
@@ -308,24 +336,31 @@ def _attempt(job: Job, store: Store, device: str, stop: Any, limits: Limits) -> 
 def _train_and_store(
     job: Job, data: Data, store: Store, device: str, stop: Any, limits: Limits
 ) -> Iterator[Report]:
-    started = time.perf_counter()
+    started, before = time.perf_counter(), dict.fromkeys(job.configs, 0.0)
     if job.step:
-        states = [store.checkpoint(c) for c in job.configs]
-        stack = Stack.resume(job.configs, [s for s in states if s is not None], data, device)
+        states = {c: s for c in job.configs if (s := store.checkpoint(c)) is not None}
+        before |= {c: float(s["seconds"]) for c, s in states.items() if "seconds" in s}
+        stack = Stack.resume(job.configs, list(states.values()), data, device)
         yield Report(job.configs, stack.step)
     else:
         stack = Stack.start(job.configs, data, device)
+
+    def seconds() -> list[float]:
+        """Share of each run in the time of its stacks, in this session and before."""
+        share = (time.perf_counter() - started) / max(len(stack.configs), 1)
+        return [before[c] + share for c in stack.configs]
+
     failed: list[TrainConfig] = []
     saved, saving, chunk = time.perf_counter(), 0.0, job.chunk_seconds
     steps = train(stack, data)
     while stack.configs and stack.step < stack.configs[0].steps:
         if stop.is_set() or limits.over(chunk + saving):
             if stack.step > job.step:
-                store.save_checkpoint(stack)
+                store.save_checkpoint(stack, seconds())
             return
-        before = time.perf_counter()
+        begun = time.perf_counter()
         progress = next(steps)
-        chunk = max(chunk, time.perf_counter() - before)
+        chunk = max(chunk, time.perf_counter() - begun)
         reached = tuple(stack.configs)
         if progress.diverged:
             failed += [stack.configs[i] for i in progress.diverged]
@@ -333,24 +368,26 @@ def _train_and_store(
         means = float(progress.distortion.mean()), float(progress.rate.mean())
         yield Report(reached, progress.step, *means)
         if stack.configs and time.perf_counter() - saved > CHECKPOINT_SECONDS:
-            before = time.perf_counter()
-            store.save_checkpoint(stack)
+            begun = time.perf_counter()
+            store.save_checkpoint(stack, seconds())
             saved = time.perf_counter()
-            saving = saved - before
+            saving = saved - begun
 
-    runs, evaluation, position = len(stack.configs), job.evaluation_seconds, 0
-    facts = {"seconds": (time.perf_counter() - started) / max(runs, 1), "stacked": runs}
+    spent, stacked = seconds(), len(stack.configs)
+    evaluation, position = job.evaluation_seconds, 0
     while position < len(stack.configs):
         late = stop.is_set() or limits.over(evaluation + saving)
         if late or (position and time.perf_counter() - saved > CHECKPOINT_SECONDS):
             stack.keep(range(position, len(stack.configs)))
-            store.save_checkpoint(stack)
+            spent = spent[position:]
+            store.save_checkpoint(stack, spent)
             saved, position = float("inf"), 0  # once is enough: these do not change any more
         if late:
             return
-        before = time.perf_counter()
+        begun = time.perf_counter()
         scores, arrays = evaluate(stack, position, data)
+        facts = {"seconds": spent[position], "stacked": stacked}
         store.save(stack, position, provenance(data, device) | facts, scores, arrays)
-        evaluation = max(evaluation, time.perf_counter() - before)
+        evaluation = max(evaluation, time.perf_counter() - begun)
         position += 1
     yield Report(failed=tuple(failed), done=True)

@@ -13,7 +13,7 @@ import torch
 from seams import data as datasets
 from seams.cost import Cost, available_memory, measure, room
 from seams.data import Data
-from seams.jobs import CHECKPOINT_SECONDS, Job, Limits, stacks, steps_done
+from seams.jobs import CHECKPOINT_SECONDS, Job, Limits, is_outdated, stacks, steps_done
 from seams.runs import Store
 from seams.train import CHUNK, TrainConfig, stack_key
 
@@ -33,9 +33,14 @@ class Work:
     cost: Cost
 
     @property
+    def steps(self) -> int:
+        """That are left, of all its runs together."""
+        return len(self.job.configs) * (self.job.configs[0].steps - self.job.step)
+
+    @property
     def training_seconds(self) -> float:
         """Of its remaining steps."""
-        return (self.job.configs[0].steps - self.job.step) * self.cost.step_seconds
+        return self.steps / len(self.job.configs) * self.cost.step_seconds
 
     @property
     def evaluation_seconds(self) -> float:
@@ -56,6 +61,7 @@ class Plan:
         device: Where.
         workers: Jobs at once.
         remote: Whether that is on other machines, while the cost is that of a CPU here.
+        outdated: How many others the record has, but evaluated by another version.
     """
 
     runs: int
@@ -66,6 +72,7 @@ class Plan:
     device: str
     workers: int
     remote: bool = False
+    outdated: int = 0
 
     @property
     def jobs(self) -> list[Job]:
@@ -84,13 +91,8 @@ class Plan:
     @property
     def best_seconds(self) -> tuple[float, float]:
         """Least time for all training on one H100: of its arithmetic, and of its memory."""
-        amounts = [
-            (len(job.configs) * (job.configs[0].steps - job.step), work.cost)
-            for work in self.works
-            for job in [work.job]
-        ]
-        flops = sum(steps * cost.step_flops for steps, cost in amounts)
-        traffic = sum(steps * cost.step_traffic for steps, cost in amounts)
+        flops = sum(work.steps * work.cost.step_flops for work in self.works)
+        traffic = sum(work.steps * work.cost.step_traffic for work in self.works)
         return flops / _FLOPS, traffic / _BANDWIDTH
 
     def needs_consent(self, limit: float | None = None) -> bool:
@@ -109,6 +111,8 @@ class Plan:
         known = f" ({self.recorded} in the record alone)" if self.recorded else ""
         head = f"{self.runs} runs: {self.stored} stored{known}, {self.begun} begun, "
         lines = [head + f"{missing - self.begun} new."]
+        if self.outdated:
+            lines += [f"{self.outdated} in the record do not count: another evaluation's."]
         if self.works:
             at_once = f"{min(self.workers, len(self.works))} at once"
             where = f"workers with {self.device}" if self.remote else f"the {self.device}"
@@ -121,8 +125,9 @@ class Plan:
             least, by = max((arithmetic, "arithmetic"), (traffic, "memory traffic"))
             lines[-1] += " That is more than an hour."
             lines += [
-                f"A GPU would take {duration(least)} at best, bound by {by}; assumed is one H100 "
-                "with 989 TFLOP/s (dense bfloat16) and 3.35 TB/s, evaluation not counted."
+                f"A GPU would take more than {duration(least)}: that is a floor, the {by} alone "
+                "of these steps on one H100 (989 TFLOP/s dense bfloat16, 3.35 TB/s), without "
+                "launching kernels and without evaluation."
             ]
         return "\n".join(lines)
 
@@ -159,7 +164,8 @@ def make(
         ValueError: Too little time even for a part of one run.
     """
     configs = list(dict.fromkeys(configs))
-    found = [] if retrain else [run for c in configs if (run := store.find(c))]
+    known = [] if retrain else [run for c in configs if (run := store.find(c))]
+    found = [run for run in known if not is_outdated(run)]
     done = {run.config for run in found}
     missing = [c for c in configs if c not in done]
     steps = {} if retrain else steps_done(missing, store)
@@ -193,6 +199,7 @@ def make(
         runs=len(configs),
         stored=len(done),
         recorded=sum(run.folder.parent != store.root for run in found),
+        outdated=len(known) - len(found),
         begun=len(steps),
         works=tuple(works),
         device=device,

@@ -13,9 +13,50 @@ from seams import data
 from seams.sweep import grid
 from seams.train import TrainConfig
 
-__all__ = ["eq06", "fig02", "fig05", "fig06", "fig07", "fig08", "fig09", "fig10", "fig11"]
+__all__ = ["eq06", "fig01", "fig02", "fig03", "fig05", "fig06", "fig07", "fig08", "fig09", "fig10", "fig11"]
 
 _KINDS = ("diagonal", "full")  # of posterior covariance, the comparison of the paper
+
+
+def fig01(
+    *,
+    seeds: int,
+    beta: float,
+    width: int,
+    images: int,
+    batch: int,
+    learning_rate: float,
+    **_: object,
+) -> list[TrainConfig]:
+    """Networks with two latents on a curved sheet in space, of which the seams are known.
+
+    Args:
+        seeds: Runs of each covariance, 1 or more.
+        beta: Weight of the KL term; the noise of the data has its true variance.
+        width: Units of each hidden layer.
+        images: Training data of each run, with repetition.
+        batch: Data a step.
+        learning_rate: Of Adam.
+        **_: Unused.
+
+    Returns:
+        `seeds` runs with a full posterior, then as many with a diagonal one.
+
+    Source: Figure 1.
+    """
+    base = TrainConfig(
+        dataset="sheet",
+        resolution=1,
+        network="mlp",
+        width=width,
+        latent=2,
+        sigma=data.sheet().sigma,
+        beta=beta,
+        images=images,
+        batch=batch,
+        learning_rate=learning_rate,
+    )
+    return grid(base, covariance=_KINDS[::-1], seed=_seeds(seeds))
 
 
 def fig02(
@@ -51,6 +92,23 @@ def fig02(
         snapshots=60,
     )
     return grid(base, covariance=_KINDS, seed=_seeds(seeds))
+
+
+def fig03(*, beta: float, resolution: int, **of_fig05: Any) -> list[TrainConfig]:
+    """Runs of Figure 5 at one beta, without its comparison and its pair.
+
+    Args:
+        beta: In the unit of the variance of a 64 x 64 pixel.
+        resolution: Side of the images in pixels.
+        **of_fig05: What else `fig05` takes.
+
+    Returns:
+        Seeds with a diagonal posterior, then as many with a full one.
+
+    Source: Figure 3.
+    """
+    of_fig05 |= {"compare": "", "pair_images": 0, "pair_resolution": resolution}
+    return fig05(betas=[beta], resolution=resolution, **of_fig05)
 
 
 def fig05(

@@ -15,7 +15,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields
 from functools import cached_property
@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -263,7 +264,7 @@ class Store:
             (folder / name).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
         np.savez_compressed(folder / FILES.arrays, allow_pickle=False, **dict[str, Any](arrays))
         history: dict[str, Any] = {k: v.numpy() for k, v in part("history").items()}
-        np.savez_compressed(folder / FILES.history, **history)
+        np.savez_compressed(folder / FILES.history, allow_pickle=False, **history)
         save_file(part("params"), folder / FILES.weights)
         if snapshots := part("snapshot"):
             save_file(snapshots, folder / FILES.snapshots)
@@ -285,23 +286,25 @@ class Store:
             The run as it is stored now.
         """
         partial = run.folder / f".{os.getpid()}-{FILES.arrays}"
-        np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(partial, allow_pickle=False, **dict[str, Any](arrays))
         partial.replace(run.folder / FILES.arrays)
         text = json.dumps(dict(scores), indent=1, allow_nan=False) + "\n"
         _write(run.folder / FILES.evaluation, text)  # last: it holds the version
         return Run(run.config, run.folder)
 
-    def save_checkpoint(self, stack: Stack) -> None:
+    def save_checkpoint(self, stack: Stack, seconds: Sequence[float] | None = None) -> None:
         """Keep the state of each run of a stack, to go on after an interruption.
 
         Args:
             stack: At the end of a chunk.
+            seconds: Time spent on each run so far; default none.
         """
         (self.root / _CHECKPOINT).mkdir(exist_ok=True)
+        spent = torch.tensor(seconds or [0.0] * len(stack.configs), dtype=torch.float64)
         for run, config in enumerate(stack.configs):
             path = self._checkpoint(config)
             partial = path.with_suffix(f".{os.getpid()}")
-            save_file(stack.state(run), partial)
+            save_file(stack.state(run) | {"seconds": spent[run].clone()}, partial)
             partial.replace(path)
 
     def checkpoint(self, config: TrainConfig) -> dict[str, Tensor] | None:
@@ -311,7 +314,7 @@ class Store:
             config: The run.
 
         Returns:
-            What `Stack.resume` takes, or None if the run was never begun.
+            What `Stack.resume` takes, and `seconds`; None if the run was never begun.
         """
         path = self._checkpoint(config)
         return load_file(path) if path.is_file() else None

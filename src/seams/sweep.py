@@ -20,7 +20,7 @@ import torch
 from seams import data as datasets
 from seams import local
 from seams.evaluate import VERSION, reevaluate
-from seams.jobs import Engine, Job, Report, Stop, label, stacks, steps_done
+from seams.jobs import Engine, Job, Report, Stop, is_outdated, label, stacks, steps_done
 from seams.paths import record_folder
 from seams.runs import Run, Store
 from seams.train import TrainConfig
@@ -69,6 +69,9 @@ def train_or_load(
 ) -> list[Run]:
     """The runs of a sweep, each looked up in the store, then in the record, else trained.
 
+    Runs that were evaluated by another version are evaluated anew, from their weights; those of
+    the record have none, do not count, and are trained, which is said in a line.
+
     A second Ctrl-C does not wait for the steps under way. With several workers a script needs
     `if __name__ == "__main__":` around its calls, since each worker imports it anew.
 
@@ -93,6 +96,10 @@ def train_or_load(
     if store is None:
         store = Store(record=None if retrain else record_folder())
     found = {c: None if retrain else store.find(c) for c in configs}
+    outdated = [c for c, run in found.items() if run and is_outdated(run)]
+    if outdated:
+        _say(f"{len(outdated)} runs of the record were evaluated by another version: trained anew")
+    found |= dict.fromkeys(outdated)
     found = {c: run and _reevaluated(run, store) for c, run in found.items()}
     missing = [c for c, run in found.items() if run is None]
     if missing:
@@ -161,7 +168,7 @@ def default_workers(device: str) -> int:
 
 def _reevaluated(run: Run, store: Store) -> Run:
     """The run, evaluated anew if that was done by another version and its weights are here."""
-    if run.scores.get("evaluation") == VERSION or not run.has_weights:
+    if run.scores.get("evaluation") == VERSION:
         return run
     data = datasets.load(run.config.dataset, run.config.resolution)
     return store.update(run, *reevaluate(run, data))
@@ -207,6 +214,14 @@ def _bar(images: int, label: str) -> Iterator[Any]:
     finally:
         if stream is not sys.stderr:
             stream.close()
+
+
+def _say(text: str) -> None:
+    """A line where progress goes."""
+    stream = progress_stream()
+    print(text, file=stream, flush=True)
+    if stream is not sys.stderr:
+        stream.close()
 
 
 def progress_stream() -> TextIO:
