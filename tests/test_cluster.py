@@ -389,7 +389,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def workers(address: str, folder: Path, *names: str) -> Iterator[dict[str, Any]]:
     """Processes by name, none of them watched over by a nanny that would start it again."""
     words = [address, "--no-nanny", "--no-dashboard", "--nthreads", "1"]
-    words += ["--local-directory", str(folder / "scratch"), "--name"]
+    words += ["--death-timeout", "60", "--local-directory", str(folder / "scratch"), "--name"]
     with (folder / "workers.log").open("w") as log:
         running = {
             name: subprocess.Popen(command("worker", *words, name), stdout=log, stderr=log)

@@ -241,7 +241,7 @@ def _show(bar: Any, seen: dict[TrainConfig, int], report: Report) -> None:
         images = {c: min(report.step * c.batch, c.images) for c in report.configs}
         moved = sum(n - seen.get(c, 0) for c, n in images.items())
         seen |= images
-        bar.set_postfix(
-            distortion=f"{report.distortion:.2f}", rate=f"{report.rate:.2f}", refresh=False
-        )
+        if report.distortion or report.rate:  # not where a stack only says where it stands
+            means = {"distortion": f"{report.distortion:.2f}", "rate": f"{report.rate:.2f}"}
+            bar.set_postfix(means, refresh=False)
         bar.update(moved)
