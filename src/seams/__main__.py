@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except ModuleNotFoundError as error:
         print(f"seams: {error}: install requirements.lock", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # the reader has seen enough, such as `seams claims | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (RuntimeError, OSError) as error:
         print(f"seams: {error}", file=sys.stderr)
@@ -73,11 +77,28 @@ def _parser() -> argparse.ArgumentParser:
     )
     data.set_defaults(command=_data)
 
+    _add_claims(commands)
+
     book = commands.add_parser("book", help="build the book from the results at hand")
     book.add_argument("--out", type=Path, help="folder; default build/book under the project")
     book.add_argument("--profile", help="of params.yaml: smoke, quick or paper")
     book.set_defaults(command=_book)
     return parser
+
+
+def _add_claims(commands: Any) -> None:
+    claims = commands.add_parser(
+        "claims",
+        help="the paper's statements, and what was found about each",
+        description="One line a statement: verdict, claims supported of those tested, and the "
+        "notebooks that test it, in brackets if they left no result. Where this profile has no "
+        "result here, the run of record counts.",
+    )
+    claims.add_argument("--profile", help="of params.yaml: smoke, quick, desk or paper")
+    how = claims.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="every claim, with its numbers")
+    how.add_argument("--markdown", action="store_true", help="the table of the book")
+    claims.set_defaults(command=_claims)
 
 
 def _run(chosen: argparse.Namespace) -> int:
@@ -288,8 +309,6 @@ def _record_import(chosen: argparse.Namespace) -> int:
 
 
 def _data(chosen: argparse.Namespace) -> int:
-    import os
-
     from seams import data
     from seams.data import dsprites
 
@@ -311,6 +330,25 @@ def _book(chosen: argparse.Namespace) -> int:
         profile=chosen.profile or notebook.default_profile(),
     )
     print(f"Book: open {_shown(page)}")
+    return 0
+
+
+def _claims(chosen: argparse.Namespace) -> int:
+    from seams import claims, notebook
+    from seams.outcomes import PROFILES, read_record, read_results
+
+    root = project_root()
+    profile = chosen.profile or notebook.default_profile()
+    if profile not in PROFILES:
+        raise ValueError(f"--profile must be one of {', '.join(PROFILES)}; got {profile!r}.")
+    results = read_record(root / "record" / "quick") | read_results(root / "results")
+    if chosen.markdown:
+        print(claims.statements_table(results, profile, {}))
+        return 0
+    found = claims.find(results, profile)
+    print(claims.as_json(found) if chosen.json else claims.printed(found))
+    if not chosen.json:
+        print(f"\nProfile {profile}. {claims.tally(results, profile)}")
     return 0
 
 

@@ -8,8 +8,10 @@ sees the page, so that a page reads the same whether its figure has been run or 
 * `{{ fig05.evidence }}`: picture, claims, numbers and provenance, for the chosen profile and then
   for the run of record.
 * `{{ fig05.rerun | betas=[2.5] }}`: how to run the notebook with another value.
-* `{{ claims }}`, `{{ cover }}`, `{{ record }}` and `{{ live }}`: the table of all claims, the
-  picture of the first page, the runs of record, and their decoders to play with.
+* `{{ statements }}` and `{{ tally }}`: the paper's statements with their verdicts, and how many
+  there are of each.
+* `{{ claims }}`, `{{ cover }}`, `{{ record }}` and `{{ live }}`: the table of all claims, notebook
+  by notebook, the picture of the first page, the runs of record, and their decoders to play with.
 * `{{ benchmark.derivatives | ratio_to_ours > gram/vmap of jacrev }}`: an entry of the benchmark's
   result.
 * `{{ test.vae }}`: the file that tests `seams.vae`, if there is one.
@@ -29,22 +31,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from seams import markup
+from seams.claims import statements_table, tally
+from seams.outcomes import PROFILES, RECORDS, VERDICTS, Result, read_results
 from seams.paths import project_root
 
 __all__ = ["PROFILES", "Result", "assemble", "build", "read_results"]
-
-PROFILES = ("smoke", "quick", "desk", "paper")
-"""A profile only chooses numbers."""
-
-RECORDS = ("paper", "desk")
-"""Profiles of runs of record, the better one first."""
-
-VERDICTS = {
-    "supported": "supported",
-    "not supported": "not-supported",
-    "not testable at this scale": "not-testable",
-}
-"""Verdict of a claim, and the class that the style sheet colours."""
 
 COVER = "fig05"
 """The figure on the first page."""
@@ -55,32 +47,6 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _PROBLEM = re.compile(r"WARNING|ERROR|CRITICAL|[A-Z]\w*(?:Error|Exception):")
 _FIELDS = ("values", "parameters", "runs", "environment", "verdicts")
 _NOT_RUN = "[not run]{.pending}"
-
-
-@dataclass(frozen=True)
-class Result:
-    """What one executed notebook left behind.
-
-    Attributes:
-        name: Name of the figure, as in `fig05`.
-        profile: One of `PROFILES`.
-        folder: Where it lies.
-        numbers: Content of `numbers.json`.
-        images: The figures, one file for each stem, SVG before PNG, `figure` first.
-        notebook: The executed notebook, or None if it was not kept.
-    """
-
-    name: str
-    profile: str
-    folder: Path
-    numbers: Mapping[str, Any]
-    images: tuple[Path, ...]
-    notebook: Path | None
-
-    @property
-    def claims(self) -> list[dict[str, Any]]:
-        """The claims tested, in the notebook's order."""
-        return self.numbers["claims"]
 
 
 @dataclass
@@ -211,91 +177,6 @@ def assemble(
     _write_notebooks(book, work)
 
 
-def read_results(
-    results: Path | str, record: Path | str | None = None
-) -> dict[tuple[str, str], Result]:
-    """Everything that notebooks have written, by name and profile.
-
-    A `numbers.json` that is not what a notebook writes, or a notebook that stores an error, is
-    refused with a `ValueError`.
-
-    Args:
-        results: Folder of `PROFILE/NAME/numbers.json`.
-        record: Folder whose `figures/NAME/` stands in for `PROFILE/NAME/` where that is absent,
-            with the profile that its numbers name; default `record` in the project.
-
-    Returns:
-        One entry for each notebook that left a `numbers.json`; empty if none did.
-    """
-    found: dict[tuple[str, str], Result] = {}
-    figures = Path(record or project_root() / "record") / "figures"
-    for parent, profile in [(figures, ""), *((Path(results) / p, p) for p in PROFILES)]:
-        # A name with a dot before it is a folder that is still being written.
-        for numbers in sorted(parent.glob("[!.]*/numbers.json")):
-            result = _read_result(numbers.parent, profile)
-            found[result.name, result.profile] = result
-    return dict(sorted(found.items()))
-
-
-def _read_result(folder: Path, profile: str) -> Result:
-    path = folder / "numbers.json"
-    try:
-        numbers = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"`numbers.json` must be JSON; {path} is not ({error}). Run its notebook again."
-        ) from error
-    wanted = {"name": str, "parameters": dict, "values": dict, "claims": list, "runs": dict}
-    for key, kind in {**wanted, "environment": dict}.items():
-        if not isinstance(numbers, dict) or not isinstance(numbers.get(key), kind):
-            raise ValueError(
-                f"`numbers.json` must hold {key!r} as a {kind.__name__}; {path} does not. "
-                "Run its notebook again."
-            )
-    profile = profile or next((p for p in RECORDS if p == numbers.get("profile")), RECORDS[0])
-    if (numbers["name"], numbers.get("profile")) != (folder.name, profile):
-        raise ValueError(
-            f"`numbers.json` must name its own folder, {folder.name!r} in profile {profile!r}; "
-            f"{path} says {numbers['name']!r} in {numbers.get('profile')!r}. Was it moved?"
-        )
-    for claim in numbers["claims"]:
-        if claim.get("verdict") not in VERDICTS or not {"id", "statement"} <= claim.keys():
-            raise ValueError(
-                f"A claim must have an id, a statement and a verdict among {', '.join(VERDICTS)}; "
-                f"{path} has {claim.get('id')!r} with {claim.get('verdict')!r}."
-            )
-    notebook = folder / "notebook.ipynb"
-    if notebook.is_file():
-        _check_notebook(notebook)
-    return Result(
-        name=folder.name,
-        profile=profile,
-        folder=folder,
-        numbers=numbers,
-        images=_images(folder),
-        notebook=notebook if notebook.is_file() else None,
-    )
-
-
-def _images(folder: Path) -> tuple[Path, ...]:
-    """One file for each stem, the sharper kind; `figure` first."""
-    by_stem = {path.stem: path for kind in ("png", "svg") for path in folder.glob(f"*.{kind}")}
-    return tuple(
-        by_stem[stem] for stem in sorted(by_stem, key=lambda stem: (stem != "figure", stem))
-    )
-
-
-def _check_notebook(path: Path) -> None:
-    # Sphinx shows a stored error without a warning, so the book itself has to refuse it.
-    for index, cell in enumerate(json.loads(path.read_text(encoding="utf-8"))["cells"]):
-        for output in cell.get("outputs", ()):
-            if output.get("output_type") == "error":
-                raise ValueError(
-                    f"A notebook in the book must have run to its end; cell {index} of {path} "
-                    f"stores {output.get('ename', 'an error')}. Run it again."
-                )
-
-
 def _read_front_matter(book: _Book, stem: str, text: str) -> None:
     """Note which figure a page is about, its captions, and its title."""
     import yaml
@@ -307,7 +188,9 @@ def _read_front_matter(book: _Book, stem: str, text: str) -> None:
         return
     title = re.search(r"^# (.+)$", text, re.MULTILINE)
     book.pages[name] = stem
-    book.captions[name] = {key: _line(value) for key, value in matter.get("captions", {}).items()}
+    book.captions[name] = {
+        key: markup.line(value) for key, value in matter.get("captions", {}).items()
+    }
     book.titles[name] = title[1] if title else name
 
 
@@ -322,6 +205,8 @@ def _resolve(book: _Book, page: str, path: str, argument: str | None) -> str:
         "cover": _cover,
         "record": _record_table,
         "live": _live,
+        "statements": lambda book: statements_table(book.results, book.profile, book.pages),
+        "tally": lambda book: tally(book.results, book.profile),
     }
     if path in whole and argument is None:
         return whole[path](book)
@@ -334,8 +219,8 @@ def _resolve(book: _Book, page: str, path: str, argument: str | None) -> str:
     if name not in book.names:
         raise ValueError(
             "A substitution must start with a figure, `benchmark`, `claims`, `cover`, `record`, "
-            "`live` or `test`; "
-            f"{page} asks for {path!r}." + _nearest(name, [*book.names, *whole])
+            f"`live`, `statements`, `tally` or `test`; {page} asks for {path!r}."
+            + _nearest(name, [*book.names, *whole])
         )
     if rest == "evidence":
         return _evidence(book, page, name)
@@ -369,7 +254,7 @@ def _benchmark(book: _Book, page: str, name: str, keys: str) -> str:
                 f"{path.name} has no {key!r}, which {page} asks for." + _nearest(key, known)
             )
         entry = entry[key]
-    return _number(entry)
+    return markup.number(entry)
 
 
 def _quote(result: Result, page: str, kind: str, key: str, layout: str | None) -> str:
@@ -384,9 +269,9 @@ def _quote(result: Result, page: str, kind: str, key: str, layout: str | None) -
         )
     value = entries[key]
     if kind == "verdicts":
-        return _badge(value)
+        return markup.badge(value)
     if layout is None or not isinstance(value, int | float):
-        return _number(value)
+        return markup.number(value)
     return format(value, layout)
 
 
@@ -421,16 +306,17 @@ def _evidence(book: _Book, page: str, name: str) -> str:
         parts.append("#### What ran, on what\n\n" + _provenance(result))
         if result.numbers["values"]:
             rows = [
-                [f"`{key}`", _number(value)] for key, value in result.numbers["values"].items()
+                [f"`{key}`", markup.number(value)]
+                for key, value in result.numbers["values"].items()
             ]
-            table = _table(["Name", "Value"], rows, "numbers")
-            parts.append(_fence("dropdown", f"All {len(rows)} numbers of this run", table))
+            table = markup.table(["Name", "Value"], rows, "numbers")
+            parts.append(markup.fence("dropdown", f"All {len(rows)} numbers of this run", table))
     return "\n\n".join(parts)
 
 
 def _missing(name: str, profile: str) -> str:
     what = "It is the run of record, at the paper's scale. " if profile == "paper" else ""
-    return _fence(
+    return markup.fence(
         "div",
         "pending-box",
         f"**Not run yet.** The {profile} profile of this figure has left no result here. {what}"
@@ -457,49 +343,39 @@ def _claims_box(result: Result) -> str:
 
 
 def _claim(claim: Mapping[str, Any]) -> str:
-    parts = [f"{_badge(claim['verdict'])} [{claim['id']}]{{.claim-id}}", _line(claim["statement"])]
+    parts = [
+        f"{markup.badge(claim['verdict'])} [{claim['id']}]{{.claim-id}}",
+        markup.line(claim["statement"]),
+    ]
     if claim.get("value") is not None:
-        words = [f"Measured: {_measured(claim, '95 % interval ')}"]
+        words = [f"Measured: {markup.measured(claim, '95 % interval ')}"]
         if claim.get("n") is not None:
-            words.append(f"n = {_number(claim['n'])}")
+            words.append(f"n = {markup.number(claim['n'])}")
         if claim.get("tolerance") is not None:
-            words.append(f"claimed: {_number(claim['tolerance'])}")
+            words.append(f"claimed: {markup.number(claim['tolerance'])}")
         parts.append("; ".join(words) + ".")
     if claim.get("note"):
-        parts.append(_fence("div", "claim-note", _line(claim["note"])))
-    return _fence("div", f"claim claim-{VERDICTS[claim['verdict']]}", "\n\n".join(parts), colons=4)
-
-
-def _badge(verdict: str) -> str:
-    return f"[{verdict}]{{.verdict .verdict-{VERDICTS[verdict]}}}"
-
-
-def _measured(claim: Mapping[str, Any], interval: str = "") -> str:
-    """Value with its spread: an interval if that has two ends, else plus or minus."""
-    value = _number(claim.get("value"))
-    spread = claim.get("uncertainty")
-    if isinstance(spread, list):
-        value += f" ({interval}{_number(spread[0])} to {_number(spread[1])})"
-    elif spread is not None:
-        value += f" ± {_number(spread)}"
-    return f"{value} {claim['unit']}" if claim.get("unit") else value
+        parts.append(markup.fence("div", "claim-note", markup.line(claim["note"])))
+    return markup.fence(
+        "div", f"claim claim-{VERDICTS[claim['verdict']]}", "\n\n".join(parts), colons=4
+    )
 
 
 def _provenance(result: Result) -> str:
     runs, where = result.numbers["runs"], result.numbers["environment"]
-    known = lambda key: _line(where.get(key) or "not recorded")
+    known = lambda key: markup.line(where.get(key) or "not recorded")
     units = [f"{where[key]} {key}" for key in ("cores", "threads") if where.get(key)]
     dirty = ", with uncommitted changes" if where.get("dirty") else ""
     rows = [
-        ["Runs", _number(runs.get("count"))],
-        ["Training samples seen", _number(runs.get("trained_images"))],
-        ["Training time", _duration(runs.get("seconds"))],
-        ["Trained on", _line(runs.get("device") or "not recorded")],
+        ["Runs", markup.number(runs.get("count"))],
+        ["Training samples seen", markup.number(runs.get("trained_images"))],
+        ["Training time", markup.duration(runs.get("seconds"))],
+        ["Trained on", markup.line(runs.get("device") or "not recorded")],
         ["Drawn on", ", ".join([known("cpu"), *units])],
         ["Software", f"Python {known('python')}, torch {known('torch')}, {known('platform')}"],
         ["Code", f"seams {known('seams')}, commit `{known('commit')[:12]}`{dirty}"],
     ]
-    return _table(["What", "Value"], rows, "provenance")
+    return markup.table(["What", "Value"], rows, "provenance")
 
 
 def _rerun(book: _Book, page: str, name: str, argument: str | None) -> str:
@@ -524,7 +400,9 @@ def _rerun(book: _Book, page: str, name: str, argument: str | None) -> str:
     if result is not None:
         rows = [[f"`{k}`", f"`{json.dumps(v)}`"] for k, v in result.numbers["parameters"].items()]
         title = f"All parameters, with their values in the {result.profile} profile"
-        parts.append(_fence("dropdown", title, _table(["Parameter", "Value"], rows, "numbers")))
+        parts.append(
+            markup.fence("dropdown", title, markup.table(["Parameter", "Value"], rows, "numbers"))
+        )
     return "\n\n".join(parts)
 
 
@@ -540,7 +418,7 @@ def _claims_table(book: _Book) -> str:
             for claim in result.claims if result else ():
                 by_id.setdefault(claim["id"], {})[profile] = claim
         for claims in by_id.values():
-            statement = _line(next(iter(claims.values()))["statement"])
+            statement = markup.line(next(iter(claims.values()))["statement"])
             cells = [_claim_cell(claims.get(profile)) for profile in shown]
             rows.append([f"{statement} {_link(book, name)}", *cells])
         if not by_id:
@@ -548,7 +426,7 @@ def _claims_table(book: _Book) -> str:
     if not rows:
         return "No claim has been tested yet."
     heads = [f"This run ({book.profile})", f"Run of record ({', '.join(records)})"][:columns]
-    return f"{_count(book)}\n\n{_table(['Claim', *heads], rows, 'claims')}"
+    return f"{_count(book)}\n\n{markup.table(['Claim', *heads], rows, 'claims')}"
 
 
 def _link(book: _Book, name: str) -> str:
@@ -559,8 +437,8 @@ def _link(book: _Book, name: str) -> str:
 def _claim_cell(claim: Mapping[str, Any] | None) -> str:
     if claim is None:
         return "[not run]{.verdict .verdict-pending}"
-    measured = "" if claim.get("value") is None else f"\n\n{_measured(claim)}"
-    return _badge(claim["verdict"]) + measured
+    measured = "" if claim.get("value") is None else f"\n\n{markup.measured(claim)}"
+    return markup.badge(claim["verdict"]) + measured
 
 
 def _count(book: _Book) -> str:
@@ -608,26 +486,28 @@ def _record_table(book: _Book) -> str:
         betas += [f"{start:g} to {end:g}" for start, end in pairs]
         size = f" {side} × {side}" if side > 1 else ""
         cells = [f"`{dataset}`{size}", f"{network}, {kind}", ", ".join(betas)]
-        cells += [_number(len(group)), _number(int(images))]
-        rows.append([*cells, _duration(float(group["seconds"].sum())), _line(device)])
+        cells += [markup.number(len(group)), markup.number(int(images))]
+        rows.append([*cells, markup.duration(float(group["seconds"].sum())), markup.line(device)])
     head = ["Data", "Network, posterior", "β", "Runs", "Images each", "Time in all", "On"]
-    total = f"{len(runs)} runs, {_duration(float(runs['seconds'].sum()))} of training."
+    total = f"{len(runs)} runs, {markup.duration(float(runs['seconds'].sum()))} of training."
     each = [
         [f"`{run['id']}`", f"`{run['dataset']}`, {run['covariance']}", f"{run['beta']:g}"]
-        + [f"{run['seed']}", _duration(run["seconds"]), _line(run["device"])]
+        + [f"{run['seed']}", markup.duration(run["seconds"]), markup.line(run["device"])]
         + [f"`{run['commit'][:7]}`"]
         for run in runs.to_dict("records")
     ]
     names = ["Run", "What", "β", "Seed", "Time", "On", "Commit"]
-    listed = _fence("dropdown", "Every run", _table(names, each, "claims"))
-    return f"{total}\n\n{_table(head, rows, 'claims')}\n\n{listed}"
+    listed = markup.fence("dropdown", "Every run", markup.table(names, each, "claims"))
+    return f"{total}\n\n{markup.table(head, rows, 'claims')}\n\n{listed}"
 
 
 def _live(book: _Book) -> str:
     from seams.live import script
 
-    markup = script(book.runs, book.source / "_live")
-    return _fence("raw", "html", markup) if markup else "No decoder is kept in the record yet."
+    decoders = script(book.runs, book.source / "_live")
+    if not decoders:
+        return "No decoder is kept in the record yet."
+    return markup.fence("raw", "html", decoders)
 
 
 def _write_notebooks(book: _Book, work: Path) -> None:
@@ -697,44 +577,3 @@ def _build_site(work: Path, source: Path) -> str | None:
         f"The book must build without a warning; {problems[0]} ({len(problems)} in all). "
         f"The whole log is {work / 'build.log'}."
     )
-
-
-def _fence(directive: str, argument: str, body: str, colons: int = 3) -> str:
-    return f"{':' * colons}{{{directive}}} {argument}\n{body}\n{':' * colons}"
-
-
-def _table(head: list[str], rows: list[list[str]], style: str) -> str:
-    def row(cells: list[str]) -> str:
-        indented = [cell.replace("\n", "\n    ") for cell in cells]
-        return "\n".join(f"{'* -' if k == 0 else '  -'} {cell}" for k, cell in enumerate(indented))
-
-    body = "\n".join(row(cells) for cells in [head, *rows])
-    return f"```{{list-table}}\n:header-rows: 1\n:class: {style}\n\n{body}\n```"
-
-
-def _line(text: object) -> str:
-    return " ".join(str(text).split())
-
-
-def _number(value: object) -> str:
-    """A value for reading: three digits, thousands apart; text as it is."""
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int | float):
-        whole = isinstance(value, int) or 1e3 <= abs(value) < 1e9
-        return format(value, ",.0f" if whole else ".3g").replace("-", "−")
-    if isinstance(value, list | tuple):
-        return ", ".join(_number(item) for item in value)
-    return _line(value)
-
-
-def _duration(seconds: object) -> str:
-    if not isinstance(seconds, int | float):
-        return "not recorded"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

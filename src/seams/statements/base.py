@@ -1,0 +1,128 @@
+r"""What a check is, what its thresholds mean, and the random maps that checks are made on.
+
+**Thresholds.** `ROUNDING` for closed forms and derivatives in float64: eight digits fewer than the
+dtype has leave room for condition numbers of 1e3 and sums. `DIRECTIONS` for eigenvectors of second
+derivatives of a log-determinant, over an eigenvalue gap of 0.05 or more. `GRID` for differences
+and triangles on a grid, of second order in a mesh of 0.03. `OPTIMUM` for an optimiser stopped by
+its own tolerance, whose flattest direction is a rotation.
+
+A failure counts from `NATS`, a tenth, which a plot of densities would show; from `COST`, below the
+least that Eq. S2 gives for the angles and eigenvalues drawn; from `SHARE`, the cosine of an angle
+three degrees from a right one; or from 0, where one counter-example is enough.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from seams.data import generators
+from seams.data.generators import Generator
+
+ROUNDING, DIRECTIONS, GRID, OPTIMUM = 1e-8, 1e-6, 0.01, 0.01
+NATS, COST, SHARE = 0.1, 0.005, 0.05
+
+_SIGMA = 0.5
+_GAP = 0.05  # relative, of eigenvalues below which directions are not compared
+
+
+@dataclass(frozen=True)
+class Check:
+    """One claim of the notebook.
+
+    Attributes:
+        id: Of the claim.
+        name: For a figure.
+        statement: What is claimed, and what the number is.
+        measure: From a seed to the number.
+        threshold: Of the claim.
+        above: Whether the number is claimed to lie above it, or below.
+        unit: Of the number.
+    """
+
+    id: str
+    name: str
+    statement: str
+    measure: Callable[[int], float]
+    threshold: float
+    above: bool = False
+    unit: str = ""
+
+
+def _draw(seed: int, *shape: int) -> Tensor:
+    source = torch.Generator().manual_seed(7919 * seed + 12345)
+    return torch.rand(*shape, generator=source, dtype=torch.float64)
+
+
+def _normal(seed: int, *shape: int) -> Tensor:
+    source = torch.Generator().manual_seed(7919 * seed + 12345)
+    return torch.randn(*shape, generator=source, dtype=torch.float64)
+
+
+def _points(seed: int, count: int = 64) -> Tensor:
+    # Well inside the range in which all maps below are regular and keep their order of values.
+    return _normal(seed + 1000, count, 2).clamp(-1.5, 1.5)
+
+
+def _curves(seed: int) -> Generator:
+    u = _draw(seed, 3)
+    scales = (2.2 + 0.4 * u[0].item(), 0.8 + 0.2 * u[1].item())
+    return generators.product_of_curves(scales, warp=0.1 + 0.2 * u[2].item())
+
+
+def _polar(seed: int) -> Generator:
+    return generators.polar(bend=0.15 + 0.1 * _draw(seed, 1).item())
+
+
+def _turn(degrees: float) -> Tensor:
+    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return torch.tensor([[c, s], [-s, c]], dtype=torch.float64)
+
+
+def _angle(seed: int) -> float:
+    return 20 + 25 * _draw(seed, 1).item()
+
+
+def _tilted(seed: int) -> Generator:
+    """C2 without C1: a linear map with its latents turned."""
+    W = torch.linalg.qr(_normal(seed, 4, 2)).Q * torch.tensor([2.5, 1.0], dtype=torch.float64)
+    return generators.rotated(generators.linear(W), _turn(_angle(seed)))
+
+
+def _strength(seed: int) -> float:
+    return 0.1 + 0.1 * _draw(seed + 7, 1).item()
+
+
+def _twisted(seed: int) -> Generator:
+    """Neither C1 nor C2, with the manifold density of `_curves`."""
+    return generators.twisted(_curves(seed), _strength(seed))
+
+
+def _untwist(seed: int, z: Tensor) -> Tensor:
+    """Latents of `_curves` at the same points of the manifold."""
+    angle = _strength(seed) * z.square().sum(1)
+    c, s = angle.cos(), angle.sin()
+    return torch.stack([c * z[:, 0] - s * z[:, 1], s * z[:, 0] + c * z[:, 1]], 1)
+
+
+def _warp(w: Tensor) -> Tensor:
+    return w + 0.3 * torch.tanh(w)
+
+
+def _warped_prior(w: Tensor) -> Tensor:
+    """Log density of w, axis by axis, if `_warp(w)` is standard normal."""
+    return _log_normal(_warp(w)) + (1 + 0.3 * (1 - torch.tanh(w) ** 2)).log()
+
+
+def _log_normal(z: Tensor) -> Tensor:
+    return -0.5 * (z.square() + math.log(2 * math.pi))
+
+
+def _any_map(seed: int) -> Generator:
+    return (_curves, _polar, _tilted, _twisted)[seed % 4](seed)
+
+
+def _largest(*residuals: Tensor) -> float:
+    return max(residual.abs().max().item() for residual in residuals)
