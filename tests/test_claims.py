@@ -137,15 +137,24 @@ def test_one_line_a_statement_fits_the_terminal(width: int) -> None:
         assert "(fig06)" in next(row for row in rows if row.startswith("Figure 6 "))
 
 
+def shown(found: dict[tuple[str, str], Result], pages: dict[str, str] | None = None) -> str:
+    table = claims.statements_table(found, "quick", pages or {})
+    return table.replace("\N{NO-BREAK SPACE}", " ")
+
+
 def test_the_page_shows_value_interval_tolerance_and_n() -> None:
     found = results(result("fig05", mig="supported", aas="not_supported"))
-    table = claims.statements_table(found, "quick", {"fig05": "fig05"})
+    table = shown(found, {"fig05": "fig05"})
     row = next(row for row in table.split("* - ") if row.startswith("**Figure 5**"))
     assert "[in part, 1 of 2]{.verdict .verdict-not-testable}" in row
     assert "[fig05](fig05.md)" in row
     assert "`mig` 0.25 (0.2 to 0.3), claimed > 0.1, n = 3\n" in row
     assert "`aas` 0.25 (0.2 to 0.3), claimed > 0.1, n = 3, *not supported*" in row
-    assert "({prf:ref}`lem-4.1`)" in table and "({eq}`eq-6`)" in table
+    assert "{prf:ref}`Lemma 4.1 <lem-4.1>`" in table and "{eq}`eq-6`" in table
+    beside = claims.statements_table(
+        results(result("fig05", "desk", gram="supported")), "quick", {}
+    )
+    assert "`fig05:gram` 0.25 (0.2 to 0.3), claimed > 0.1, n = 3, desk profile\n" in beside
 
 
 def test_the_tally_counts_every_row() -> None:

@@ -374,20 +374,18 @@ def statements_table(
         pages: Page of each notebook, by short name.
 
     Returns:
-        Markdown: one table, and below it the claims of every statement.
+        Markdown, one table.
     """
     rows = []
     for found in find(results, profile):
         row = found.statement
         link = lambda name: f"[{name}]({pages[name]}.md)" if name in pages else f"`{name}`"
         where = ", ".join(link(name) for name in row.notebooks)
-        short = [claim for _, _, claim in found.claims]
-        body = _each(short) if short else ""
         rows.append(
             [
                 f"{_label(row)}\n\n{row.says}",
                 f"{_badge(found)}\n\n{where}{_also_missing(found)}",
-                body or "–",
+                _each(found, profile) or "–",
             ]
         )
     return markup.table(["Statement", "Verdict, notebook", "Measured"], rows, "statements")
@@ -396,8 +394,8 @@ def statements_table(
 def _label(row: Statement) -> str:
     if not row.labels:
         return f"**{row.name}**"
-    role = "eq" if row.labels[0].startswith("eq-") else "prf:ref"
-    return f"**{row.name}** ({{{role}}}`{row.labels[0]}`)"
+    first = row.labels[0]
+    return f"{{eq}}`{first}`" if first.startswith("eq-") else f"{{prf:ref}}`{row.name} <{first}>`"
 
 
 def _badge(found: Finding) -> str:
@@ -412,13 +410,21 @@ def _also_missing(found: Finding) -> str:
     return f"; {', '.join(found.missing)} {NOT_RUN}"
 
 
-def _each(claims: list[Mapping[str, Any]]) -> str:
+def _each(found: Finding, profile: str) -> str:
     lines = []
-    for claim in claims:
+    for notebook, ran, claim in found.claims:
         value = "–" if claim.get("value") is None else markup.measured(claim)
-        word = "" if claim["verdict"] == "supported" else f", *{claim['verdict']}*"
-        told = f"`{claim['id']}` {value}, claimed {markup.line(claim.get('tolerance', '–'))}"
-        lines.append(f"* {told}, n = {markup.number(claim.get('n'))}{word}")
+        id = f"{notebook}:{claim['id']}" if len(found.statement.notebooks) > 1 else claim["id"]
+        claimed = markup.line(claim.get("tolerance", "–")).replace("-", "−")
+        # No line breaks inside.
+        told = ", ".join(
+            part.replace(" ", "\N{NO-BREAK SPACE}")
+            for part in (f"claimed {claimed}", f"n = {markup.number(claim.get('n'))}")
+        )
+        told = f"`{id}` {value}, {told}"
+        told += f", {ran} profile" if ran != profile else ""
+        told += "" if claim["verdict"] == "supported" else f", *{claim['verdict']}*"
+        lines.append(f"* {told}")
     return "\n".join(lines)
 
 
