@@ -10,6 +10,7 @@ import pytest
 from seams import claims
 from seams.__main__ import main
 from seams.outcomes import PROFILES, Result, read_record, read_results
+from seams.registry import DEFINITIONS, STATEMENTS
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = {path.stem.partition("_")[0] for path in (ROOT / "notebooks").glob("*.ipynb")}
@@ -42,12 +43,12 @@ def test_every_numbered_statement_of_the_theory_has_a_row() -> None:
     text = (ROOT / "book" / "theory.md").read_text()
     labels = set(re.findall(rf"(?::label: |\$\$ \(){NUMBERED}", text))
     assert len(labels) > 20
-    rows = [label for row in claims.STATEMENTS for label in row.labels]
-    assert labels == {*rows, *claims.DEFINITIONS}
+    rows = [label for row in STATEMENTS for label in row.labels]
+    assert labels == {*rows, *DEFINITIONS}
 
 
 def test_every_numbered_statement_of_the_paper_has_a_row() -> None:
-    names = {row.name for row in claims.STATEMENTS}
+    names = {row.name for row in STATEMENTS}
     wanted = {f"Figure {k}" for k in range(1, 12)} | {f"Equation {k}" for k in (3, 4, 6)}
     wanted |= {f"Lemma {k}" for k in ("4.1", "C.1", "5.1", "6.3", "6.4")} | {"Property P1"}
     wanted |= {"Theorem 5.2, if", "Theorem 5.2, only if", "Theorem 6.5"}
@@ -58,12 +59,12 @@ def test_every_numbered_statement_of_the_paper_has_a_row() -> None:
         "Appendix H, second",
         "Ours, not the paper's",
     }
-    ids = [row.id for row in claims.STATEMENTS]
+    ids = [row.id for row in STATEMENTS]
     assert len(set(ids)) == len(ids)
 
 
 def test_rows_name_notebooks_that_exist_or_are_being_written() -> None:
-    named = {name for row in claims.STATEMENTS for name in row.notebooks}
+    named = {name for row in STATEMENTS for name in row.notebooks}
     assert named <= NOTEBOOKS | COMING
     assert named >= NOTEBOOKS, "give the new notebook a row"
 
@@ -73,7 +74,7 @@ def test_no_claim_is_without_a_row() -> None:
     assert {"fig02", "fig05"} <= {name for name, _ in recorded}
     assert claims.orphans(recorded | read_results(ROOT / "results", ROOT / "record")) == []
     source = "".join(path.read_text() for path in (ROOT / "src/seams/statements").glob("*.py"))
-    named = {t[7:] for row in claims.STATEMENTS for t in row.tests if t.startswith("claims:")}
+    named = {t[7:] for row in STATEMENTS for t in row.tests if t.startswith("claims:")}
     assert named == set(re.findall(r"Check\(\s+\"(\w+)\"", source))
 
 
@@ -129,7 +130,7 @@ def test_the_record_counts_where_the_profile_has_nothing() -> None:
 def test_one_line_a_statement_fits_the_terminal(width: int) -> None:
     lines = claims.printed(claims.find(results(result("fig05", mig="supported")), "quick"), width)
     rows = lines.splitlines()
-    assert len(rows) == len(claims.STATEMENTS)
+    assert len(rows) == len(STATEMENTS)
     assert max(map(len, rows)) <= width
     if width > 40:
         row = next(row for row in rows if row.startswith("Figure 5 "))
@@ -151,15 +152,13 @@ def test_the_page_shows_value_interval_tolerance_and_n() -> None:
     assert "`mig` 0.25 (0.2 to 0.3), claimed > 0.1, n = 3\n" in row
     assert "`aas` 0.25 (0.2 to 0.3), claimed > 0.1, n = 3, *not supported*" in row
     assert "{prf:ref}`Lemma 4.1 <lem-4.1>`" in table and "{eq}`eq-6`" in table
-    beside = claims.statements_table(
-        results(result("fig05", "desk", gram="supported")), "quick", {}
-    )
+    beside = shown(results(result("fig05", "desk", gram="supported")))
     assert "`fig05:gram` 0.25 (0.2 to 0.3), claimed > 0.1, n = 3, desk profile\n" in beside
 
 
 def test_the_tally_counts_every_row() -> None:
     said = claims.tally(results(result("fig05", a="supported", b="not_supported")), "quick")
-    total = len(claims.STATEMENTS)
+    total = len(STATEMENTS)
     assert said.startswith(f"Of {total} statements and figures of the paper: ")
     assert sum(int(n) for n in re.findall(r"[:,] (\d+)", said)) == total
     assert "1 in part" in said
@@ -189,7 +188,7 @@ def test_command_reads_results_and_the_record(
 ) -> None:
     assert main(["claims"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(claims.STATEMENTS) + 2
+    assert len(lines) == len(STATEMENTS) + 2
     assert "supported 2 of 2" in next(line for line in lines if line.startswith("Figure 5 "))
     assert "supported 1 of 1" in next(line for line in lines if line.startswith("Lemma 5.1"))
     assert main(["claims", "--json"]) == 0
@@ -202,10 +201,7 @@ def test_command_reads_results_and_the_record(
     assert main(["claims", "--markdown"]) == 0
     assert capsys.readouterr().out.startswith("```{list-table}")
     assert main(["claims", "--profile", "smoke"]) == 0
-    assert (
-        " 0 of" not in (out := capsys.readouterr().out)
-        and f"{len(claims.STATEMENTS)} not run" in out
-    )
+    assert " 0 of" not in (out := capsys.readouterr().out) and f"{len(STATEMENTS)} not run" in out
 
 
 def test_command_refuses_what_it_cannot_read(

@@ -1,0 +1,252 @@
+"""The paper's statements and figures, and which claims test them; without a number in it.
+
+Every claim of a notebook belongs to a row or more; a row that names a notebook alone takes all of
+them.
+"""
+
+from dataclasses import dataclass
+
+__all__ = ["DEFINITIONS", "STATEMENTS", "Statement"]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One numbered statement or figure of the paper.
+
+    Attributes:
+        id: Short name.
+        name: What the paper calls it.
+        says: The statement in our words; plain text.
+        tests: Where it is tested: short names of notebooks, or `notebook:claim` for one claim.
+        labels: Labels on the page of the theory that belong to it; the first one is linked.
+    """
+
+    id: str
+    name: str
+    says: str
+    tests: tuple[str, ...]
+    labels: tuple[str, ...] = ()
+
+    @property
+    def notebooks(self) -> tuple[str, ...]:
+        """Short names, each once."""
+        return tuple(dict.fromkeys(test.partition(":")[0] for test in self.tests))
+
+    def reaches(self, notebook: str, claim: str) -> bool:
+        """Whether this row shows a claim.
+
+        Args:
+            notebook: Its short name.
+            claim: The claim's id.
+
+        Returns:
+            True if the row takes it, by name or with all of its notebook.
+        """
+        return notebook in self.tests or f"{notebook}:{claim}" in self.tests
+
+
+def _row(id: str, name: str, says: str, tests: str, labels: str = "") -> Statement:
+    return Statement(id, name, says, tuple(tests.split()), tuple(labels.split()))
+
+
+DEFINITIONS = ("eq-1", "eq-2", "eq-5", "def-D1", "def-D3", "def-D4")
+"""Labels of what the paper defines, so that there is nothing to test."""
+
+STATEMENTS = (
+    _row(
+        "eq-3",
+        "Equation 3",
+        "The posterior and the maximum-likelihood decoder of the linear Gaussian model in closed "
+        "form, up to any rotation of the latents.",
+        "claims:eq_3_posterior claims:eq_3_decoder",
+        "eq-3",
+    ),
+    _row(
+        "eq-4",
+        "Equation 4",
+        "At the optimum the posterior covariance turns with the decoder: a diagonal one is "
+        "optimal for signed permutations alone.",
+        "claims:eq_4 claims:eq_4_rotation",
+        "eq-4",
+    ),
+    _row(
+        "eq-6",
+        "Equation 6",
+        "The inverse of the best posterior covariance is the identity minus the expected Hessian "
+        "of the log-likelihood over β.",
+        "eq06:closes_diagonal eq06:closes_full eq06:amortised",
+        "eq-6",
+    ),
+    _row(
+        "p1",
+        "Property P1",
+        "With diagonal posteriors each of the two terms of Eq. 6 is diagonal by itself.",
+        "eq06:sum eq06:gram eq06:hessian eq06:no_cancellation eq06:p1 eq06:axes fig05:gram "
+        "fig05:hessian",
+        "prop-P1",
+    ),
+    _row(
+        "lem-4.1",
+        "Lemma 4.1",
+        "If P1 holds, the Jacobian has orthogonal columns (C1) and each singular value depends on "
+        "its own latent alone (C2).",
+        "claims:lem_4_1 claims:lem_4_1_needed",
+        "lem-4.1 eq-13",
+    ),
+    _row(
+        "lem-C.1",
+        "Lemma C.1",
+        "The image of a singular-vector path is a seam.",
+        "claims:lem_c_1 fig03:lemma_C_1",
+        "lem-C.1",
+    ),
+    _row(
+        "lem-5.1",
+        "Lemma 5.1",
+        "The density on the manifold is the product of the densities over its seams.",
+        "claims:lem_5_1 fig04:lemma_5_1 fig04:crossing",
+        "lem-5.1 eq-7 eq-14",
+    ),
+    _row(
+        "thm-5.2-if",
+        "Theorem 5.2, if",
+        "With C1 and C2 the manifold density is disentangled.",
+        "claims:thm_5_2_if fig04:thm_5_2_if fig01:independent_diagonal",
+        "thm-5.2",
+    ),
+    _row(
+        "thm-5.2-only-if",
+        "Theorem 5.2, only if",
+        "Without C1, without C2, or without both, it is not.",
+        "claims:thm_5_2_without_c1 claims:thm_5_2_without_c2 claims:thm_5_2_without_both "
+        "fig04:thm_5_2_only_if fig01:independent_full",
+        "thm-5.2",
+    ),
+    _row(
+        "cor-6.1",
+        "Corollary 6.1",
+        "A linear VAE with diagonal posteriors that fits linear Gaussian data with distinct "
+        "singular values finds their components up to order and sign.",
+        "claims:cor_6_1 claims:cor_6_1_full fig02",
+        "cor-6.1",
+    ),
+    _row(
+        "rem-6.2",
+        "Remark 6.2",
+        "The right singular vectors of the true decoder are not in the data.",
+        "claims:rem_6_2",
+        "rem-6.2",
+    ),
+    _row(
+        "lem-6.3",
+        "Lemma 6.3",
+        "The density on the manifold alone determines its seams, as eigenvectors of its Hessian, "
+        "where its eigenvalues are distinct.",
+        "claims:lem_6_3 gap",
+        "lem-6.3 eq-8",
+    ),
+    _row(
+        "lem-6.4",
+        "Lemma 6.4",
+        "A decoder with C1 and C2 that produces the density has these seams and their factors.",
+        "claims:lem_6_4_seams claims:lem_6_4_factors",
+        "lem-6.4",
+    ),
+    _row(
+        "thm-6.5",
+        "Theorem 6.5",
+        "A Gaussian VAE with diagonal posteriors that fits data made with C1 and C2 identifies "
+        "their factors up to order and sign.",
+        "ident",
+        "thm-6.5",
+    ),
+    _row(
+        "rem-6.6",
+        "Remark 6.6",
+        "Order and sign of the seams carry no meaning: a decoder with its latents relabelled is "
+        "as good.",
+        "claims:rem_6_6",
+    ),
+    _row(
+        "cor-6.7",
+        "Corollary 6.7",
+        "The same with other factorised priors, up to a map of each axis by itself.",
+        "claims:cor_6_7 ident",
+        "cor-6.7",
+    ),
+    _row(
+        "rem-6.8",
+        "Remark 6.8",
+        "With a normal prior the density does not identify the generator; C1 and C2 remove the "
+        "freedom.",
+        "claims:rem_6_8_density claims:rem_6_8_mixed",
+    ),
+    _row(
+        "app-b-noise",
+        "Appendix B, noise",
+        "β is the variance of the likelihood: for the optimum only βσ² matters.",
+        "claims:app_b fig06",
+    ),
+    _row(
+        "app-b-collapse",
+        "Appendix B, collapse",
+        "Some β < 1 makes the collapse of posteriors onto the prior impossible.",
+        "claims:app_b_collapse fig06",
+    ),
+    _row(
+        "app-e",
+        "Appendix E",
+        "The axis alignment score is 1 if each factor has its own latent; its floor, which the "
+        "paper does not name, is that of a constant matrix.",
+        "claims:app_e_best claims:app_e_floor",
+    ),
+    _row(
+        "app-h-1",
+        "Appendix H, first",
+        "The difference of two squared lengths may exceed the squared length of the difference; a "
+        "proof elsewhere says it cannot.",
+        "claims:app_h_1",
+    ),
+    _row(
+        "app-h-2",
+        "Appendix H, second",
+        "The squared length of a difference may exceed the sum of both squared lengths; a proof "
+        "elsewhere says it cannot.",
+        "claims:app_h_2",
+    ),
+    _row("fig-1", "Figure 1", "Diagonal posteriors turn the latent axes onto the seams.", "fig01"),
+    _row("fig-2", "Figure 2", "Diagonal posteriors break the rotation of a linear VAE.", "fig02"),
+    _row(
+        "fig-3",
+        "Figure 3",
+        "Singular-vector paths and seams of one decoder; its Jacobian is nearly diagonal.",
+        "fig03",
+    ),
+    _row("fig-4", "Figure 4", "The prior is pushed forward from paths to seams.", "fig04"),
+    _row(
+        "fig-5",
+        "Figure 5",
+        "On dSprites diagonal posteriors make derivatives diagonal and disentangle, more so at "
+        "larger β.",
+        "fig05",
+    ),
+    _row("fig-6", "Figure 6", "β sets the variance of x given z.", "fig06"),
+    _row("fig-7", "Figure 7", "On faces, traversals of latents have a meaning.", "fig07"),
+    _row("fig-8", "Figure 8", "On faces, a larger β leaves fewer latents active.", "fig08"),
+    _row("fig-9", "Figure 9", r"On faces, both terms of Eq. 6 are nearer to diagonal at larger "
+         r"$\beta$.", "fig09"),
+    _row("fig-10", "Figure 10", "On faces, a smaller β gives sharper images.", "fig10"),
+    _row(
+        "fig-11",
+        "Figure 11",
+        "Lowering β in training gives both disentanglement and sharp images.",
+        "fig11",
+    ),
+    _row(
+        "speed",
+        "Ours, not the paper's",
+        "How much faster this code computes what the paper computes.",
+        "speed",
+    ),
+)  # fmt: skip
+"""All numbered statements and figures of the paper, in its order; last, what is not of it."""
