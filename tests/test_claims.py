@@ -14,7 +14,7 @@ from seams.registry import DEFINITIONS, STATEMENTS
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = {path.stem.partition("_")[0] for path in (ROOT / "notebooks").glob("*.ipynb")}
-COMING = {"ident", "gap", "fig06", "fig07", "fig08", "fig09", "fig10"}
+COMING = {"ident", "gap"}
 NUMBERED = r"\b((?:prop|lem|thm|cor|rem|def)-[A-Z]?[\d.]*\d|eq-\d+)\b"
 
 

@@ -11,7 +11,19 @@ import pytest
 import torch
 
 from seams import data, notebook, protocols
-from seams.protocols import eq06, fig01, fig02, fig03, fig05, fig06, fig07, fig08, fig09, fig10, fig11
+from seams.protocols import (
+    eq06,
+    fig01,
+    fig02,
+    fig03,
+    fig05,
+    fig06,
+    fig07,
+    fig08,
+    fig09,
+    fig10,
+    fig11,
+)
 from seams.runs import run_id
 from seams.train import TrainConfig, beta_at
 

@@ -13,7 +13,19 @@ from seams import data
 from seams.sweep import grid
 from seams.train import TrainConfig
 
-__all__ = ["eq06", "fig01", "fig02", "fig03", "fig05", "fig06", "fig07", "fig08", "fig09", "fig10", "fig11"]
+__all__ = [
+    "eq06",
+    "fig01",
+    "fig02",
+    "fig03",
+    "fig05",
+    "fig06",
+    "fig07",
+    "fig08",
+    "fig09",
+    "fig10",
+    "fig11",
+]
 
 _KINDS = ("diagonal", "full")  # of posterior covariance, the comparison of the paper
 
