@@ -109,7 +109,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 
     files = ("key-file=key", "socket=munge.socket", "pid-file=munge.pid", "log-file=munge.log")
     options = [pair.partition("=") for pair in (*files, "seed-file=munge.seed")]
-    run("munged", *(f"--{option}={folder / name}" for option, _, name in options))
+    run("munged", "--force", *(f"--{option}={folder / name}" for option, _, name in options))
     try:
         run("slurmctld")
         run("slurmd", "-N", host)
