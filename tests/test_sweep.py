@@ -78,6 +78,23 @@ def trained(configs: Sequence[TrainConfig], store: Store, **how: Any) -> list[An
 # --- train or load -----------------------------------------------------------------------------
 
 
+def test_members_of_families_are_one_stack_with_data_and_checksums_of_their_own(
+    store: Store, stacks: list[list[TrainConfig]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+    draw = lambda: torch.randn(60, 4, generator=generator, dtype=torch.float32)
+    data = {name: Samples(x := draw(), latents=x[:, :2]) for name in ("polar-0", "polar-0.2")}
+    monkeypatch.setattr(datasets, "load", lambda name, resolution: data[name])
+    runs = trained(grid(BASE, dataset=list(data)), store)
+    assert [len(stack) for stack in stacks] == [2]
+    for run in runs:
+        own = data[run.config.dataset]
+        assert run.provenance["data_checksum"] == own.checksum
+        assert 0 < run.scores["mcc_least"] <= run.scores["mcc"] <= 1
+        assert run.arrays["curve_mcc"][-1] == pytest.approx(run.scores["mcc"], abs=1e-6)
+    assert runs[0].scores["distortion"] != runs[1].scores["distortion"]
+
+
 def test_only_what_is_missing_is_trained(store: Store, stacks: list[list[TrainConfig]]) -> None:
     first = grid(BASE, beta=[0.5, 1.0])
     trained(first, store)

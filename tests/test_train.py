@@ -46,7 +46,7 @@ def data_for(config: TrainConfig) -> Samples:
     return samples(size=config.resolution**2 if config.network == "burgess" else 10)
 
 
-def trained(configs: Iterable[TrainConfig], data: Samples) -> Stack:
+def trained(configs: Iterable[TrainConfig], data: Samples | dict[str, Samples]) -> Stack:
     stack = Stack.start(list(configs), data)
     for progress in train(stack, data):
         assert not progress.diverged
@@ -89,6 +89,24 @@ def test_order_and_membership_of_a_stack_do_not_matter() -> None:
         assert_same_run(forward.state(position), backward.state(3 - position))
     assert_same_run(forward.state(1), pair.state(0))
     assert_same_run(forward.state(2), pair.state(1))
+
+
+def test_runs_on_several_data_sets_equal_those_alone() -> None:
+    """Of unlike sizes, one of them twice; a run that is dropped takes no other's data with it."""
+    data = {f"plane-{1 + n}": samples(n=50 + 30 * n, size=4, seed=n) for n in range(3)}
+    members = [replace(MLP, dataset=name, seed=s) for s, name in enumerate([*data, "plane-2"])]
+    stack = trained(members, data)
+    for position, member in enumerate(members):
+        alone = trained([member], data[member.dataset]).state(0)
+        assert_same_run(stack.state(position), alone)
+    fewer = Stack.start(members, data)
+    steps = train(fewer, data)
+    next(steps)
+    fewer.keep([1, 3])
+    for _ in steps:
+        pass
+    assert_same_run(fewer.state(0), stack.state(1))
+    assert_same_run(fewer.state(1), stack.state(3))
 
 
 def test_runs_of_a_pair_share_initial_weights() -> None:
@@ -312,6 +330,10 @@ def test_stacks_of_unlike_runs_are_refused() -> None:
             Stack.start(configs, samples())
     like = replace(MLP, beta=3.0, beta_start=1.0, seed=7)
     assert stack_key(like) == stack_key(MLP)
+    small = replace(MLP, dataset="polar-0.1")
+    assert stack_key(small) == stack_key(replace(small, dataset="sheared-20"))
+    assert stack_key(small) != stack_key(replace(small, dataset="curves-normal-3-2"))
+    assert stack_key(replace(MLP, dataset="dsprites")) != stack_key(MLP)
 
 
 def test_convolutions_refuse_other_sizes() -> None:

@@ -10,10 +10,11 @@ import os
 import sys
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -99,7 +100,9 @@ def measure(configs: Sequence[TrainConfig], data: Data, device: str) -> Cost:
     )
 
 
-def run_bytes(configs: Sequence[TrainConfig], data: Data, device: str) -> float:
+def run_bytes(
+    configs: Sequence[TrainConfig], data: Data | Mapping[str, Any], device: str
+) -> float:
     """Memory of each run of a stack while it trains, from one step of at most two of them.
 
     Args:
@@ -114,7 +117,10 @@ def run_bytes(configs: Sequence[TrainConfig], data: Data, device: str) -> float:
 
 
 def fitting(
-    configs: Sequence[TrainConfig], data: Data, device: str, memory: float | None = None
+    configs: Sequence[TrainConfig],
+    data: Data | Mapping[str, Any],
+    device: str,
+    memory: float | None = None,
 ) -> int:
     """How many runs of a stack the device can hold at once.
 
@@ -257,7 +263,9 @@ class _Kept:
         self.tensor = tensor
 
 
-def _train(configs: Sequence[TrainConfig], data: Data, device: str, steps: int) -> Stack:
+def _train(
+    configs: Sequence[TrainConfig], data: Data | Mapping[str, Any], device: str, steps: int
+) -> Stack:
     """A stack of these runs after so many steps."""
     short = [replace(c, images=steps * c.batch, snapshots=0) for c in configs]
     stack = Stack.start(short, data, device)
@@ -266,7 +274,9 @@ def _train(configs: Sequence[TrainConfig], data: Data, device: str, steps: int) 
     return stack
 
 
-def _saved_bytes(configs: Sequence[TrainConfig], data: Data, device: str) -> tuple[float, float]:
+def _saved_bytes(
+    configs: Sequence[TrainConfig], data: Data | Mapping[str, Any], device: str
+) -> tuple[float, float]:
     """What autograd saves and what the parameters take, bytes a run."""
     with _Saved() as saved:
         stack = _train(configs[:2], data, device, 1)

@@ -20,7 +20,7 @@ from seams.data import Data
 from seams.evaluate import VERSION, evaluate
 from seams.provenance import provenance
 from seams.runs import Run, Store
-from seams.train import Stack, TrainConfig, stack_key, train
+from seams.train import Stack, TrainConfig, data_of, stack_key, train
 
 __all__ = [
     "CHECKPOINT_SECONDS",
@@ -322,8 +322,7 @@ def _attempt(job: Job, store: Store, device: str, stop: Any, limits: Limits) -> 
     """Train if there is time for some of it and room for all of it."""
     if stop.is_set() or limits.over(job.next_seconds):
         return
-    data = datasets.load(job.configs[0].dataset, job.configs[0].resolution)
-    data = data.to(torch.device(device))
+    data = _data(job, torch.device(device))
     if len(job.configs) > 1:
         share = available_memory(device) / limits.sharers
         fits = fitting(job.configs, data, device, limits.memory or share)
@@ -333,8 +332,20 @@ def _attempt(job: Job, store: Store, device: str, stop: Any, limits: Limits) -> 
     yield from _train_and_store(job, data, store, device, stop, limits)
 
 
+def _data(job: Job, device: torch.device) -> Data | Mapping[str, Any]:
+    """The data set of all runs, or those of each by name."""
+    names = {c.dataset: c.resolution for c in job.configs}
+    loaded = {name: datasets.load(name, side).to(device) for name, side in names.items()}
+    return loaded if len(loaded) > 1 else loaded.popitem()[1]
+
+
 def _train_and_store(
-    job: Job, data: Data, store: Store, device: str, stop: Any, limits: Limits
+    job: Job,
+    data: Data | Mapping[str, Any],
+    store: Store,
+    device: str,
+    stop: Any,
+    limits: Limits,
 ) -> Iterator[Report]:
     started, before = time.perf_counter(), dict.fromkeys(job.configs, 0.0)
     if job.step:
@@ -385,9 +396,10 @@ def _train_and_store(
         if late:
             return
         begun = time.perf_counter()
-        scores, arrays = evaluate(stack, position, data)
+        own = data_of(data, stack.configs[position])
+        scores, arrays = evaluate(stack, position, own)
         facts = {"seconds": spent[position], "stacked": stacked}
-        store.save(stack, position, provenance(data, device) | facts, scores, arrays)
+        store.save(stack, position, provenance(own, device) | facts, scores, arrays)
         evaluation = max(evaluation, time.perf_counter() - begun)
         position += 1
     yield Report(failed=tuple(failed), done=True)

@@ -1,7 +1,8 @@
 r"""Training: one loop for one model or for many that share their shapes.
 
 Runs that differ only in beta, its schedule and the seed are trained as one *stack*: each
-parameter gets a leading `run` axis, and one step of Adam on the stack is one step of each run.
+parameter gets a leading `run` axis, and one step of Adam on the stack is one step of each run. So
+are runs on several small data sets of one size (`seams.data.families`).
 The randomness of a run depends on its seed and on the step alone, so a run gives the same result
 alone, in any stack, and after an interruption.
 """
@@ -10,7 +11,7 @@ import ctypes
 import hashlib
 import math
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Any, Literal, get_args, get_origin, no_type_check
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from seams.data import Data
+from seams.data import Data, Samples, alike
 from seams.networks import (
     Activation,
     Covariance,
@@ -40,6 +41,7 @@ __all__ = [
     "TrainConfig",
     "beta_at",
     "build",
+    "data_of",
     "stack_key",
     "train",
 ]
@@ -180,9 +182,11 @@ def stack_key(config: TrainConfig) -> TrainConfig:
         config: A run.
 
     Returns:
-        The configuration with those at their defaults; equal keys can be stacked.
+        The configuration with those at their defaults, and with `data.alike` for the data set;
+        equal keys can be stacked.
     """
-    return replace(config, beta=1.0, beta_start=None, seed=0)
+    shared = alike(config.dataset, config.resolution)
+    return replace(config, beta=1.0, beta_start=None, seed=0, dataset=shared)
 
 
 def build(config: TrainConfig, data: int, mean: Tensor | None = None) -> VAE:
@@ -273,13 +277,17 @@ class Stack:
 
     @classmethod
     def start(
-        cls, configs: Sequence[TrainConfig], data: Data, device: torch.device | str = "cpu"
+        cls,
+        configs: Sequence[TrainConfig],
+        data: Data | Mapping[str, Any],
+        device: torch.device | str = "cpu",
     ) -> "Stack":
         """Initial weights of every run.
 
         Args:
             configs: Runs with equal `stack_key`.
-            data: What they train on; its mean is taken from at most 65,536 data, evenly spaced.
+            data: What they train on, or by name what each does; its mean is taken from at most
+                65,536 data, evenly spaced.
             device: Where to train.
 
         Returns:
@@ -293,8 +301,10 @@ class Stack:
             raise ValueError(
                 "A stack needs one run or more that differ only in beta, its schedule and seed."
             )
-        mean = _mean(data)
-        models = [build(config, mean.numel(), mean) for config in configs]
+        means = {
+            c.dataset: _mean(data_of(data, c)) for c in {c.dataset: c for c in configs}.values()
+        }
+        models = [build(c, means[c.dataset].numel(), means[c.dataset]) for c in configs]
         params = {
             name: torch.stack([dict(m.named_parameters())[name].detach() for m in models]).to(
                 device
@@ -345,7 +355,7 @@ class Stack:
         cls,
         configs: Sequence[TrainConfig],
         states: Sequence[dict[str, Tensor]],
-        data: Data,
+        data: Data | Mapping[str, Any],
         device: torch.device | str = "cpu",
     ) -> "Stack":
         """A stack from the states of its runs, all at the same step.
@@ -380,6 +390,19 @@ class Stack:
         return stack
 
 
+def data_of(data: Data | Mapping[str, Any], config: TrainConfig) -> Data:
+    """What one run of a stack trains on.
+
+    Args:
+        data: As given to `train`.
+        config: The run.
+
+    Returns:
+        The data set itself, or the one of the run's name.
+    """
+    return data[config.dataset] if isinstance(data, Mapping) else data
+
+
 def _mean(data: Data) -> Tensor:
     """Mean of at most 65,536 data, evenly spaced."""
     indices = torch.arange(0, len(data), math.ceil(len(data) / 65_536))
@@ -407,7 +430,7 @@ class Progress:
     diverged: list[int]
 
 
-def train(stack: Stack, data: Data) -> Iterator[Progress]:
+def train(stack: Stack, data: Data | Mapping[str, Any]) -> Iterator[Progress]:
     """Train a stack to its end, yielding after every `CHUNK` steps.
 
     Stop by leaving the iteration; `stack.state` then holds all that is needed to go on. Runs that
@@ -415,7 +438,7 @@ def train(stack: Stack, data: Data) -> Iterator[Progress]:
 
     Args:
         stack: Runs at any step; changed in place.
-        data: What they train on, on the stack's device.
+        data: What they train on, on the stack's device; by name if they differ in it.
 
     Yields:
         Progress after each chunk.
@@ -427,12 +450,12 @@ def train(stack: Stack, data: Data) -> Iterator[Progress]:
         yield _chunk(stack, data, stepper)
 
 
-def _chunk(stack: Stack, data: Data, stepper: "_Stepper") -> Progress:
+def _chunk(stack: Stack, data: Data | Mapping[str, Any], stepper: "_Stepper") -> Progress:
     """One chunk of steps: schedule, draws, steps, log."""
     config = stack.configs[0]
     first, last = stack.step, min(stack.step + CHUNK, config.steps)
     device = stepper.sums.device
-    indices, noise = _draws(stack, len(data), device)
+    indices, noise = _draws(stack, [len(data_of(data, c)) for c in stack.configs], device)
     steps = torch.arange(first, last)
     betas = torch.stack([beta_at(c, steps) for c in stack.configs], dim=1).float().to(device)
     keep = _snapshot_steps(config)
@@ -462,12 +485,14 @@ class _Stepper:
     to launch its kernels one by one would exceed the time they run.
     """
 
-    def __init__(self, stack: Stack, data: Data) -> None:
+    def __init__(self, stack: Stack, data: Data | Mapping[str, Any]) -> None:
         stack.moments = {k: (_laid_out(a), _laid_out(b)) for k, (a, b) in stack.moments.items()}
         leaves = {k: _laid_out(p).requires_grad_() for k, p in stack.params.items()}
         stack.params = {k: p.detach() for k, p in leaves.items()}  # the same memory
-        self.configs, self.model, self.data, self.leaves = stack.configs, stack.model, data, leaves
+        self.configs, self.model, self.leaves = stack.configs, stack.model, leaves
         device = next(iter(leaves.values())).device
+        self.data, self.first = _joined(stack.configs, data)
+        self.first = self.first.to(device)
         self.sums = torch.zeros(2, len(self.configs), device=device, dtype=torch.float64)
         self.optimizer = _adam(stack, leaves)
         if device.type == "cpu":
@@ -494,7 +519,7 @@ class _Stepper:
 
     def _step(self, indices: Tensor, noise: Tensor, betas: Tensor) -> None:
         half = self.configs[0].precision == "bfloat16"
-        x = self.data.batch(indices).float()
+        x = self.data.batch(indices + self.first).float()
         with torch.autocast(self.sums.device.type, torch.bfloat16, half):
             distortion, rate = _losses(self.model, self.leaves, x, noise)
         (distortion + betas * rate).sum().backward()
@@ -553,19 +578,32 @@ def _laid_out(stacked: Tensor) -> Tensor:
     return stacked[0].contiguous(memory_format=torch.channels_last)[None]
 
 
-def _draws(stack: Stack, data: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def _joined(configs: Sequence[TrainConfig], data: Data | Mapping[str, Any]) -> tuple[Any, Tensor]:
+    """One data set that holds those of all runs, and where each run's begins in it `[run, 1]`."""
+    if not isinstance(data, Mapping):
+        return data, torch.zeros(1, 1, dtype=torch.long)
+    names = list(dict.fromkeys(c.dataset for c in configs))
+    ends = torch.tensor([len(data[name]) for name in names]).cumsum(0)
+    first = dict(zip(names, [0, *ends[:-1].tolist()], strict=True))
+    joined = Samples(torch.cat([data[name].x for name in names]))
+    return joined, torch.tensor([[first[c.dataset]] for c in configs])
+
+
+def _draws(stack: Stack, data: int | Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
     """Indices `[run, step, batch]` and noise `[run, step, batch, latent]` of the coming chunk."""
     config = stack.configs[0]
     shape = (CHUNK, config.batch)
-    draws: dict[int, tuple[Tensor, Tensor]] = {}
-    for seed in {c.seed for c in stack.configs}:
+    sizes = [data] * len(stack.configs) if isinstance(data, int) else data
+    kinds = [(c.seed, size) for c, size in zip(stack.configs, sizes, strict=True)]
+    draws: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+    for seed, size in set(kinds):
         generator = torch.Generator(device).manual_seed(_seed(seed, "draws", stack.step // CHUNK))
-        indices = torch.randint(data, shape, generator=generator, device=device)
+        indices = torch.randint(size, shape, generator=generator, device=device)
         noise = torch.randn(
             (*shape, config.latent), generator=generator, device=device, dtype=torch.float32
         )
-        draws[seed] = indices, noise
-    pairs = [draws[c.seed] for c in stack.configs]
+        draws[seed, size] = indices, noise
+    pairs = [draws[kind] for kind in kinds]
     return torch.stack([p[0] for p in pairs]), torch.stack([p[1] for p in pairs])
 
 

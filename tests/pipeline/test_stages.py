@@ -16,7 +16,7 @@ SOURCE = ROOT / "src" / "seams"
 WITHOUT_INFLUENCE = {"__init__", "paths", "provenance", "runs", "shapes"}
 WITHOUT_INFLUENCE |= {"cluster", "cost", "jobs", "local", "plan", "sweep"}
 # Taken by `seams.data.load` for data sets of these names only.
-BY_NAME = {"data/dsprites": "dsprites", "data/faces": "faces"}
+BY_NAME = {"data/dsprites": "dsprites", "data/faces": "faces", "data/families": "families"}
 
 STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 PARAMETERS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())

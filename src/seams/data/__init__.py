@@ -24,6 +24,7 @@ __all__ = [
     "Data",
     "Samples",
     "Sheet",
+    "alike",
     "coins",
     "faces_folder",
     "folder",
@@ -39,6 +40,7 @@ DATASETS = (
     "linear",
     "sheet",
     "circles",
+    "alike",
     "coins",
     "orl",
     "celeba",
@@ -73,11 +75,13 @@ class Samples:
         x: The data.
         factors: True factors of each datum as integers, if they are known.
         factor_names: One a factor.
+        latents: True latents of each datum as real numbers, if they are known.
     """
 
     x: Float[Tensor, "n data"]
     factors: Int[Tensor, "n factor"] | None = None
     factor_names: tuple[str, ...] = ()
+    latents: Float[Tensor, "n true"] | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -240,7 +244,8 @@ def load(name: str, resolution: Any) -> Any:
         name: One of `DATASETS`, or as in `load_faces`; of faces, the part that is trained on.
             "dsprites_half_height" holds posY index 8..23 alone, so that posX
             and posY have different ranges, hence different singular values; "linear", "sheet",
-            "circles" and "coins" are the points that the functions of these names return.
+            "circles" and "coins" are the points that the functions of these names return. Or a
+            member of a family such as "blobs-1.5": see `seams.data.families`.
         resolution: Side of the images in pixels.
 
     Returns:
@@ -249,7 +254,7 @@ def load(name: str, resolution: Any) -> Any:
     Raises:
         ValueError: An unknown name.
     """
-    from seams.data import dsprites
+    from seams.data import dsprites, families
     from seams.data.synthetic import circles
 
     if name == "linear":
@@ -266,6 +271,26 @@ def load(name: str, resolution: Any) -> Any:
         return dsprites.load(folder(), "half_height", resolution)
     if name.partition(":")[0] in ("orl", "celeba", "folder"):
         return load_faces(name, resolution).part("train")
-    close = difflib.get_close_matches(name, DATASETS, 1)
+    if families.is_member(name):
+        return families.samples(name, resolution)
+    names = (*DATASETS, *families.FAMILIES)
+    close = difflib.get_close_matches(name, names, 1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"`dataset` must be one of {DATASETS}; got {name!r}.{hint}")
+    raise ValueError(f"`dataset` must be one of {names}; got {name!r}.{hint}")
+
+
+def alike(name: str, resolution: Any) -> str:
+    """What data sets share whose runs may be trained as one stack: their number of columns.
+
+    Args:
+        name: A data set.
+        resolution: Side of its images in pixels.
+
+    Returns:
+        The name itself, unless it is a member of a family.
+    """
+    from seams.data import families
+
+    if not families.is_member(name):
+        return name
+    return f"families of {families.columns(name, resolution)} columns"

@@ -1,0 +1,262 @@
+r"""Families of data whose latents are known, with a dial in the name: how far a condition holds.
+
+| name | data | dial |
+|---|---|---|
+| "plane-1.5" | flat, normal latents, exactly uncorrelated in the sample | ratio |
+| "curves-uniform-3-1.5" | `generators.product_of_curves`, 3 latents of that law | ratio |
+| "rolled-2" | `generators.rolled_sheet`, normal latents, uneven speeds | ratio |
+| "sheared-30" | flat, columns of W 90 - 30 degrees apart: breaks C1 | degrees |
+| "polar-0.2" | `generators.polar`, normal latents: C1 holds, breaks C2 | bend |
+| "twisted-0.3" | `generators.twisted` "curves-normal-2-2": breaks both | strength |
+| "blobs-1.5" | images of `synthetic.blob_images`, uniform place | ratio of ranges |
+| "dsprites_square-2" | dSprites: upright squares of the largest scale | ratio of ranges |
+
+A ratio is that of one singular value, or range, to the next; the least one of the
+points is 1, and the ratio of "sheared", "polar" and "twisted" is 2. Points with d latents
+have 2 d columns, by a rigid motion where fewer would do, so that runs on them can be stacked.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from seams.data import Samples
+from seams.data.generators import (
+    Generator,
+    embedded,
+    linear,
+    polar,
+    product_of_curves,
+    rolled_sheet,
+    twisted,
+)
+from seams.shapes import Float
+
+__all__ = ["FAMILIES", "LAWS", "Known", "columns", "is_member", "known", "samples", "transport"]
+
+FAMILIES = (
+    "plane-RATIO",
+    "curves-LAW-LATENTS-RATIO",
+    "rolled-RATIO",
+    "sheared-DEGREES",
+    "polar-BEND",
+    "twisted-STRENGTH",
+    "blobs-RATIO",
+    "dsprites_square-RATIO",
+)
+"""Names that `samples` knows, with words where numbers go."""
+
+LAWS = ("normal", "uniform", "laplace", "arcsine")
+"""Laws of a true latent, each of mean 0 and variance 1; see `transport`."""
+
+_SAMPLES = 8_192  # of a family whose latents are drawn
+_BLOB = 6  # a blob's standard deviations in the side of its image: wide, so the sheet bends little
+_IMAGES = ("blobs", "dsprites_square")
+
+
+def transport(law: str, z: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    r"""Standard normal values as values of another law, $F^{-1}(\Phi(z))$, one by one.
+
+    "arcsine" is U-shaped between $\pm\sqrt 2$, with most mass at its ends; "uniform" and "laplace"
+    have log densities without curvature, but for an edge or a peak.
+
+    Args:
+        law: One of `LAWS`.
+        z: Standard normal values.
+
+    Returns:
+        Values of mean 0 and variance 1.
+
+    Raises:
+        ValueError: An unknown law.
+
+    Source: Corollary 6.7; the axis-aligned map that a decoder with a normal prior has to learn.
+    """
+    if law == "normal":
+        return z
+    if law == "uniform":
+        return math.sqrt(3) * torch.erf(z / math.sqrt(2))
+    if law == "arcsine":
+        return math.sqrt(2) * torch.sin(torch.pi / 2 * torch.erf(z / math.sqrt(2)))
+    if law == "laplace":
+        return -z.sign() * torch.log(torch.special.erfc(z.abs() / math.sqrt(2))) / math.sqrt(2)
+    raise ValueError(f"`law` must be one of {LAWS}; got {law!r}.")
+
+
+@dataclass(frozen=True)
+class Known:
+    """Data without noise whose latents are known, and a decoder that makes them.
+
+    Attributes:
+        x: The data.
+        latents: True latents, independent of one another.
+        z: The same as standard normal values, by an increasing map of each.
+        decoder: From one `z` to its datum: with a standard normal prior it has exactly the density
+            of the data. It satisfies C1-C2 if the family does.
+    """
+
+    x: Float[Tensor, "n data"]
+    latents: Float[Tensor, "n true"]
+    z: Float[Tensor, "n true"]
+    decoder: Callable[[Tensor], Tensor]
+
+
+def known(name: str, side: int = 16) -> Known:
+    """A member of a family with its decoder; all of them but "dsprites_square" have one.
+
+    Args:
+        name: A family with its values: see the table of this module.
+        side: Of the images of "blobs", in pixels.
+
+    Returns:
+        8,192 samples with what made them, float64.
+
+    Raises:
+        ValueError: An unknown family, or values that it cannot have.
+
+    Source: Section 6; what its conditions ask for, as dials.
+    """
+    family, values = _parts(name)
+    if family == "plane":
+        return _plane(_ratio(name, values[0]))
+    law, latent = "normal", 2
+    generator: Generator | Callable[[Tensor], Tensor]
+    if family == "curves":
+        law, latent = values[0], _latents(name)
+        generator = _curves(latent, _ratio(name, values[2]))
+    elif family == "rolled":
+        ratio = _ratio(name, values[0])
+        generator = rolled_sheet((ratio, 1.0), warp=0.2, radius=ratio / 2)
+    elif family == "sheared":
+        angle = math.radians(_number(name, values[0]))
+        W = [[2.0, math.sin(angle)], [0.0, math.cos(angle)]]
+        generator = linear(torch.tensor(W, dtype=torch.float64))
+    elif family == "polar":
+        generator = polar(_number(name, values[0]))
+    elif family == "twisted":
+        generator = twisted(_curves(2, 2.0), _number(name, values[0]))
+    elif family == "blobs":
+        law, generator = "uniform", partial(_blob, side=side, ratio=_ratio(name, values[0]))
+    else:
+        raise ValueError(f"`known` has no decoder of {name!r}: use `samples`.")
+    if isinstance(generator, Generator):
+        generator = embedded(generator, columns(name, side))
+    decoder = lambda z: generator(transport(law, z))
+    draws = torch.Generator().manual_seed(0)
+    z = torch.randn(_SAMPLES, latent, generator=draws, dtype=torch.float64)
+    return Known(torch.vmap(decoder)(z), transport(law, z), z, decoder)
+
+
+def samples(name: str, side: int) -> Samples:
+    """A member of a family as a data set, with its true latents.
+
+    Args:
+        name: A family with its values: see the table of this module.
+        side: Of images, in pixels.
+
+    Returns:
+        8,192 points or blobs; of "dsprites_square" all images there are, with their two positions
+        as latents, those of posY from the middle and as few as make its range so much smaller.
+        float32, latents float64.
+    """
+    if _parts(name)[0] == "dsprites_square":
+        return _squares(_ratio(name, _parts(name)[1][0]), side)
+    found = known(name, side)
+    return Samples(found.x.float(), latents=found.latents)
+
+
+def is_member(name: str) -> bool:
+    """Whether a name has the form of a family's members.
+
+    Args:
+        name: Of a data set.
+
+    Returns:
+        True also where the values in it make no sense.
+    """
+    family, *values = name.split("-")
+    return any(form.split("-")[0] == family for form in FAMILIES) and bool(values)
+
+
+def columns(name: str, side: int) -> int:
+    """Size of one datum, without making any.
+
+    Args:
+        name: A member of a family.
+        side: Of images, in pixels.
+
+    Returns:
+        Twice the number of latents, or the number of pixels.
+    """
+    return side**2 if _parts(name)[0] in _IMAGES else 2 * _latents(name)
+
+
+def _plane(ratio: float) -> Known:
+    from seams.data.synthetic import linear_gaussian
+
+    s = (ratio, 1.0)
+    sample = linear_gaussian(_SAMPLES, 4, s, sigma=0.0, seed=0, exact=True)
+    W, z = sample.decoder.double(), sample.z.double()
+    return Known(z @ W.mT, z, z, lambda z: W @ z)
+
+
+def _curves(latent: int, ratio: float) -> Generator:
+    scales = [ratio**step for step in reversed(range(latent))]
+    return product_of_curves(scales, warp=0.0, radius=2 * scales[0])
+
+
+def _blob(place: Tensor, side: int, ratio: float) -> Tensor:
+    """Image of the blob whose place is given by two values of variance 1."""
+    from seams.data.synthetic import blob_images
+
+    reach = (side - 4 * side / _BLOB) / math.sqrt(12)  # standard deviation, in pixels
+    centre = side / 2 + reach * place / place.new_tensor([1, ratio])
+    return blob_images(centre[None], side, side / _BLOB).flatten()
+
+
+def _squares(ratio: float, side: int) -> Samples:
+    from seams.data import dsprites
+
+    rows = round(32 / ratio)
+    posY = torch.arange(32)[(32 - rows) // 2 :][:rows]
+    one = torch.zeros(1, dtype=torch.long)
+    classes = torch.cartesian_prod(one, one, one + 5, one, torch.arange(32), posY)
+    images = dsprites.render(classes).float().unflatten(1, (side, -1)).unflatten(3, (side, -1))
+    return Samples(images.mean((2, 4)).flatten(1), latents=classes[:, 4:].double())
+
+
+def _parts(name: str) -> tuple[str, list[str]]:
+    family, *values = name.split("-")
+    forms = {form.split("-")[0]: form for form in FAMILIES}
+    if family not in forms:
+        raise ValueError(f"A family must be one of {FAMILIES}; got {name!r}.")
+    if len(values) != forms[family].count("-"):
+        raise ValueError(f"A member of this family is named {forms[family]!r}; got {name!r}.")
+    return family, values
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"A value in {name!r} must be a number; got {text!r}.") from None
+
+
+def _ratio(name: str, text: str) -> float:
+    value = _number(name, text)
+    if not 1 <= value < math.inf:
+        raise ValueError(f"A ratio must be 1 or more; got {text!r} in {name!r}.")
+    return value
+
+
+def _latents(name: str) -> int:
+    family, values = _parts(name)
+    if family != "curves":
+        return 2
+    if not (values[1].isdigit() and int(values[1]) > 0):
+        raise ValueError(f"A number of latents must be 1 or more; got {values[1]!r} in {name!r}.")
+    return int(values[1])

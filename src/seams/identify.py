@@ -1,0 +1,298 @@
+r"""Identifiability: are the true latents found, how soon, and what pulls the axes onto them.
+
+Take a flat manifold with independent seam coordinates, and a decoder that satisfies C1-C2 and has
+the density of the data. Turn its latents by an angle $\theta$ in the plane of two of them. With a
+standard normal prior neither the density nor the fit changes; only a diagonal posterior notices,
+because the optimal precision $P = I + J^\top J / \beta\sigma^2$ is no longer diagonal. Where the
+decoder is linear over the width of a posterior it loses, on average over the latents,
+
+$$\tfrac\beta2\, \mathrm E_z \log\big(1 + \tfrac{\kappa(z)}4 \sin^2 2\theta\big), \qquad
+\kappa = \frac{(s_i^2 - s_j^2)^2}{\lambda_i \lambda_j}, \quad \lambda = s^2 + \beta\sigma^2,$$
+
+nats a datum: `seams.linear.diagonal_gap` with singular values that depend on $z$. Three
+consequences, which the notebooks test:
+
+* **When there is a pull.** $\mathrm E\,\kappa = 0$ only if $s_i(z_i) = s_j(z_j)$ almost
+  everywhere; each depends on its own latent (C2), so both are one constant, and both factors
+  are normal with the same variance. By the theorem of Darmois and Skitovich this is also the only
+  case in which independent coordinates stay independent when turned. So the pull vanishes exactly
+  where the truth cannot be known.
+* **Lemma 6.3 asks for more.** It wants distinct eigenvalues $h$ of the Hessian of the log
+  density. For normal factors that is the same: $\kappa$ tends to $((h_i - h_j) s_i s_j)^2$ for
+  small noise. Uniform and Laplace factors have $h = 0$ almost everywhere, at any ratio of their
+  ranges, and yet $\mathrm E\,\kappa > 0$: their edges and peaks shape the singular values of a
+  decoder whose prior is normal. The condition is sufficient, not necessary.
+* **How soon.** The pull grows with the square of the gap, `seams.linear.alignment_rate` in the
+  linear case: the last step before equal ranges is the longest.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seams.derivatives import jacobian_svd
+from seams.geometry import manifold_hessian
+from seams.metrics import (
+    correlation_matrix,
+    entropies,
+    linear_probe_r2,
+    mutual_information,
+    mutual_information_gap,
+)
+from seams.shapes import Float, Int
+
+__all__ = [
+    "RECOVERED",
+    "Chance",
+    "chance",
+    "eigenvalue_gap",
+    "matched_correlations",
+    "recovery_scores",
+    "time_to_reach",
+    "turning_curvature",
+    "turning_loss",
+    "turned_correlations",
+]
+
+RECOVERED = 0.98
+"""Correlation of every true latent with its own axis from which a run counts as recovered: the
+cosine of 11 degrees, a quarter of the way to the middle between two axes."""
+
+_BINS = 20  # of a true latent where its information is asked for, as in `mutual_information`
+
+
+def matched_correlations(
+    latents: Float[Tensor, "n latent"], truth: Float[Tensor, "n true"]
+) -> Float[Tensor, " true"]:
+    r"""Rank correlation of each true latent with the axis given to it, $\lvert\rho\rvert$.
+
+    The assignment is that of `metrics.mean_correlation`, whose value is the mean of these; their
+    least one says whether *all* are recovered. Ranks, since a latent is identified up to an
+    increasing map of its own (Corollary 6.7).
+
+    Args:
+        latents: Learned latents, usually posterior means.
+        truth: The latents that generated the same samples.
+
+    Returns:
+        Between 0 and 1; 0 for a true latent that is left without an axis.
+
+    Source: Theorem 6.5, "up to permutation and sign"; Corollary 6.7.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    magnitude = correlation_matrix(latents, truth, "spearman").abs()
+    rows, columns = linear_sum_assignment(magnitude.cpu().numpy(), maximize=True)
+    matched = magnitude.new_zeros(truth.shape[1])
+    matched[columns] = magnitude[rows, columns]
+    return matched
+
+
+def turned_correlations(
+    rotation: Float[Tensor, "*batch latent latent"],
+) -> Float[Tensor, "*batch latent"]:
+    r"""What `matched_correlations` are for normal latents and the same turned, $z$ and $R z$.
+
+    A correlation $\rho$ has the rank correlation $\tfrac6\pi \arcsin\tfrac\rho2$.
+
+    Args:
+        rotation: $R$, orthonormal.
+
+    Returns:
+        One a true latent: of each column of $R$, the entry that is given to it.
+
+    Source: Remark 6.8: what the fit alone leaves open.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    magnitude = 6 / math.pi * torch.asin(rotation.abs() / 2)
+    flat = magnitude.reshape(-1, *rotation.shape[-2:])
+    matched = torch.empty_like(flat[:, 0])
+    for found, one in zip(matched, flat, strict=True):
+        rows, columns = linear_sum_assignment(one.numpy(), maximize=True)
+        found[columns] = one[rows, columns]
+    return matched.reshape(magnitude.shape[:-1])
+
+
+@dataclass(frozen=True)
+class Chance:
+    """What a random turn of the latents scores; see `chance`.
+
+    Attributes:
+        mcc: Mean over the turns of the mean correlation.
+        recovered: Share of the turns that count as recovered.
+    """
+
+    mcc: float
+    recovered: float
+
+
+def chance(latent: int, draws: int = 4_000) -> Chance:
+    r"""What a fit without an alignment scores: normal latents, turned uniformly at random.
+
+    With two latents the MCC is 0.89, so that 0.9 means nothing there, and a quarter of the turns
+    lie close enough to the axes to count as recovered.
+
+    Args:
+        latent: Number of latents.
+        draws: Number of turns.
+
+    Returns:
+        Means over the turns.
+
+    Source: Remark 6.8: what the fit alone leaves open.
+    """
+    generator = torch.Generator().manual_seed(0)
+    normal = torch.randn(draws, latent, latent, generator=generator, dtype=torch.float64)
+    matched = turned_correlations(torch.linalg.qr(normal).Q)
+    reached = (matched.amin(-1) >= RECOVERED).double()
+    return Chance(float(matched.mean()), float(reached.mean()))
+
+
+def recovery_scores(
+    latents: Float[Tensor, "n latent"], truth: Float[Tensor, "n true"]
+) -> dict[str, float]:
+    r"""How well true latents are found, as named scores.
+
+    `mcc`: mean of `matched_correlations`; `mcc_least`: their least, to be compared with
+    `RECOVERED`; `probe`: mean $R^2$ of the true latents predicted linearly from all latents, which
+    turning them does not change; `mig_means`: mutual information gap of the true latents in 20
+    bins of equal count.
+
+    Args:
+        latents: Posterior means.
+        truth: The latents that generated the same samples.
+
+    Returns:
+        Each between 0 and 1, but for `probe`, which is negative where the mean predicts better.
+
+    Source: Section 6.
+    """
+    matched = matched_correlations(latents, truth)
+    bins = _binned(truth)
+    information = mutual_information(latents, bins)
+    return {
+        "mcc": float(matched.mean()),
+        "mcc_least": float(matched.min()),
+        "probe": float(linear_probe_r2(latents, truth).mean()),
+        "mig_means": mutual_information_gap(information, entropies(bins)),
+    }
+
+
+def _binned(truth: Tensor) -> Int[Tensor, "n true"]:
+    """Each column as bins of equal count; values that repeat stay together."""
+    levels = torch.linspace(0, 1, _BINS + 1, dtype=truth.dtype)[1:-1]
+    edges = truth.quantile(levels, dim=0)
+    return (truth[:, None, :] > edges).sum(1)
+
+
+def time_to_reach(
+    progress: Float[np.ndarray, " point"] | Int[np.ndarray, " point"],
+    values: Float[np.ndarray, "run point"],
+    level: float,
+) -> Float[np.ndarray, " run"]:
+    """Progress from which a score stays at `level` or above, one value a run.
+
+    Between two points the score is taken to be linear in the logarithm of the progress.
+
+    Args:
+        progress: Rising and positive, such as training images.
+        values: The score at these points.
+        level: To be reached for good.
+
+    Returns:
+        In the unit of `progress`; the first point if the score is never below `level`, and
+        infinity if it is there at the last point.
+    """
+    times = []
+    for path in values:
+        below = np.flatnonzero(~(path >= level))
+        if not len(below):
+            times.append(float(progress[0]))
+        elif below[-1] == len(path) - 1:
+            times.append(math.inf)
+        else:
+            left = below[-1]
+            share = (level - path[left]) / (path[left + 1] - path[left])
+            start, end = math.log(progress[left]), math.log(progress[left + 1])
+            times.append(math.exp(start + share * (end - start)))
+    return np.array(times)
+
+
+def turning_loss(
+    singular_values: Float[Tensor, "batch 2"], angle: float, *, sigma: float, beta: float = 1.0
+) -> float:
+    r"""Nats that a diagonal posterior loses by a turn of two latents; see the module docstring.
+
+    Args:
+        singular_values: Of a decoder with two latents that satisfies C1, in the unit of x, at
+            draws of its prior.
+        angle: $\theta$, in radians.
+        sigma: Standard deviation of x given z, in the unit of x.
+        beta: Weight of the KL.
+
+    Returns:
+        Mean over the batch, zero or more.
+
+    Source: Derived here; `linear.diagonal_gap` is the case of constant singular values.
+    """
+    kappa = _pull(singular_values, sigma, beta)[:, 0, 1]
+    return float(0.5 * beta * torch.log1p(kappa / 4 * math.sin(2 * angle) ** 2).mean())
+
+
+def turning_curvature(
+    singular_values: Float[Tensor, "batch latent"], *, sigma: float, beta: float = 1.0
+) -> Float[Tensor, "latent latent"]:
+    r"""The pull towards the axes, $\beta\,\mathrm E_z\,(s_i^2 - s_j^2)^2 / \lambda_i\lambda_j$.
+
+    Second derivative of `turning_loss` at angle 0; `linear.rotation_curvature`, averaged over
+    the latents.
+
+    Args:
+        singular_values: Of a decoder that satisfies C1, in the unit of x, at draws of its prior.
+        sigma: Standard deviation of x given z, in the unit of x.
+        beta: Weight of the KL.
+
+    Returns:
+        Nats per squared radian; symmetric, zero diagonal.
+
+    Source: Derived here (module docstring).
+    """
+    return beta * _pull(singular_values, sigma, beta).mean(0)
+
+
+def _pull(singular_values: Tensor, sigma: float, beta: float) -> Tensor:
+    square = singular_values.square()
+    eigenvalue = square + beta * sigma**2
+    difference = square[:, :, None] - square[:, None, :]
+    return difference.square() / (eigenvalue[:, :, None] * eigenvalue[:, None, :])
+
+
+def eigenvalue_gap(
+    decoder: Callable[[Tensor], Tensor], z: Float[Tensor, "batch latent"]
+) -> Float[Tensor, "batch latent latent"]:
+    r"""What Lemma 6.3 wants to differ from zero, without a unit: $(h_i - h_j)\, s_i s_j$.
+
+    $h_i = u_i^\top H_x u_i$ is the curvature of the log density along the i-th left singular
+    vector, an eigenvalue of $H_x$ under C1-C2. Entries are in the order of falling singular
+    values. For a linear decoder, whose density is normal, the square is $(s_i^2 - s_j^2)^2 / s_i^2
+    s_j^2$, the $\kappa$ of `turning_loss` without noise.
+
+    Args:
+        decoder: From a standard normal latent to the data, without a batch axis; thrice
+            differentiable.
+        z: Latents of the points.
+
+    Returns:
+        One antisymmetric matrix per sample.
+
+    Source: Lemma 6.3.
+    """
+    curvature = manifold_hessian(decoder, z).diagonal(dim1=1, dim2=2)
+    _, s, _ = jacobian_svd(decoder, z)
+    difference = curvature[:, :, None] - curvature[:, None, :]
+    return difference * s[:, :, None] * s[:, None, :]

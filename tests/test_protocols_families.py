@@ -1,0 +1,76 @@
+from dataclasses import replace
+
+import pytest
+
+from seams.protocols import gap, ident
+from seams.train import stack_key
+
+IDENT = {
+    "dimensions": [2, 4],
+    "laws": ["uniform"],
+    "ratio": 1.5,
+    "degrees": [0.0, 40.0],
+    "bends": [0.1],
+    "strengths": [0.2],
+    "beta": 0.2,
+    "seeds": 2,
+    "width": 32,
+    "images": 384_000,
+    "batch": 128,
+    "learning_rate": 0.003,
+}
+GAP = {
+    "ratios": [1.0, 2.0],
+    "seeds": 2,
+    "plane_beta": 0.5,
+    "plane_images": 99,
+    "plane_learning_rate": 0.1,
+    "resolution": 8,
+    "width": 32,
+    "blobs_beta": 0.2,
+    "squares_beta": 8.0,
+    "images": 192_000,
+    "batch": 128,
+    "learning_rate": 0.003,
+}
+
+
+def test_ident_compares_posteriors_where_the_conditions_hold_and_scans_diagonal_ones() -> None:
+    runs = ident(**IDENT)
+    full = [r for r in runs if r.covariance == "full"]
+    names = ["curves-normal-2-1.5", "curves-normal-4-1.5", "rolled-1.5", "curves-uniform-2-1.5"]
+    names += ["curves-normal-2-1", "curves-uniform-2-1"]
+    assert [r.dataset for r in full[::2]] == names
+    assert [replace(r, covariance="diagonal") for r in full] == runs[: len(full)]
+    rest = runs[2 * len(full) :]
+    assert [r.dataset for r in rest[::2]] == [
+        "sheared-0",
+        "sheared-40",
+        "polar-0.1",
+        "twisted-0.2",
+    ]
+    assert {r.covariance for r in rest} == {"diagonal"}
+    assert {(r.dataset[:15], r.latent) for r in runs if r.latent != 2} == {("curves-normal-4", 4)}
+    assert len({stack_key(r) for r in runs}) == 4
+
+
+def test_gap_has_one_stack_a_kind_of_data_and_posterior() -> None:
+    runs = gap(**GAP)
+    assert len(runs) == 3 * 2 * 2 * 2
+    assert len({stack_key(r) for r in runs}) == 6
+    assert [r.dataset for r in runs[::8]] == ["plane-1", "blobs-1", "dsprites_square-1"]
+    assert {(r.network, r.images, r.learning_rate) for r in runs[:8]} == {("linear", 99, 0.1)}
+
+
+@pytest.mark.parametrize("resolution", [8, 16, 32])
+def test_gap_keeps_the_noise_of_a_large_pixel_when_it_averages(resolution: int) -> None:
+    for run in gap(**GAP | {"resolution": resolution}):
+        unit = {"plane": 1, "blobs": resolution / 16, "dsprites_square": resolution / 64}
+        assert run.sigma == unit[run.dataset.split("-")[0]]
+
+
+@pytest.mark.parametrize("seeds", [0, -1])
+def test_no_seed_is_refused(seeds: int) -> None:
+    for protocol, values in ((ident, IDENT), (gap, GAP)):
+        with pytest.raises(ValueError, match=f"`seeds` must be 1 or more; got {seeds}"):
+            protocol(**values | {"seeds": seeds})
