@@ -142,7 +142,7 @@ STATEMENTS = (
         "Lemma 6.3",
         "The density on the manifold alone determines its seams, as eigenvectors of its Hessian, "
         "where its eigenvalues are distinct.",
-        "claims:lem_6_3 gap",
+        "claims:lem_6_3 gap:recovered_plane gap:equal_plane",
         "lem-6.3 eq-8",
     ),
     _row(
@@ -157,7 +157,7 @@ STATEMENTS = (
         "Theorem 6.5",
         "A Gaussian VAE with diagonal posteriors that fits data made with C1 and C2 identifies "
         "their factors up to order and sign.",
-        "ident",
+        "ident:thm65 ident:thm65_full",
         "thm-6.5",
     ),
     _row(
@@ -171,7 +171,7 @@ STATEMENTS = (
         "cor-6.7",
         "Corollary 6.7",
         "The same with other factorised priors, up to a map of each axis by itself.",
-        "claims:cor_6_7 ident",
+        "claims:cor_6_7 ident:cor67 ident:cor67_full",
         "cor-6.7",
     ),
     _row(
