@@ -100,6 +100,14 @@ def test_values_of_beta_are_the_ticks(ax: Axes) -> None:
     assert [label.get_text() for label in ax.get_xticklabels()] == ["0.1", "1", "4"]
 
 
+def test_values_of_beta_can_have_equal_widths(ax: Axes) -> None:
+    line = plot_against_beta(ax, BETAS, VALUES, VALUES[:, 0], VALUES[:, 1], "even")
+    assert ax.get_xscale() == "linear" and ax.get_xlim() == (-0.5, 2.5)
+    assert all(list(other.get_xdata()) == [0, 1, 2] for other in [line, *ax.lines])
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["0.1", "1", "4"]
+    assert set(ax.collections[0].get_paths()[0].vertices[:, 0]) == {0, 1, 2}
+
+
 def test_undefined_values_leave_a_gap_without_a_word(ax: Axes) -> None:
     """As where all runs of a beta are collapsed."""
     values = VALUES.copy()

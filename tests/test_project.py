@@ -54,6 +54,7 @@ BUILDS_ON = {
     "protocols": "sweep data",
     "record": "evaluate",
     "live": "record",
+    "gallery": "",
     "outcomes": "paths",
     "markup": "outcomes",
     "registry": "",

@@ -8,6 +8,7 @@ sees the page, so that a page reads the same whether its figure has been run or 
 * `{{ fig05.evidence }}`: picture, claims, numbers and provenance, for the chosen profile and then
   for the run of record.
 * `{{ fig05.rerun | betas=[2.5] }}`: how to run the notebook with another value.
+* `{{ fig05.gallery }}`: its traversals, with a slider, if the notebook wrote any.
 * `{{ statements }}` and `{{ tally }}`: the paper's statements with their verdicts, and how many
   there are of each.
 * `{{ claims }}`, `{{ cover }}`, `{{ record }}` and `{{ live }}`: the table of all claims, notebook
@@ -222,6 +223,8 @@ def _resolve(book: _Book, page: str, path: str, argument: str | None) -> str:
             f"`live`, `statements`, `tally` or `test`; {page} asks for {path!r}."
             + _nearest(name, [*book.names, *whole])
         )
+    if rest == "gallery":
+        return _gallery(book, name)
     if rest == "evidence":
         return _evidence(book, page, name)
     if rest == "rerun":
@@ -508,6 +511,17 @@ def _live(book: _Book) -> str:
     if not decoders:
         return "No decoder is kept in the record yet."
     return markup.fence("raw", "html", decoders)
+
+
+def _gallery(book: _Book, name: str) -> str:
+    from seams import gallery
+
+    for profile in book.shown(name):
+        result = book.results.get((name, profile))
+        if result is not None and (result.folder / gallery.FILE).is_file():
+            page = gallery.markup(result.folder / gallery.FILE, book.source / "_live")
+            return f"*The {profile} profile.*\n\n" + markup.fence("raw", "html", page)
+    return "No run of this figure has left traversals here."
 
 
 def _write_notebooks(book: _Book, work: Path) -> None:

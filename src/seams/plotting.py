@@ -93,6 +93,7 @@ def plot_against_beta(
     values: np.ndarray,
     low: np.ndarray,
     high: np.ndarray,
+    scale: Literal["log", "even"] = "log",
     **style: Any,
 ) -> Line2D:
     """Mean over seeds against beta, with a band, and every seed as a dot.
@@ -103,19 +104,25 @@ def plot_against_beta(
         values: One a beta and seed `[beta, seed]`; NaN is left out.
         low: Lower end of the band `[beta]`.
         high: Upper end of the band `[beta]`.
+        scale: Of the axis of beta; "even" gives each value the same width, so that something can
+            stand above it.
         **style: For the line.
 
     Returns:
         The line of the means.
     """
     style.setdefault("marker", "o")
+    x = list(betas) if scale == "log" else list(range(len(betas)))
     with _gaps():
-        (line,) = ax.plot(betas, np.nanmean(values, axis=1), **style)
-    ax.fill_between(betas, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+        (line,) = ax.plot(x, np.nanmean(values, axis=1), **style)
+    ax.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
     for seed in values.T:
-        ax.plot(betas, seed, ".", color=line.get_color(), alpha=0.45, markersize=2.5, zorder=1)
-    ax.set_xscale("log")
-    ax.set_xticks(list(betas), [f"{b:g}" for b in betas])
+        ax.plot(x, seed, ".", color=line.get_color(), alpha=0.45, markersize=2.5, zorder=1)
+    if scale == "log":
+        ax.set_xscale("log")
+    else:
+        ax.set_xlim(-0.5, len(betas) - 0.5)
+    ax.set_xticks(x, [f"{b:g}" for b in betas])
     ax.minorticks_off()
     return line
 

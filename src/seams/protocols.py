@@ -139,6 +139,7 @@ def fig05(
     learning_rate: float,
     pair_images: int,
     pair_resolution: int,
+    heatmap_beta: float = 0.0,
     **_: object,
 ) -> list[TrainConfig]:
     """Posteriors x betas x seeds on dSprites, and a pair with the network of the paper.
@@ -159,10 +160,13 @@ def fig05(
         learning_rate: Of Adam.
         pair_images: Training images of the pair; 0 for no pair.
         pair_resolution: Side of its images.
+        heatmap_beta: Trained on `dataset` with diagonal posteriors too, for the maps of the terms
+            of Eq. 6; 0 for none.
         **_: Unused.
 
     Returns:
-        The runs on `dataset`, those on `compare`, and last the pair, diagonal and full.
+        The runs on `dataset`, those on `compare`, those at `heatmap_beta` if `betas` lack it, and
+        last the pair, diagonal and full.
 
     Raises:
         ValueError: No beta.
@@ -174,6 +178,8 @@ def fig05(
     base = _dsprites(dataset, resolution, network, width, images, batch, learning_rate)
     axes = {"covariance": _KINDS, "beta": sorted(betas), "seed": _seeds(seeds)}
     runs = grid(base, dataset=[d for d in (dataset, compare) if d], **axes)
+    if heatmap_beta and heatmap_beta not in betas:
+        runs += grid(replace(base, beta=heatmap_beta), seed=_seeds(seeds))
     if pair_images:
         pair = TrainConfig(
             resolution=pair_resolution,

@@ -50,7 +50,7 @@ _PROVENANCE: dict[str, Any] = {
     "seconds": (int, float),
     "finished": str,
 }
-_FIGURE_FILES = ("numbers.json", "*.svg", "*.png")
+_FIGURE_FILES = ("numbers.json", "gallery.json", "*.svg", "*.png")
 _FIGURE_PROFILES = ("desk", "paper")
 
 
