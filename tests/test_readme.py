@@ -5,10 +5,11 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FIGURES = {"fig02": "2", "fig05": "5"}
+FIGURES = {"fig02": "2", "fig05": "5", "fig11": "11"}
 PAPER = {  # what the paper states; it gives no numbers for most
     "fig02": "plots only",
     "fig05": "plots only",
+    "fig11": "pictures only",
 }
 START, END = "<!-- from record/quick -->\n", "<!-- end -->\n"
 
