@@ -507,3 +507,16 @@ def test_the_example_for_other_decoders_runs() -> None:
     blocks = re.findall(r"```python\n(.*?)```", (PAGES / "your-own.md").read_text(), re.DOTALL)
     assert len(blocks) == 3
     exec(compile("\n".join(blocks), "your-own.md", "exec"), {})
+
+
+def test_a_gallery_is_shown_on_its_page(tmp_path: Path, results: Path) -> None:
+    folder = write_result(results / "quick", "fig05", "quick")
+    assert page_with(tmp_path, "{{ fig05.gallery }}").endswith("has left traversals here.\n")
+    (folder / "gallery.json").write_text('{"note": "some"}')
+    source = write_pages(tmp_path / "again", "{{ fig05.gallery }}")
+    (source / "_live").mkdir()
+    (source / "_live" / "gallery.js").write_text("run();")
+    book.assemble(results, tmp_path / "w", "quick", tmp_path / "record", source=source)
+    text = (tmp_path / "w" / "fig05.md").read_text()
+    assert "*The quick profile.*" in text and '{"note":"some"}' in text and "run();" in text
+    assert "{raw} html" in text
