@@ -111,7 +111,7 @@ def test_every_profile_names_every_parameter_with_its_type(name: str) -> None:
     names = list(parameters)[2:]
     assert list(parameters)[:2] == ["profile", "output"]
     assert list(PARAMS[name]) == names, "the overrides in params.yaml"
-    for profile in ("smoke", "quick", "paper"):
+    for profile in ("smoke", "quick", "desk", "paper"):
         values = PARAMS["profiles"][profile][name]
         assert list(values) == names, profile
         checked = check(values, parameters, name)
