@@ -243,6 +243,20 @@ STATEMENTS = (
         "fig11",
     ),
     _row(
+        "gap",
+        "Ours, not the paper's",
+        "The ratio of two ranges decides whether their factors are found, and how soon.",
+        "gap",
+    ),
+    _row(
+        "violation",
+        "Ours, not the paper's",
+        "Recovery fades as C1 or C2 fails more and more; equal ranges are lost for normal factors "
+        "alone.",
+        "ident:equal_normal ident:equal_uniform ident:fades_sheared ident:fades_polar "
+        "ident:fades_twisted ident:shear_theory",
+    ),
+    _row(
         "speed",
         "Ours, not the paper's",
         "How much faster this code computes what the paper computes.",
