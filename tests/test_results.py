@@ -236,3 +236,12 @@ def test_what_was_published_survives_a_failure(
     with pytest.raises(KeyboardInterrupt):
         publish(source, target)
     assert [p.name for p in target.iterdir()] == ["old"]
+
+
+def test_an_end_on_the_threshold_does_not_pass_by_a_rounding_error(tmp_path: Path) -> None:
+    results = Results("x", "quick", str(tmp_path), {})
+    shares = [0.8, 0.8, 0.8, 1.0, 1.0]
+    _, low, _ = mean_with_interval(shares)
+    assert 0.8 < low < 0.8 + 1e-12
+    assert results.claim("above", "", shares, 0.8) == "not supported"
+    assert results.claim("below", "", [1 - v for v in shares], 0.2, above=False) == "not supported"

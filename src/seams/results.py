@@ -113,7 +113,8 @@ class Results:
         verdict: Verdict = "not testable at this scale"
         testable = len(defined) > 1 and self.content["profile"] != "smoke"
         if testable and low is not None and high is not None:
-            holds = low > threshold if above else high < threshold
+            # As shown: a rounding error in the last bit must not carry an end over the threshold.
+            holds = _rounded(low) > threshold if above else _rounded(high) < threshold
             verdict = "supported" if holds else "not supported"
         self.content["claims"].append(
             {
