@@ -218,7 +218,7 @@ def within(threads: int = 1) -> Iterator[Any]:
             n_workers=1,
             threads_per_worker=threads,
             processes=False,
-            dashboard_address=None,
+            dashboard_address=":0",  # the default port may be taken
             memory_limit=0,
         ) as made,
         distributed.Client(made) as client,
@@ -368,7 +368,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Of a scheduler in another process."""
     pytest.importorskip("distributed", reason="needs the extra `cluster`")
     folder = tmp_path_factory.mktemp("scheduler")
-    words = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file"]
+    words = ["--host", "127.0.0.1", "--port", "0", "--dashboard-address", ":0", "--scheduler-file"]
     log = (folder / "log").open("w")
     with subprocess.Popen(
         command("scheduler", *words, str(folder / "file")), stdout=log, stderr=log
