@@ -294,3 +294,11 @@ def test_a_notebook_loads_what_its_protocol_says(name: str) -> None:
     loads = [c for c in calls if ast.unparse(c.func) == "train_or_load"]
     assert [ast.unparse(c.args[0]) for c in loads] == [f"{name}(**parameters)"]
     assert "TrainConfig" not in {ast.unparse(c.func) for c in calls}
+
+
+@pytest.mark.parametrize("name", protocols.__all__)
+def test_notebooks_that_need_weights_ask_for_them(name: str) -> None:
+    cells = json.loads(notebook.available(ROOT)[name].read_text())["cells"]
+    code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+    needed = any(f".{word}()" in code for word in ("model", "weights", "snapshots", "decoder"))
+    assert ("weights=True" in code) == needed == (name in protocols.WITH_WEIGHTS)

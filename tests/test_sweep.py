@@ -158,8 +158,10 @@ def test_the_record_answers_before_anything_is_trained(
     trained([BASE], Store(tmp_path / "project" / "record" / "runs"))
     (run,) = train_or_load([BASE], device="cpu", workers=1)  # with the project's own store
     assert len(stacks) == 1 and run.folder.parent.name == "runs"
-    (run,) = train_or_load([BASE], device="cpu", workers=1, retrain=True)
+    (run,) = train_or_load([BASE], device="cpu", workers=1, weights=True)  # here it has them
     assert len(stacks) == 2 and run.folder.parent.name == ".runs"
+    (run,) = train_or_load([BASE], device="cpu", workers=1, retrain=True)
+    assert len(stacks) == 3
 
 
 def test_number_of_workers_is_checked(store: Store) -> None:

@@ -170,7 +170,7 @@ def _sweep(chosen: argparse.Namespace) -> int:
 
 
 def _plan_and_train(chosen: argparse.Namespace, started: float) -> int:
-    from seams import cluster, local, plan, sweep
+    from seams import cluster, local, plan, protocols, sweep
     from seams.runs import Store
 
     if chosen.workers is not None and chosen.workers < 1:
@@ -183,7 +183,8 @@ def _plan_and_train(chosen: argparse.Namespace, started: float) -> int:
     if device == "cuda" and not target and sweep.default_device() != "cuda":
         raise ValueError("There is no CUDA device here: leave --device out, or name a cluster.")
     configs = [config for name in chosen.name for config in _wanted(name, chosen)]
-    store = Store(chosen.store, record=None if chosen.retrain else record_folder())
+    alone = chosen.retrain or protocols.WITH_WEIGHTS.intersection(chosen.name)
+    store = Store(chosen.store, record=None if alone else record_folder())
     deadline = started + limit if limit else None
     there = cluster.count(target) if target else sweep.default_workers(device)
     workers = chosen.workers or there or None

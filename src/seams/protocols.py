@@ -29,6 +29,9 @@ __all__ = [
     "ident",
 ]
 
+WITH_WEIGHTS = frozenset({"eq06", "fig01", "fig02", "fig06", "fig07", "fig08", "fig09", "fig10"})
+"""Notebooks that differentiate, refine or decode: runs of the record have no weights for that."""
+
 _KINDS = ("diagonal", "full")  # of posterior covariance, the comparison of the paper
 
 

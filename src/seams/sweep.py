@@ -66,6 +66,7 @@ def train_or_load(
     device: str | None = None,
     workers: int | None = None,
     retrain: bool = False,
+    weights: bool = False,
 ) -> list[Run]:
     """The runs of a sweep, each looked up in the store, then in the record, else trained.
 
@@ -77,11 +78,12 @@ def train_or_load(
 
     Args:
         configs: The runs; repeated ones are trained once.
-        store: Where runs are kept; default the project's, with its record.
+        store: Where runs are kept; default the project's, with its record unless `weights`.
         device: Where to train: "cpu", "cuda"; default a GPU if there is one.
         workers: Processes that train at once; default one a core on a CPU, 1 on a GPU, where the
             stack fills the device. 1 trains in this process.
         retrain: Train all anew and do not look at the record.
+        weights: Whether runs must have their weights, which those of the record lack.
 
     Returns:
         Evaluated runs, in the order of `configs`.
@@ -94,7 +96,7 @@ def train_or_load(
     if workers is not None and workers < 1:
         raise ValueError(f"`workers` must be 1 or more; got {workers}.")
     if store is None:
-        store = Store(record=None if retrain else record_folder())
+        store = Store(record=None if retrain or weights else record_folder())
     found = {c: None if retrain else store.find(c) for c in configs}
     outdated = [c for c, run in found.items() if run and is_outdated(run)]
     if outdated:
