@@ -336,13 +336,13 @@ def _book(chosen: argparse.Namespace) -> int:
 
 def _claims(chosen: argparse.Namespace) -> int:
     from seams import claims, notebook
-    from seams.outcomes import PROFILES, read_record, read_results
+    from seams.outcomes import PROFILES, read_results
 
     root = project_root()
     profile = chosen.profile or notebook.default_profile()
     if profile not in PROFILES:
         raise ValueError(f"--profile must be one of {', '.join(PROFILES)}; got {profile!r}.")
-    results = read_record(root / "record" / "quick") | read_results(root / "results")
+    results = read_results(root / "results")
     if chosen.markdown:
         print(claims.statements_table(results, profile, {}))
         return 0

@@ -8,7 +8,7 @@ from typing import Any
 
 from seams.paths import project_root
 
-__all__ = ["PROFILES", "RECORDS", "VERDICTS", "Result", "read_record", "read_results"]
+__all__ = ["PROFILES", "RECORDS", "VERDICTS", "Result", "read_results"]
 
 PROFILES = ("smoke", "quick", "desk", "paper")
 """A profile only chooses numbers."""
@@ -74,28 +74,6 @@ def read_results(
             result = _read_result(numbers.parent, profile)
             found[result.name, result.profile] = result
     return dict(sorted(found.items()))
-
-
-def read_record(folder: Path | str, profile: str = "quick") -> dict[tuple[str, str], Result]:
-    """Numbers that were kept without their figures, by name and profile.
-
-    Refuses what `read_results` refuses.
-
-    Args:
-        folder: Of `NAME.json`, such as `record/quick`. Files without claims are left out.
-        profile: Which they were measured in.
-
-    Returns:
-        One entry for each file; empty if there is none.
-    """
-    found = {}
-    for path in sorted(Path(folder).glob("*.json")):
-        if "claims" not in json.loads(path.read_text(encoding="utf-8")):
-            continue
-        numbers = _read_numbers(path, path.stem, profile)
-        result = Result(path.stem, profile, path.parent, numbers, images=(), notebook=None)
-        found[result.name, profile] = result
-    return found
 
 
 def _read_numbers(path: Path, name: str, profile: str) -> dict[str, Any]:

@@ -32,7 +32,7 @@ __all__ = [
     "listing",
 ]
 
-FACES = ("celeba", "faces", "orl")
+FACES = ("celeba", "folder", "orl")
 """Data sets whose images the record does not keep; a figure may show a few."""
 
 LARGEST_DECODER = 1_000_000

@@ -1,0 +1,53 @@
+"""The run of record is enough to draw from: on a machine that has trained nothing."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from seams.record import listing
+from seams.runs import Run, run_id
+from seams.train import TrainConfig
+
+ROOT = Path(__file__).parents[2]
+RUNS, FIGURES = ROOT / "record" / "runs", ROOT / "record" / "figures"
+
+
+def test_figure_5_is_drawn_from_the_record_alone(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    command = [sys.executable, "-m", "seams", "run", "fig05", "--profile", "desk"]
+    environment = os.environ | {"SEAMS_STORE": str(store)}
+    subprocess.run(
+        [*command, "-o", tmp_path / "out"], cwd=ROOT, env=environment, check=True, timeout=300
+    )
+    assert not list(store.glob("*/config.json")), "it trained"
+    drawn, kept = (
+        json.loads((folder / "numbers.json").read_text())
+        for folder in (tmp_path / "out", FIGURES / "fig05")
+    )
+    assert drawn["runs"] == kept["runs"]
+    for ours, theirs in zip(drawn["claims"], kept["claims"], strict=True):
+        assert (ours["id"], ours["verdict"]) == (theirs["id"], theirs["verdict"])
+        assert ours["value"] == pytest.approx(theirs["value"], rel=1e-4, abs=1e-5)
+    assert (tmp_path / "out" / "figure.svg").stat().st_size > 10_000
+
+
+def test_every_run_of_the_record_is_what_its_name_says() -> None:
+    runs = listing(RUNS)
+    assert len(runs) > 0
+    for folder in sorted(RUNS.iterdir()):
+        config = TrainConfig(**json.loads((folder / "config.json").read_text()))
+        assert run_id(config) == folder.name
+        assert Run(config, folder).scores["active"] >= 0
+
+
+def test_the_record_is_small_and_has_no_pickle() -> None:
+    files = [path for path in (ROOT / "record").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 16e6
+    assert {path.suffix for path in files} <= {".json", ".npz", ".svg", ".png", ".safetensors"}
+    decoders = [path for path in files if path.suffix == ".safetensors"]
+    assert all(path.name == "decoder.safetensors" for path in decoders)
+    assert all(path.stat().st_size <= 1e6 for path in decoders)
