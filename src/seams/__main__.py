@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="a parameter, such as 'betas=[2.5]'; may be repeated",
     )
-    run.add_argument("--profile", help="of params.yaml: smoke, quick or paper")
+    run.add_argument("--profile", help="of params.yaml: smoke, quick, desk or paper")
     run.add_argument("-o", metavar="FOLDER", type=Path, help="where the results go")
     run.set_defaults(command=_run)
 
@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
 
     book = commands.add_parser("book", help="build the book from the results at hand")
     book.add_argument("--out", type=Path, help="folder; default build/book under the project")
-    book.add_argument("--profile", help="of params.yaml: smoke, quick or paper")
+    book.add_argument("--profile", help="of params.yaml: smoke, quick, desk or paper")
     book.set_defaults(command=_book)
     return parser
 
@@ -131,7 +131,7 @@ def _add_sweep(commands: Any) -> None:
         default=[],
         help="a parameter of the notebooks, such as 'betas=[2.5]'; may be repeated",
     )
-    sweep.add_argument("--profile", help="of params.yaml: smoke, quick or paper")
+    sweep.add_argument("--profile", help="of params.yaml: smoke, quick, desk or paper")
     sweep.add_argument("--device", choices=["cpu", "cuda"], help="default: a GPU if there is one")
     sweep.add_argument(
         "--workers",
