@@ -447,8 +447,8 @@ def test_broken_reference_fails_and_keeps_the_last_good_book(tmp_path: Path) -> 
 
 @needs_jupyter_book
 def test_the_book_builds_offline(tmp_path: Path, results: Path) -> None:
-    recorded = json.loads((PAGES.parent / "record" / "quick" / "fig05.json").read_text())
-    values = recorded["values"]  # the page quotes some of them
+    recorded = PAGES.parent / "record" / "figures" / "fig05" / "numbers.json"
+    values = json.loads(recorded.read_text())["values"]  # the page quotes some of them
     write_result(results / "quick", "fig05", "quick", values=values)  # and fig02 has not been run
     index = book.build(results, tmp_path / "site", record=tmp_path, source=PAGES)
     pages = {
