@@ -52,6 +52,14 @@ def _small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SEAMS_PROGRESS", str(tmp_path / "progress"))
 
 
+@pytest.fixture(autouse=True)
+def _default_interrupt() -> Iterator[None]:
+    """Python's own handler of Ctrl-C; libraries of other tests may leave theirs behind."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before or signal.default_int_handler)
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
