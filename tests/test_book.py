@@ -234,6 +234,17 @@ def test_smoke_results_are_not_passed_off_as_evidence(tmp_path: Path, results: P
     assert "read no verdict below as one" in (tmp_path / "w" / "fig05.md").read_text()
 
 
+def test_what_short_runs_do_not_define_is_said(tmp_path: Path, results: Path) -> None:
+    """A score may be undefined for hardly trained models, so that their notebook leaves it out."""
+    for profile in ("smoke", "quick"):
+        write_result(results / profile, "fig05", profile, values={"x": 1})
+    source = write_pages(tmp_path / "pages", "<{{ fig05.values.x }}><{{ fig05.values.y }}>")
+    book.assemble(results, tmp_path / "w", "smoke", tmp_path / "r", source=source)
+    assert "<1><[not defined]{.pending}>" in (tmp_path / "w" / "fig05.md").read_text()
+    with pytest.raises(ValueError, match=r"only quote what its notebook wrote; .* values\.y"):
+        book.assemble(results, tmp_path / "w", "quick", tmp_path / "r", source=source)
+
+
 def test_run_of_record_stands_in_for_a_missing_paper_profile(
     tmp_path: Path, results: Path
 ) -> None:

@@ -48,6 +48,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _PROBLEM = re.compile(r"WARNING|ERROR|CRITICAL|[A-Z]\w*(?:Error|Exception):")
 _FIELDS = ("values", "parameters", "runs", "environment", "verdicts")
 _NOT_RUN = "[not run]{.pending}"
+_UNDEFINED = "[not defined]{.pending}"  # of runs too short to have a value
 
 
 @dataclass
@@ -265,6 +266,8 @@ def _quote(result: Result, page: str, kind: str, key: str, layout: str | None) -
         entries: Mapping[str, Any] = {claim["id"]: claim["verdict"] for claim in result.claims}
     else:
         entries = result.numbers[kind]
+    if key not in entries and kind == "values" and result.profile == "smoke":
+        return _UNDEFINED
     if key not in entries:
         raise ValueError(
             f"A page may only quote what its notebook wrote; {page} asks for {kind}.{key}, which "
