@@ -9,7 +9,7 @@ from typing import Any
 
 from seams import markup
 from seams.outcomes import RECORDS, VERDICTS, Result
-from seams.registry import STATEMENTS, Statement
+from seams.registry import OURS, STATEMENTS, Statement
 
 __all__ = [
     "Finding",
@@ -180,7 +180,7 @@ def _each(found: Finding, profile: str) -> str:
 
 
 def tally(results: Mapping[tuple[str, str], Result], profile: str) -> str:
-    """How many statements have which verdict, in one sentence.
+    """How many statements of the paper have which verdict, in one sentence; ours do not count.
 
     Args:
         results: As of `seams.outcomes.read_results`.
@@ -189,7 +189,8 @@ def tally(results: Mapping[tuple[str, str], Result], profile: str) -> str:
     Returns:
         Such as "Of 32 statements and figures: 20 supported, 3 in part, 9 not run."
     """
-    verdicts = [found.verdict for found in find(results, profile)]
+    rows = [found for found in find(results, profile) if found.statement.name != OURS]
+    verdicts = [found.verdict for found in rows]
     order = (*list(VERDICTS)[:1], IN_PART, *list(VERDICTS)[1:], NOT_RUN)
     parts = [f"{verdicts.count(v)} {v}" for v in order if v in verdicts]
     return f"Of {len(verdicts)} statements and figures of the paper: {', '.join(parts)}."

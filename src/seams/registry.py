@@ -52,6 +52,9 @@ def _row(id: str, name: str, says: str, tests: str, labels: str = "") -> Stateme
 DEFINITIONS = ("eq-1", "eq-2", "eq-5", "def-D1", "def-D3", "def-D4")
 """Labels of what the paper defines, so that there is nothing to test."""
 
+OURS = "Ours, not the paper's"
+"""Name of the rows that the paper does not have."""
+
 STATEMENTS = (
     _row(
         "eq-3",
@@ -244,13 +247,13 @@ STATEMENTS = (
     ),
     _row(
         "gap",
-        "Ours, not the paper's",
+        OURS,
         "The ratio of two ranges decides whether their factors are found, and how soon.",
         "gap",
     ),
     _row(
         "violation",
-        "Ours, not the paper's",
+        OURS,
         "Recovery fades as C1 or C2 fails more and more; equal ranges are lost for normal factors "
         "alone.",
         "ident:equal_normal ident:equal_uniform ident:fades_sheared ident:fades_polar "
@@ -258,7 +261,7 @@ STATEMENTS = (
     ),
     _row(
         "speed",
-        "Ours, not the paper's",
+        OURS,
         "How much faster this code computes what the paper computes.",
         "speed",
     ),
