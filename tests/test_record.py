@@ -166,11 +166,12 @@ def test_listing_is_sorted_and_tells_device_and_time(store: Path, record: Path) 
 def figures(folder: Path, profile: str = "desk", dirty: bool = False, value: int = 1) -> Path:
     target = folder / "fig05"
     target.mkdir(parents=True, exist_ok=True)
-    numbers = {"name": "fig05", "profile": profile, "environment": {"dirty": dirty}, "x": value}
+    numbers = {"name": "fig05", "profile": profile, "environment": {"dirty": dirty}}
+    numbers |= {"parameters": {}, "values": {"x": value}, "claims": [], "runs": {}}
     (target / "numbers.json").write_text(json.dumps(numbers))
     (target / "figure.svg").write_text("<svg/>")
     (target / "figure.pdf").write_text("%PDF")
-    (target / "notebook.ipynb").write_text("{}")
+    (target / "notebook.ipynb").write_text('{"cells": []}')
     return folder
 
 
@@ -181,15 +182,19 @@ def test_figures_and_numbers_are_taken(tmp_path: Path) -> None:
     assert import_figures(results, record).known == ("fig05",)
     figures(results, value=2)
     assert import_figures(results, record).replaced == ("fig05",)
-    assert json.loads((record / "fig05" / "numbers.json").read_text())["x"] == 2
+    assert json.loads((record / "fig05" / "numbers.json").read_text())["values"] == {"x": 2}
 
 
 def test_figures_of_other_profiles_or_changed_code_are_refused(tmp_path: Path) -> None:
     record = tmp_path / "record"
-    with pytest.raises(ValueError, match="of the profile desk or paper; fig05 is of 'quick'"):
+    with pytest.raises(ValueError, match="of the profile paper or desk; fig05 is of 'quick'"):
         import_figures(figures(tmp_path / "a", "quick"), record)
     with pytest.raises(ValueError, match="fig05 was drawn with uncommitted changes: commit"):
         import_figures(figures(tmp_path / "b", dirty=True), record)
+    broken = figures(tmp_path / "c")
+    (broken / "fig05" / "numbers.json").write_text('{"profile": "desk"}')
+    with pytest.raises(ValueError, match="must hold 'name' as a str"):
+        import_figures(broken, record)
     with pytest.raises(ValueError, match="There are no figures in"):
         import_figures(tmp_path / "nothing", record)
     assert not record.exists()

@@ -8,7 +8,7 @@ from typing import Any
 
 from seams.paths import project_root
 
-__all__ = ["PROFILES", "RECORDS", "VERDICTS", "Result", "read_results"]
+__all__ = ["PROFILES", "RECORDS", "VERDICTS", "Result", "read_result", "read_results"]
 
 PROFILES = ("smoke", "quick", "desk", "paper")
 """A profile only chooses numbers."""
@@ -71,7 +71,7 @@ def read_results(
     for parent, profile in [(figures, ""), *((Path(results) / p, p) for p in PROFILES)]:
         # A name with a dot before it is a folder that is still being written.
         for numbers in sorted(parent.glob("[!.]*/numbers.json")):
-            result = _read_result(numbers.parent, profile)
+            result = read_result(numbers.parent, profile)
             found[result.name, result.profile] = result
     return dict(sorted(found.items()))
 
@@ -105,7 +105,16 @@ def _read_numbers(path: Path, name: str, profile: str) -> dict[str, Any]:
     return numbers
 
 
-def _read_result(folder: Path, profile: str) -> Result:
+def read_result(folder: Path, profile: str = "") -> Result:
+    """What one notebook has written; `ValueError` if it is not that.
+
+    Args:
+        folder: Of its `numbers.json`, under the notebook's name.
+        profile: Which it must be of; empty for one of `RECORDS`.
+
+    Returns:
+        The result.
+    """
     numbers = _read_numbers(folder / "numbers.json", folder.name, profile)
     notebook = folder / "notebook.ipynb"
     if notebook.is_file():

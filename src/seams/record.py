@@ -19,6 +19,7 @@ import pandas as pd
 from safetensors.numpy import load_file, save_file
 
 from seams.evaluate import VERSION
+from seams.outcomes import RECORDS, read_result
 from seams.runs import FILES, Run, run_id
 from seams.train import TrainConfig
 
@@ -51,7 +52,6 @@ _PROVENANCE: dict[str, Any] = {
     "finished": str,
 }
 _FIGURE_FILES = ("numbers.json", "gallery.json", "*.svg", "*.png")
-_FIGURE_PROFILES = ("desk", "paper")
 
 
 @dataclass(frozen=True)
@@ -152,12 +152,12 @@ def import_figures(results: Path, record: Path) -> Imported:
         raise ValueError(f"There are no figures in {results}: run notebooks in a profile first.")
     for folder in folders:
         numbers = json.loads((folder / "numbers.json").read_text())
-        if numbers.get("profile") not in _FIGURE_PROFILES:
+        if numbers.get("profile") not in RECORDS:
             raise ValueError(
-                f"Figures of record are of the profile {' or '.join(_FIGURE_PROFILES)}; "
-                f"{folder.name} is of {numbers.get('profile')!r}."
+                f"Figures of record are of the profile {' or '.join(RECORDS)}; {folder.name} is of "
+                f"{numbers.get('profile')!r}."
             )
-        if numbers["environment"].get("dirty"):
+        if read_result(folder).numbers["environment"].get("dirty"):
             raise ValueError(
                 f"{folder.name} was drawn with uncommitted changes: commit, and run it again."
             )
