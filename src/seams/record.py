@@ -154,8 +154,8 @@ def import_figures(results: Path, record: Path) -> Imported:
         numbers = json.loads((folder / "numbers.json").read_text())
         if numbers.get("profile") not in RECORDS:
             raise ValueError(
-                f"Figures of record are of the profile {' or '.join(RECORDS)}; {folder.name} is of "
-                f"{numbers.get('profile')!r}."
+                f"Figures of record are of the profile {' or '.join(RECORDS)}; {folder.name} is "
+                f"of {numbers.get('profile')!r}."
             )
         if read_result(folder).numbers["environment"].get("dirty"):
             raise ValueError(
