@@ -2,12 +2,15 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from seams.data import dsprites
 from seams.record import listing
 from seams.runs import Run, run_id
 from seams.train import TrainConfig
@@ -16,10 +19,19 @@ ROOT = Path(__file__).parents[2]
 RUNS, FIGURES = ROOT / "record" / "runs", ROOT / "record" / "figures"
 
 
-def test_figure_5_is_drawn_from_the_record_alone(tmp_path: Path) -> None:
+@pytest.fixture
+def data(tmp_path: Path) -> Iterator[Path]:
+    """The folder of a freshly rendered dSprites, since a clone has none; gone after the test."""
+    folder = tmp_path / "data"
+    dsprites.write(folder)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_figure_5_is_drawn_from_the_record_alone(data: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     command = [sys.executable, "-m", "seams", "run", "fig05", "--profile", "desk"]
-    environment = os.environ | {"SEAMS_STORE": str(store)}
+    environment = os.environ | {"SEAMS_STORE": str(store), "SEAMS_DATA": str(data)}
     subprocess.run(
         [*command, "-o", tmp_path / "out"], cwd=ROOT, env=environment, check=True, timeout=300
     )
