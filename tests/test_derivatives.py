@@ -18,6 +18,7 @@ from seams import derivatives
 from seams.derivatives import (
     align_axes,
     directed_hessian,
+    gram_and_hessian,
     jacobian,
     jacobian_gram,
     jacobian_svd,
@@ -140,6 +141,29 @@ def test_directed_hessian_agrees_with_the_dense_tensor_and_differences(smooth):
         )
         pulled = lambda z, r=residual: torch.autograd.functional.vjp(smooth, z, r)[1]
         torch.testing.assert_close(measured[n], central_differences(pulled, z[n]), **NUMERICAL)
+
+
+def test_both_terms_at_once_are_those_alone(smooth):
+    z = torch.randn(BATCH, LATENT)
+    x = torch.randn(BATCH, smooth(z[0]).shape[0])
+    gram, hessian = gram_and_hessian(smooth, z, x, chunk_size=2)
+    torch.testing.assert_close(gram, jacobian_gram(smooth, z), **EXACT)
+    torch.testing.assert_close(hessian, directed_hessian(smooth, z, x), **EXACT)
+
+
+def test_both_terms_of_a_stack_of_decoders():
+    """d(z) = W z + |z|^2 c: the Gram matrix and the Hessian in closed form, for each W and c."""
+    W, c = torch.randn(2, DATA, LATENT), torch.randn(2, DATA)
+    z, x = torch.randn(2, BATCH, LATENT), torch.randn(BATCH, DATA)
+    decoder = lambda W, c: lambda z: W @ z + z @ z * c
+    of_one = lambda W, c, z: gram_and_hessian(decoder(W, c), z, x)
+    grams, hessians = vmap(of_one)(W, c, z)
+    for k in range(2):
+        J = W[k] + 2 * c[k][:, None] * z[k][:, None, :]
+        residual = x - torch.stack([decoder(W[k], c[k])(row) for row in z[k]])
+        torch.testing.assert_close(grams[k], J.mT @ J, **EXACT)
+        expected = 2 * (residual @ c[k])[:, None, None] * torch.eye(LATENT)
+        torch.testing.assert_close(hessians[k], expected, **EXACT)
 
 
 def test_both_terms_add_up_to_the_log_likelihood_hessian(smooth):

@@ -13,7 +13,15 @@ from seams import evaluate as module
 from seams import metrics
 from seams.data import Samples
 from seams.distributions import DiagonalGaussian, FullGaussian, Posterior
-from seams.evaluate import COLLAPSED_RATE, VERSION, diagnose, encode, evaluate, reevaluate
+from seams.evaluate import (
+    COLLAPSED_RATE,
+    VERSION,
+    at_once,
+    diagnose,
+    encode,
+    evaluate,
+    reevaluate,
+)
 from seams.runs import Store
 from seams.train import Stack, TrainConfig, train
 from seams.vae import VAE
@@ -412,21 +420,21 @@ def small() -> Samples:
 
 
 def test_evaluation_is_deterministic(stack: Stack) -> None:
-    once, arrays = evaluate(stack, 1, small())
+    once, arrays = evaluate(stack, [1], small())[0]
     torch.manual_seed(5)
     torch.set_default_dtype(torch.float32)
-    again, same = evaluate(stack, 1, small())
+    again, same = evaluate(stack, [1], small())[0]
     assert once == again
     assert arrays.keys() == same.keys()
     for name, array in arrays.items():
         np.testing.assert_array_equal(array, same[name])
-    other, _ = evaluate(stack, 0, small())
+    other, _ = evaluate(stack, [0], small())[0]
     assert other["rate"] != once["rate"]
 
 
 def test_curves_have_a_value_a_snapshot(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SNAPSHOT_IMAGES", 300)
-    scores, arrays = evaluate(stack, 0, small())
+    scores, arrays = evaluate(stack, [0], small())[0]
     assert arrays["curve_step"].tolist() == [1, 3, 8]
     early = {name: value[0] for name, value in stack.snapshots[1].items()}
     vae = Stack.start([CONFIG], small()).model
@@ -442,9 +450,10 @@ def test_curves_have_a_value_a_snapshot(stack: Stack, monkeypatch: pytest.Monkey
 def test_undefined_points_of_a_curve_are_nan(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    values = iter([{"mig": 0.0}, {"mig": None}, {"mig": 0.25}, {"mig": 0.5}])
-    monkeypatch.setattr(module, "diagnose", lambda *_, **__: (next(values), {}))
-    _, arrays = evaluate(stack, 0, small())
+    values = iter([[0.0], [None, 0.25, 0.5]])
+    found = lambda *_, **__: [({"mig": value}, {}) for value in next(values)]
+    monkeypatch.setattr(module, "_diagnose", found)
+    _, arrays = evaluate(stack, [0], small())[0]
     np.testing.assert_array_equal(arrays["curve_mig"], [math.nan, 0.25, 0.5])
 
 
@@ -453,12 +462,12 @@ def test_linear_models_have_no_curves() -> None:
     stack = Stack.start([config], small())
     for _ in train(stack, small()):
         pass
-    _, arrays = evaluate(stack, 0, small())
+    _, arrays = evaluate(stack, [0], small())[0]
     assert stack.snapshots and not [n for n in arrays if n.startswith("curve")]
 
 
 def test_stored_runs_are_evaluated_anew_to_the_same(stack: Stack, tmp_path: Path) -> None:
-    scores, arrays = evaluate(stack, 0, small())
+    scores, arrays = evaluate(stack, [0], small())[0]
     run = Store(tmp_path).save(stack, 0, {"data_size": 2}, scores, arrays)
     again, same = reevaluate(run, small())
     assert again == scores
@@ -469,8 +478,66 @@ def test_stored_runs_are_evaluated_anew_to_the_same(stack: Stack, tmp_path: Path
 def test_evaluation_leaves_the_stack_as_it_is(stack: Stack) -> None:
     before = stack.state(0)
     training = stack.model.training
-    evaluate(stack, 0, small())
+    evaluate(stack, [0], small())
     after = stack.state(0)
     assert all(torch.equal(after[name], value) for name, value in before.items())
     assert stack.model.training == training
     assert all(p.requires_grad for p in stack.model.parameters())
+
+
+Result = tuple[dict, dict]
+
+
+def assert_close(found: Result, expected: Result) -> None:
+    """To the rounding of float32, which is what models are encoded in."""
+    assert found[0].keys() == expected[0].keys()
+    for name, value in expected[0].items():
+        close = value if value is None else pytest.approx(value, rel=1e-4, abs=1e-6)
+        assert found[0][name] == close, name
+    assert found[1].keys() == expected[1].keys()
+    for name, array in expected[1].items():
+        np.testing.assert_allclose(found[1][name], array, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("budget", [1e9, 1.0])  # of bytes: all together, and one by one
+@pytest.mark.parametrize("covariance", ["diagonal", "full"])
+def test_models_evaluated_together_score_as_alone(
+    covariance: str, budget: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SNAPSHOT_IMAGES", 100)
+    base = replace(CONFIG, covariance=covariance, latent=3)
+    stack = Stack.start([replace(base, seed=s, beta=0.5 + s) for s in range(3)], small())
+    for _ in train(stack, small()):
+        pass
+    alone = [evaluate(stack, [run], small())[0] for run in range(3)]
+    assert len({scores["rate"] for scores, _ in alone}) == 3
+    monkeypatch.setattr(module, "_CPU_BYTES", budget)
+    for run, found in zip([2, 0, 1], evaluate(stack, [2, 0, 1], small()), strict=True):
+        assert_close(found, alone[run])
+
+
+def test_convolutions_evaluated_together_score_as_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_CPU_BYTES", 1e9)
+    pixels = torch.rand(16, 64, generator=torch.Generator().manual_seed(0))
+    images = Images(pixels.float(), resolution=8)
+    base = TrainConfig(dataset="linear", resolution=8, latent=2, images=16, batch=8)
+    stack = Stack.start([replace(base, seed=s) for s in range(2)], images)
+    together = evaluate(stack, [0, 1], images)
+    for run in range(2):
+        assert_close(together[run], evaluate(stack, [run], images)[0])
+
+
+@pytest.mark.gpu
+def test_models_are_evaluated_on_their_device() -> None:
+    config = replace(CONFIG, covariance="full", latent=3)
+    data, here, there = small(), torch.device("cpu"), torch.device("cuda")
+    stack = Stack.start([replace(config, seed=s) for s in range(3)], data)
+    for _ in train(stack, data):
+        pass
+    expected = evaluate(stack, [0, 1, 2], data)
+    move = lambda params: {name: value.to(there) for name, value in params.items()}
+    stack.params = move(stack.params)
+    stack.snapshots = {step: move(params) for step, params in stack.snapshots.items()}
+    for found, one in zip(evaluate(stack, [0, 1, 2], data.to(there)), expected, strict=True):
+        assert_close(found, one)
+    assert at_once("cuda") > at_once(str(here)) == 1

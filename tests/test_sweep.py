@@ -254,6 +254,24 @@ def test_an_interrupted_sweep_goes_on_from_its_checkpoint(
         assert list(run.snapshots()) == list(whole.snapshots())
 
 
+def test_runs_are_evaluated_together_where_that_pays(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs, asked = grid(BASE, seed=range(3)), []
+    alone = trained(configs, Store(store.root / "alone"))
+    evaluate = jobs_module.evaluate
+
+    def spy(stack: Any, runs: Any, data: Any) -> Any:
+        asked.append(list(runs))
+        return evaluate(stack, runs, data)
+
+    monkeypatch.setattr(jobs_module, "evaluate", spy)
+    monkeypatch.setattr(jobs_module, "at_once", lambda device: 2)
+    for run, other in zip(trained(configs, store), alone, strict=True):
+        assert run.scores["distortion"] == pytest.approx(other.scores["distortion"], rel=1e-4)
+    assert asked == [[0, 1], [2]]
+
+
 def test_interruption_while_evaluating_keeps_what_is_evaluated(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -369,7 +387,7 @@ def test_two_processes_train_what_one_does(
     configs = grid(REAL, covariance=["diagonal", "full"])
     runs = train_or_load(configs, store, device="cpu", workers=2)
     assert [run.config for run in runs] == configs
-    monkeypatch.setattr(jobs_module, "evaluate", lambda *_: ({}, {}))
+    monkeypatch.setattr(jobs_module, "evaluate", lambda *_: [({}, {})])
     for run in runs:
         assert run.scores["rate"] > 0
         (alone,) = trained([run.config], Store(tmp_path / "alone"))

@@ -26,6 +26,7 @@ __all__ = [
     "Precision",
     "align_axes",
     "directed_hessian",
+    "gram_and_hessian",
     "jacobian",
     "jacobian_gram",
     "jacobian_svd",
@@ -150,6 +151,33 @@ def directed_hessian(
     if fault := _decoder_fault(decoder, z, x):
         raise ValueError(fault)
     return _over_batch(partial(_directed_hessian, decoder), z, x, chunk_size=chunk_size)
+
+
+def gram_and_hessian(
+    decoder: Decoder,
+    z: Float[Tensor, "batch latent"],
+    x: Float[Tensor, "batch data"],
+    *,
+    chunk_size: int | None = None,
+) -> tuple[Float[Tensor, "batch latent latent"], Float[Tensor, "batch latent latent"]]:
+    r"""Both derivative terms of Eq. 6 at once, $J_z^\top J_z$ and $(x - d(z))^\top H_z$.
+
+    As `jacobian_gram` and `directed_hessian`; the columns of $J$ are on the way to the products
+    with $H$, so that the first term costs next to nothing. May be mapped over a stack of decoders
+    by `torch.func.vmap`.
+
+    Args:
+        decoder: One latent to one mean, without a batch axis. Not checked.
+        z: Points of differentiation; dimensionless.
+        x: Data, in the unit of the decoder's output.
+        chunk_size: Samples differentiated at once; bounds the memory.
+
+    Returns:
+        Two matrices per sample, each in the unit of $x^2$.
+
+    Source: Eq. 6, without sign and factors.
+    """
+    return _over_batch(partial(_gram_and_hessian, decoder), z, x, chunk_size=chunk_size)
 
 
 def log_likelihood_hessian(
@@ -456,6 +484,17 @@ def _gram(decoder: Decoder, z: Tensor) -> Tensor:
 def _directed_hessian(decoder: Decoder, z: Tensor, x: Tensor) -> Tensor:
     r = x - decoder(z)  # outside the function that is differentiated: held constant
     return jacfwd(grad(partial(_component, decoder, r)))(z)
+
+
+def _gram_and_hessian(decoder: Decoder, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    r = x - decoder(z)
+
+    def along(z: Tensor) -> tuple[Tensor, Tensor]:
+        mean = decoder(z)
+        return r @ mean, mean
+
+    H, J = jacfwd(grad(along, has_aux=True))(z)
+    return J.mT @ J, H
 
 
 def _component(decoder: Decoder, direction: Tensor, z: Tensor) -> Tensor:

@@ -1,13 +1,12 @@
-r"""A trained model turned into numbers: rate and distortion, metrics, and both terms of Eq. 6.
+r"""Trained models turned into numbers: rate and distortion, metrics, and both terms of Eq. 6.
 
-Everything is computed on the CPU, from a float64 copy of the decoder where derivatives are taken,
-on images and draws that depend on nothing but the constants below: the same weights give the same
-numbers.
+Images and draws depend on nothing but the constants below, and derivatives are taken of float64
+copies of the decoders: the same weights give the same numbers. Models that share their shapes are
+evaluated together, on the device where they are: the snapshots of a run, and on a GPU many runs.
 """
 
-import copy
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seams import derivatives, metrics
+from seams import metrics
 from seams.data import Data
+from seams.derivatives import gram_and_hessian
 from seams.identify import recovery_scores
+from seams.models import Models
 from seams.networks import LinearEncoder
 from seams.runs import Run
 from seams.train import Stack
@@ -27,6 +28,7 @@ __all__ = [
     "COLLAPSED_RATE",
     "VERSION",
     "Encoded",
+    "at_once",
     "diagnose",
     "encode",
     "evaluate",
@@ -54,28 +56,43 @@ NARROWEST = 1e-3
 wide. Few of 10,000 means lie closer to one another, so next to nothing is told apart by it."""
 
 _BATCH = 512  # images encoded at a time: more is no faster on a CPU, and takes memory
-_CHUNK = 8  # draws at a time where derivatives are taken: half a gigabyte at 64 x 64
+_CPU_BYTES = 2.0**27  # of intermediate values at a time: more leaves the caches
+_GPU_SHARE = 0.25  # of its free memory, for the same
+_COPIES = 6  # of a decoder's values that derivatives of second order keep at once
+_RUNS_ON_GPU = 16  # evaluated together there, between two looks at the clock
 
 Scores = dict[str, Any]
 Arrays = dict[str, np.ndarray]
 
 
-def evaluate(stack: Stack, run: int, data: Data) -> tuple[Scores, Arrays]:
-    """All diagnostics of one run of a stack, at its end and at its snapshots.
+def at_once(device: str) -> int:
+    """How many runs `evaluate` should be given together.
+
+    Args:
+        device: Where their stack is.
+
+    Returns:
+        1 on a CPU, where a run's numbers then do not depend on its stack to the last digit.
+    """
+    return 1 if torch.device(device).type == "cpu" else _RUNS_ON_GPU
+
+
+def evaluate(stack: Stack, runs: Sequence[int], data: Data) -> list[tuple[Scores, Arrays]]:
+    """All diagnostics of some runs of a stack, at their end and at their snapshots.
 
     Args:
         stack: A trained stack.
-        run: Position of the run in it.
-        data: What it was trained on.
+        runs: Positions in it, of runs that were trained on the same data.
+        data: What they were trained on, on the device of the stack.
 
     Returns:
-        Scores and arrays of `diagnose`, and `curve_<score>` with one value a snapshot, NaN where
-        the score was not defined yet; `curve_step` holds their steps.
+        For each run scores and arrays of `diagnose`, and `curve_<score>` with one value a
+        snapshot, NaN where the score was not defined yet; `curve_step` holds their steps.
     """
-    vae = copy.deepcopy(stack.model).cpu().eval().requires_grad_(False)
-    of_run = lambda params: {name: param[run].cpu() for name, param in params.items()}
-    snapshots = {step: of_run(params) for step, params in stack.snapshots.items()}
-    return _evaluate(vae, of_run(stack.params), snapshots, data)
+    of_run = lambda params, run: {name: param[run] for name, param in params.items()}
+    ends = [of_run(stack.params, run) for run in runs]
+    snapshots = [{s: of_run(p, run) for s, p in stack.snapshots.items()} for run in runs]
+    return _evaluate(stack.model, ends, snapshots, data)
 
 
 def reevaluate(run: Run, data: Data) -> tuple[Scores, Arrays]:
@@ -83,37 +100,42 @@ def reevaluate(run: Run, data: Data) -> tuple[Scores, Arrays]:
 
     Args:
         run: From the store.
-        data: What it was trained on.
+        data: What it was trained on, on the CPU.
 
     Returns:
-        As `evaluate`.
+        Its scores and arrays.
     """
-    return _evaluate(run.model(), run.weights(), run.snapshots(), data)
+    return _evaluate(run.model(), [run.weights()], [run.snapshots()], data)[0]
 
 
 def _evaluate(
     vae: VAE,
-    weights: Mapping[str, Tensor],
-    snapshots: Mapping[int, Mapping[str, Tensor]],
+    ends: Sequence[Mapping[str, Tensor]],
+    snapshots: Sequence[Mapping[int, Mapping[str, Tensor]]],
     data: Data,
-) -> tuple[Scores, Arrays]:
-    data = data.to(torch.device("cpu"))
-    vae.load_state_dict(dict(weights))
-    scores, arrays = diagnose(vae, data)
-    rows = []
-    if isinstance(vae.encoder, LinearEncoder) and "mcc" not in scores:
-        snapshots = {}  # its decoder is its own Jacobian: nothing to add
+) -> list[tuple[Scores, Arrays]]:
+    found = _diagnose(Models.of(vae, *ends), data, IMAGES, pictures=True, derived=True)
     # Where the truth is known, recovery is what is followed: small models come in hundreds, and
     # their derivatives would take most of the time.
-    derived = "mcc" not in scores
-    for step, params in sorted(snapshots.items()):
-        vae.load_state_dict(dict(params))
-        found, _ = diagnose(vae, data, SNAPSHOT_IMAGES, pictures=False, derived=derived)
-        rows.append(found | {"step": step})
-    for name in rows[-1] if rows else ():
-        values = [row.get(name) for row in rows]
-        arrays[f"curve_{name}"] = np.array([np.nan if v is None else v for v in values], float)
-    return scores | {"evaluation": VERSION}, arrays
+    derived = "mcc" not in found[0][0]
+    steps = sorted(snapshots[0])
+    if isinstance(vae.encoder, LinearEncoder) and derived:
+        steps = []  # its decoder is its own Jacobian: nothing to add
+    if not steps:
+        return [(scores | {"evaluation": VERSION}, arrays) for scores, arrays in found]
+    early = Models.of(vae, *(params[step] for params in snapshots for step in steps))
+    points = _diagnose(early, data, SNAPSHOT_IMAGES, pictures=False, derived=derived)
+    whole = []
+    for run, (scores, arrays) in enumerate(found):
+        of_run = points[run * len(steps) : (run + 1) * len(steps)]
+        rows = [point | {"step": step} for (point, _), step in zip(of_run, steps, strict=True)]
+        curves = {f"curve_{name}": _curve([row.get(name) for row in rows]) for name in rows[-1]}
+        whole.append((scores | {"evaluation": VERSION}, arrays | curves))
+    return whole
+
+
+def _curve(values: Sequence[Any]) -> np.ndarray:
+    return np.array([np.nan if v is None else v for v in values], float)
 
 
 @dataclass(frozen=True)
@@ -121,14 +143,14 @@ class Encoded:
     """Posteriors of a sample of the data.
 
     Attributes:
-        indices: Which data `[n]`.
-        means: Posterior means `[n, latent]`.
-        scales: Marginal posterior standard deviations `[n, latent]`.
-        latents: One draw of each posterior `[n, latent]`.
-        kl: Mean KL of each latent's marginal to the prior, nats `[latent]`; their sum is the rate
-            only if posteriors are diagonal.
-        rate: Mean KL of the posterior to the prior, nats.
-        distortion: Mean squared error of the decoded draw, summed over a datum.
+        indices: Which data `[n]`, the same for all models.
+        means: Posterior means `[*models, n, latent]`.
+        scales: Marginal posterior standard deviations `[*models, n, latent]`.
+        latents: One draw of each posterior `[*models, n, latent]`.
+        kl: Mean KL of each latent's marginal to the prior, nats `[*models, latent]`; their sum is
+            the rate only if posteriors are diagonal.
+        rate: Mean KL of the posterior to the prior, nats `[*models]`.
+        distortion: Mean squared error of the decoded draw, summed over a datum `[*models]`.
     """
 
     indices: Tensor
@@ -136,8 +158,8 @@ class Encoded:
     scales: Tensor
     latents: Tensor
     kl: Tensor
-    rate: float
-    distortion: float
+    rate: Tensor
+    distortion: Tensor
 
 
 def encode(vae: VAE, data: Data, images: int = IMAGES, seed: int = 0) -> Encoded:
@@ -150,35 +172,71 @@ def encode(vae: VAE, data: Data, images: int = IMAGES, seed: int = 0) -> Encoded
         seed: Of the choice and of the draws.
 
     Returns:
-        Posteriors and their mean rate and distortion.
+        Posteriors and their mean rate and distortion, of this one model: without a model axis.
     """
-    generator = torch.Generator().manual_seed(seed)
-    indices = torch.randperm(len(data), generator=generator)[:images]
-    dtype = next(vae.parameters()).dtype
+    every = _encode(Models.of(vae), data, images, seed)
+    return Encoded(every.indices, *(getattr(every, name)[0] for name in _PER_MODEL))
+
+
+_PER_MODEL = ("means", "scales", "latents", "kl", "rate", "distortion")
+
+
+def _encode(models: Models, data: Data, images: int, seed: int = 0) -> Encoded:
+    """The same for many models, with the same data and noise for each."""
+    generator = torch.Generator().manual_seed(seed)  # of the CPU, whatever the device
+    indices = torch.randperm(len(data), generator=generator)[:images].to(models.device)
     parts: list[tuple[Tensor, ...]] = []
-    with torch.no_grad():
-        for some in indices.split(_BATCH):
-            x = data.batch(some).to(dtype)
-            posterior = vae.encoder(x)
-            noise = torch.randn(posterior.mean.shape, generator=generator, dtype=torch.float64)
-            z = posterior.reparameterise(noise.to(dtype))
-            error = (x - vae.decoder(z)).square().sum(-1)
-            parts.append(
-                (
-                    posterior.mean,
-                    posterior.marginal_stddev,
-                    z,
-                    posterior.kl_per_latent(),
-                    posterior.kl_to_prior(),
-                    error,
-                )
-            )
+    together, latent = 0, 0
+    for some in indices.split(_BATCH):
+        x = data.batch(some).to(models.dtype)
+        if not parts:
+            latent, values = _sizes(models, x[:1])
+            together = int(_budget(models.device) / (values * x.element_size() * len(x)))
+        noise = torch.randn(len(x), latent, generator=generator, dtype=torch.float64)
+        noise = noise.to(x)
+        columns = zip(
+            *(group.map(_encode_batch, shared=(x, noise)) for group in models.groups(together)),
+            strict=True,
+        )
+        parts.append(tuple(torch.cat(column) for column in columns))
     means, scales, latents, kl, rate, error = (
-        torch.cat(column).double() for column in zip(*parts, strict=True)
+        torch.cat(column, 1).double() for column in zip(*parts, strict=True)
     )
-    return Encoded(
-        indices, means, scales, latents, kl.mean(0), float(rate.mean()), float(error.mean())
-    )
+    return Encoded(indices, means, scales, latents, kl.mean(1), rate.mean(1), error.mean(1))
+
+
+def _encode_batch(vae: VAE, x: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
+    posterior = vae.encoder(x)
+    z = posterior.reparameterise(noise)
+    error = (x - vae.decoder(z)).square().sum(-1)
+    scales, kl = posterior.marginal_stddev, posterior.kl_per_latent()
+    return posterior.mean, scales, z, kl, posterior.kl_to_prior(), error
+
+
+def _sizes(models: Models, x: Tensor) -> tuple[int, int]:
+    """Number of latents, and how many values a model computes for one datum `x` `[1, data]`."""
+    one = next(models.groups(1))
+    count = 0
+
+    def add(module: torch.nn.Module, inputs: Any, output: Any) -> None:
+        nonlocal count
+        count += output.numel() if isinstance(output, Tensor) else 0
+
+    hooks = [part.register_forward_hook(add) for part in one.template.modules()]
+    try:
+        (means,) = one.map(lambda vae, x: (vae.encoder(x).mean,), shared=(x,))
+        one.map(lambda vae, z: vae.decoder(z), means)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return means.shape[-1], max(count, x.shape[-1])
+
+
+def _budget(device: torch.device) -> float:
+    """Bytes that intermediate values may take."""
+    if device.type == "cpu":
+        return _CPU_BYTES
+    return _GPU_SHARE * torch.cuda.mem_get_info(device)[0]
 
 
 def diagnose(
@@ -221,44 +279,78 @@ def diagnose(
 
     Source: Section 7, Appendix E.
     """
+    return _diagnose(Models.of(vae), data, images, pictures, derived)[0]
+
+
+def _diagnose(
+    models: Models, data: Data, images: int, pictures: bool, derived: bool
+) -> list[tuple[Scores, Arrays]]:
+    """`diagnose` of many models."""
+    with _double_by_default():  # the caller's default must not change the last digits
+        encoded = _encode(models, data, images)
+        means = encoded.means.cpu()
+        active = torch.stack([metrics.active_latents(mean) for mean in means])
+        found: list[tuple[Scores, Arrays]] = []
+        for mean, known, kl, rate, distortion in zip(
+            means,
+            active,
+            encoded.kl,
+            encoded.rate.tolist(),
+            encoded.distortion.tolist(),
+            strict=True,
+        ):
+            scores: Scores = {
+                "distortion": distortion,
+                "rate": rate,
+                "active": int(known.sum()),
+                "collapsed": rate < COLLAPSED_RATE,
+            }
+            found.append((scores, {"kl": kl.cpu().numpy(), "activity": mean.var(0).numpy()}))
+        parts = [
+            _derivatives(models, data, encoded, active) if derived else (),
+            _information(data, encoded, active),
+            _recovery(data, means, encoded.indices),
+            _pictures(models, data, encoded) if pictures and hasattr(data, "resolution") else (),
+        ]
+        for part in parts:
+            for (scores, arrays), (more, others) in zip(found, part, strict=bool(part)):
+                scores |= more
+                arrays |= others
+    return found
+
+
+@contextmanager
+def _double_by_default() -> Iterator[None]:
     default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)  # the caller's must not change the last digits
+    torch.set_default_dtype(torch.float64)
     try:
-        return _diagnose(vae, data, images, pictures, derived)
+        yield
     finally:
         torch.set_default_dtype(default)
 
 
-def _diagnose(
-    vae: VAE, data: Data, images: int, pictures: bool, derived: bool
-) -> tuple[Scores, Arrays]:
-    encoded = encode(vae, data, images)
-    active = metrics.active_latents(encoded.means)
-    scores: Scores = {
-        "distortion": encoded.distortion,
-        "rate": encoded.rate,
-        "active": int(active.sum()),
-        "collapsed": encoded.rate < COLLAPSED_RATE,
-    }
-    arrays: Arrays = {"kl": encoded.kl.numpy(), "activity": encoded.means.var(0).numpy()}
-    for found, more in (
-        _derivatives(vae, data, encoded, active) if derived else ({}, {}),
-        _information(data, encoded, active),
-        _recovery(data, encoded),
-        _pictures(vae, data, encoded) if pictures and hasattr(data, "resolution") else ({}, {}),
-    ):
-        scores |= found
-        arrays |= more
-    return scores, arrays
-
-
-def _derivatives(vae: VAE, data: Data, encoded: Encoded, active: Tensor) -> tuple[Scores, Arrays]:
+def _derivatives(
+    models: Models, data: Data, encoded: Encoded, active: Tensor
+) -> list[tuple[Scores, Arrays]]:
     """Both derivative terms of Eq. 6 and what is read off them."""
-    exact = copy.deepcopy(vae).double()
+    exact = models.double()
     x = data.batch(encoded.indices[:DERIVATIVE_IMAGES]).double()
-    z = encoded.latents[:DERIVATIVE_IMAGES]
-    gram = derivatives.jacobian_gram(exact.decoder, z, chunk_size=_CHUNK)
-    hessian = derivatives.directed_hessian(exact.decoder, z, x, chunk_size=_CHUNK)
+    z = encoded.latents[:, :DERIVATIVE_IMAGES]
+    _, values = _sizes(exact, x[:1])
+    draws = int(_budget(z.device) / (_COPIES * values * z.element_size() * z.shape[-1]))
+    terms, done = [], 0
+    for group in exact.groups(draws // len(x)):
+        some = slice(done, done := done + group.count)
+
+        def of_one(vae: VAE, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+            return gram_and_hessian(vae.decoder, z, x, chunk_size=max(1, min(draws, len(x))))
+
+        terms.append(group.map(of_one, z[some], shared=(x,)))
+    grams, hessians = (torch.cat(column).cpu() for column in zip(*terms, strict=True))
+    return [_derivative_scores(*one) for one in zip(grams, hessians, active, strict=True)]
+
+
+def _derivative_scores(gram: Tensor, hessian: Tensor, active: Tensor) -> tuple[Scores, Arrays]:
     arrays = {"gram": gram.abs().mean(0).numpy(), "hessian": hessian.abs().mean(0).numpy()}
     names = ("off_diagonal_gram", "off_diagonal_hessian")
     if active.sum() < 2:
@@ -283,65 +375,86 @@ def _derivatives(vae: VAE, data: Data, encoded: Encoded, active: Tensor) -> tupl
     return scores, arrays
 
 
-def _information(data: Data, encoded: Encoded, active: Tensor) -> tuple[Scores, Arrays]:
+def _information(data: Data, encoded: Encoded, active: Tensor) -> list[tuple[Scores, Arrays]]:
     """What the latents say of the true factors, if those are known."""
     if getattr(data, "factors", None) is None:
-        return {}, {}
-    factors = data.factors[encoded.indices]  # type: ignore[attr-defined]
-    entropies = metrics.entropies(factors)
-    drawn = metrics.mutual_information(encoded.latents, factors)
-    means = metrics.mutual_information(encoded.means, factors) * active[:, None]
-    scores: Scores = {}
+        return []
+    factors = data.factors  # type: ignore[attr-defined]
+    factors = factors[encoded.indices.to(factors.device)].to(encoded.means.device)
+    entropies = metrics.entropies(factors).cpu()
     scales = encoded.scales.clamp(min=NARROWEST)
-    density = metrics.density_mutual_information(encoded.means, scales, factors)
-    for suffix, information in (("", drawn), ("_means", means), ("_density", density)):
+    drawn, means, density = (
+        information.cpu()
+        for information in (
+            metrics.mutual_information(encoded.latents, factors),
+            metrics.mutual_information(encoded.means, factors),
+            metrics.density_mutual_information(encoded.means, scales, factors),
+        )
+    )
+    probes = [metrics.linear_probe_r2(means, factors).cpu() for means in encoded.means]
+    found = []
+    for *kinds, known, probe in zip(drawn, means, density, active, probes, strict=True):
+        kinds[1] = kinds[1] * known[:, None]
+        by_kind = dict(zip(("", "_means", "_density"), kinds, strict=True))
+        scores = _information_scores(by_kind, entropies, _names(data))
+        scores |= {f"probe_{n}": float(r) for n, r in zip(_names(data), probe, strict=True)}
+        arrays = {f"information{suffix}": value.numpy() for suffix, value in by_kind.items()}
+        found.append((scores, arrays))
+    return found
+
+
+def _information_scores(
+    by_kind: Mapping[str, Tensor], entropies: Tensor, names: Sequence[str]
+) -> Scores:
+    scores: Scores = {}
+    for suffix, information in by_kind.items():
         gaps = None  # with one latent there is no second to compete
         if len(information) > 1:
             gaps = metrics.mutual_information_gaps(information, entropies)
         scores[f"mig{suffix}"] = None if gaps is None else float(gaps.mean())
-        if _names(data)[0] == "shape":
+        if names[0] == "shape":
             scores[f"mig4{suffix}"] = None if gaps is None else float(gaps[1:].mean())
         known = bool(information.sum() > 0)
         scores[f"aas{suffix}"] = metrics.axis_alignment_score(information) if known else None
         if not suffix:
-            every = [None] * len(_names(data)) if gaps is None else gaps.tolist()
-            scores |= {f"mig_{n}": g for n, g in zip(_names(data), every, strict=True)}
-    probe = metrics.linear_probe_r2(encoded.means, factors)
-    scores |= {f"probe_{n}": float(r) for n, r in zip(_names(data), probe, strict=True)}
-    return scores, {
-        "information": drawn.numpy(),
-        "information_means": means.numpy(),
-        "information_density": density.numpy(),
-    }
+            every = [None] * len(names) if gaps is None else gaps.tolist()
+            scores |= {f"mig_{n}": g for n, g in zip(names, every, strict=True)}
+    return scores
 
 
-def _recovery(data: Data, encoded: Encoded) -> tuple[Scores, Arrays]:
+def _recovery(data: Data, means: Tensor, indices: Tensor) -> list[tuple[Scores, Arrays]]:
     """How well true latents are found, where they are known as real numbers."""
     if getattr(data, "latents", None) is None:
-        return {}, {}
-    truth = data.latents[encoded.indices].double()  # type: ignore[attr-defined]
-    return dict(recovery_scores(encoded.means, truth)), {}
+        return []
+    truth = data.latents.cpu()[indices.cpu()].double()  # type: ignore[attr-defined]
+    return [(dict(recovery_scores(mean, truth)), {}) for mean in means]
 
 
 def _names(data: Data) -> tuple[str, ...]:
     return data.factor_names  # type: ignore[attr-defined]
 
 
-def _pictures(vae: VAE, data: Data, encoded: Encoded) -> tuple[Scores, Arrays]:
+def _pictures(models: Models, data: Data, encoded: Encoded) -> list[tuple[Scores, Arrays]]:
     """Images with their reconstructions, and traversals of every latent, for the eye."""
-    dtype = next(vae.parameters()).dtype
     x = data.batch(encoded.indices[:PICTURES])
-    order = encoded.means.var(0).argsort(descending=True)
     steps = torch.linspace(*TRAVERSAL[:2], int(TRAVERSAL[2]), dtype=torch.float64)
-    z = encoded.means[0].repeat(len(order), len(steps), 1)
-    for row, latent in enumerate(order):
-        z[row, :, latent] = steps
-    with torch.no_grad():
-        decoded = vae.decoder(encoded.means[:PICTURES].to(dtype))
-        traversals = vae.decoder(z.to(dtype).flatten(0, 1)).unflatten(0, z.shape[:2])
-    as_bytes = lambda t: (t.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-    return {}, {
-        "images": as_bytes(x),
-        "reconstructions": as_bytes(decoded),
-        "traversals": as_bytes(traversals),
-    }
+    steps = steps.to(encoded.means.device)
+    z = []
+    for means in encoded.means:
+        order = means.var(0).argsort(descending=True)
+        moved = means[0].repeat(len(order), len(steps), 1)
+        for row, latent in enumerate(order):
+            moved[row, :, latent] = steps
+        z.append(torch.cat([means[:PICTURES], moved.flatten(0, 1)]))
+    decode = lambda vae, z: vae.decoder(z)
+    as_bytes = lambda t: (t.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+    found: list[tuple[Scores, Arrays]] = []
+    for decoded in models.map(decode, torch.stack(z).to(models.dtype)):
+        reconstructions, traversals = decoded[: len(x)], decoded[len(x) :]
+        arrays = {
+            "images": as_bytes(x),
+            "reconstructions": as_bytes(reconstructions),
+            "traversals": as_bytes(traversals.unflatten(0, (-1, len(steps)))),
+        }
+        found.append(({}, arrays))
+    return found

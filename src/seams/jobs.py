@@ -17,7 +17,7 @@ import torch
 from seams import data as datasets
 from seams.cost import available_memory, fitting, is_out_of_memory
 from seams.data import Data
-from seams.evaluate import VERSION, evaluate
+from seams.evaluate import VERSION, at_once, evaluate
 from seams.provenance import provenance
 from seams.runs import Run, Store
 from seams.train import Stack, TrainConfig, data_of, stack_key, train
@@ -386,8 +386,10 @@ def _train_and_store(
 
     spent, stacked = seconds(), len(stack.configs)
     evaluation, position = job.evaluation_seconds, 0
+    most = at_once(device)
     while position < len(stack.configs):
-        late = stop.is_set() or limits.over(evaluation + saving)
+        count = _alike(stack.configs[position : position + most])
+        late = stop.is_set() or limits.over(count * evaluation + saving)
         if late or (position and time.perf_counter() - saved > CHECKPOINT_SECONDS):
             stack.keep(range(position, len(stack.configs)))
             spent = spent[position:]
@@ -395,11 +397,17 @@ def _train_and_store(
             saved, position = float("inf"), 0  # once is enough: these do not change any more
         if late:
             return
-        begun = time.perf_counter()
+        begun, runs = time.perf_counter(), range(position, position + count)
         own = data_of(data, stack.configs[position])
-        scores, arrays = evaluate(stack, position, own)
-        facts = {"seconds": spent[position], "stacked": stacked}
-        store.save(stack, position, provenance(own, device) | facts, scores, arrays)
-        evaluation = max(evaluation, time.perf_counter() - begun)
-        position += 1
+        facts = provenance(own, device) | {"stacked": stacked}
+        for run, (scores, arrays) in zip(runs, evaluate(stack, runs, own), strict=True):
+            store.save(stack, run, facts | {"seconds": spent[run]}, scores, arrays)
+        evaluation = max(evaluation, (time.perf_counter() - begun) / count)
+        position += count
     yield Report(failed=tuple(failed), done=True)
+
+
+def _alike(configs: Sequence[TrainConfig]) -> int:
+    """How many runs at the beginning are on the data set of the first."""
+    others = (i for i, c in enumerate(configs) if c.dataset != configs[0].dataset)
+    return next(others, len(configs))

@@ -24,6 +24,7 @@ __all__ = [
     "LinearEncoder",
     "burgess_decoder",
     "burgess_features",
+    "by_products",
     "mlp",
 ]
 
@@ -226,6 +227,20 @@ class DoublingConv(nn.ConvTranspose2d):
         assert isinstance(added, Tensor)
         image = added.unflatten(-1, (2, 2, -1)).movedim(-3, -4).flatten(-3, -2).flatten(-4, -3)
         return image[..., 1:-1, 1:-1, :].movedim(-1, -3) + self.bias[:, None, None]
+
+
+def by_products(module: nn.Module, wanted: bool, to_images: bool | None = None) -> None:
+    """Choose how the convolutions in a module compute; see `HalvingConv`.
+
+    Args:
+        module: Changed in place.
+        wanted: Whether as matrix products.
+        to_images: The same for layers that reduce the number of channels; default `wanted`.
+    """
+    to_images = wanted if to_images is None else to_images
+    for part in module.modules():
+        if isinstance(part, HalvingConv | DoublingConv):
+            part.as_product = to_images if part.out_channels < part.in_channels else wanted
 
 
 def _left_right(row: Tensor) -> tuple[Tensor, Tensor]:

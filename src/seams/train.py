@@ -24,12 +24,11 @@ from seams.data import Data, Samples, alike
 from seams.networks import (
     Activation,
     Covariance,
-    DoublingConv,
     GaussianEncoder,
-    HalvingConv,
     LinearEncoder,
     burgess_decoder,
     burgess_features,
+    by_products,
     mlp,
 )
 from seams.vae import VAE, Likelihood
@@ -499,10 +498,8 @@ class _Stepper:
             _keep_freed_memory()
         stacked_on_gpu = device.type == "cuda" and len(self.configs) > 1
         alone_on_cpu = device.type == "cpu" and len(self.configs) == 1
-        for module in self.model.modules():
-            if isinstance(module, HalvingConv | DoublingConv):
-                to_image = module.out_channels < module.in_channels  # slow with few channels
-                module.as_product = stacked_on_gpu or (alone_on_cpu and to_image)
+        # A CPU's transposed convolution is slow with few channels.
+        by_products(self.model, stacked_on_gpu, to_images=stacked_on_gpu or alone_on_cpu)
         self.graph: torch.cuda.CUDAGraph | None = None
         self.inputs: tuple[Tensor, ...] = ()
 
