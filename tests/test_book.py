@@ -295,6 +295,45 @@ def test_the_record_is_listed(tmp_path: Path, results: Path) -> None:
     assert text.count("`f00df00`") == 3
 
 
+@pytest.mark.parametrize(
+    ("asked", "printed"),
+    [
+        ("fig05.values.mig_diagonal | .4f", "0.1235\u00a0[desk record]{.of-record}"),
+        ("fig05.parameters.seeds", "3\u00a0[desk record]{.of-record}"),
+        (
+            "fig05.verdicts.mig",
+            "[supported]{.verdict .verdict-supported}\u00a0[desk record]{.of-record}",
+        ),
+        ("fig05.values.newer", "[not run]{.pending}"),
+        ("fig05.quick.values.images", "[not run]{.pending}"),
+        ("fig05.paper.values.images", "[not run]{.pending}"),
+        ("fig05.desk.values.images", "1,536,000"),
+    ],
+)
+def test_a_number_of_the_record_says_so(
+    tmp_path: Path, results: Path, asked: str, printed: str
+) -> None:
+    """It stands in where the chosen profile has no result, and nowhere else."""
+    write_result(tmp_path / "record" / "figures", "fig05", "desk")
+    write_result(results / "smoke", "fig05", "smoke", values={"mig_diagonal": 9.0})
+    assert f"<{printed}>" in page_with(tmp_path, "<{{ " + asked + " }}>")
+    write_result(results / "quick", "fig05", "quick", values={"newer": 1, "mig_diagonal": 0.5})
+    source = write_pages(tmp_path / "again", "<{{ fig05.values.mig_diagonal }}>")
+    book.assemble(results, tmp_path / "w", "quick", tmp_path / "record", source=source)
+    assert "<0.5>" in (tmp_path / "w" / "fig05.md").read_text()
+
+
+def test_a_caption_quotes_the_run_it_stands_under(tmp_path: Path, results: Path) -> None:
+    write_result(results / "quick", "fig05", "quick")
+    figures = tmp_path / "record" / "figures"
+    write_result(figures, "fig05", "desk", parameters={"seeds": 5})
+    source = write_pages(tmp_path / "pages", "{{ fig05.evidence }}", index="{{ cover }}")
+    book.assemble(results, tmp_path / "work", "quick", figures.parent, source=source)
+    this, record = (tmp_path / "work" / "fig05.md").read_text().split("### Run of record")
+    assert "\nSeeds: 3.\n:::" in this and "\nSeeds: 5.\n:::" in record
+    assert "\nSeeds: 5.\n:::" in (tmp_path / "work" / "index.md").read_text()
+
+
 def test_unfinished_folders_are_no_results(tmp_path: Path, results: Path) -> None:
     write_result(results / "quick", "fig05", "quick").rename(results / "quick" / ".fig05-x7")
     (results / "quick" / "fig02").mkdir()

@@ -3,7 +3,8 @@
 A page quotes a run through substitutions in double braces. They are resolved here, before Sphinx
 sees the page, so that a page reads the same whether its figure has been run or not:
 
-* `{{ fig05.values.KEY | .2f }}`: one entry of `numbers.json`, in the chosen profile; in another by
+* `{{ fig05.values.KEY | .2f }}`: one entry of `numbers.json`, in the chosen profile; where that
+  has not been run, of the run of record, marked as such. In one profile and no other by
   `{{ fig05.paper.values.KEY }}`; likewise `parameters`, `runs`, `environment` and `verdicts`.
 * `{{ fig05.evidence }}`: picture, claims, numbers and provenance, for the chosen profile and then
   for the run of record.
@@ -28,7 +29,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -49,6 +50,7 @@ _PROBLEM = re.compile(r"WARNING|ERROR|CRITICAL|[A-Z]\w*(?:Error|Exception):")
 _FIELDS = ("values", "parameters", "runs", "environment", "verdicts")
 _NOT_RUN = "[not run]{.pending}"
 _UNDEFINED = "[not defined]{.pending}"  # of runs too short to have a value
+_OF_RECORD = "\u00a0[{} record]{{.of-record}}"
 
 
 @dataclass
@@ -230,19 +232,23 @@ def _resolve(book: _Book, page: str, path: str, argument: str | None) -> str:
         return _evidence(book, page, name)
     if rest == "rerun":
         return _rerun(book, page, name, argument)
-    profile, _, tail = rest.partition(".")
-    if profile in PROFILES:
+    named, _, tail = rest.partition(".")
+    if named in PROFILES:
         rest = tail
-    else:
-        profile = book.profile
     kind, _, key = rest.partition(".")
     if kind not in _FIELDS:
         raise ValueError(
             f"A figure has {', '.join(_FIELDS)}, evidence and rerun; {page} asks for {path!r}."
             + _nearest(kind, [*_FIELDS, "evidence", "rerun"])
         )
-    result = book.results.get((name, profile))
-    return _NOT_RUN if result is None else _quote(result, page, kind, key, argument)
+    result = book.results.get((name, named if named in PROFILES else book.profile))
+    if result is not None:
+        return _quote(result, page, kind, key, argument)
+    record = book.results.get((name, book.record(name)))
+    # A page may be newer than the record, which is then no answer rather than an error.
+    if named in PROFILES or record is None or key not in _entries(record, kind):
+        return _NOT_RUN
+    return _quote(record, page, kind, key, argument) + _OF_RECORD.format(record.profile)
 
 
 def _benchmark(book: _Book, page: str, name: str, keys: str) -> str:
@@ -261,11 +267,14 @@ def _benchmark(book: _Book, page: str, name: str, keys: str) -> str:
     return markup.number(entry)
 
 
-def _quote(result: Result, page: str, kind: str, key: str, layout: str | None) -> str:
+def _entries(result: Result, kind: str) -> Mapping[str, Any]:
     if kind == "verdicts":
-        entries: Mapping[str, Any] = {claim["id"]: claim["verdict"] for claim in result.claims}
-    else:
-        entries = result.numbers[kind]
+        return {claim["id"]: claim["verdict"] for claim in result.claims}
+    return result.numbers[kind]
+
+
+def _quote(result: Result, page: str, kind: str, key: str, layout: str | None) -> str:
+    entries = _entries(result, kind)
     if key not in entries and kind == "values" and result.profile == "smoke":
         return _UNDEFINED
     if key not in entries:
@@ -301,7 +310,8 @@ def _evidence(book: _Book, page: str, name: str) -> str:
             result.images,
             key=lambda image: order.index(image.stem) if image.stem in order else len(order),
         ):
-            caption = _substitute(book, page, captions.get(image.stem, ""))
+            its_own = replace(book, profile=profile)
+            caption = _substitute(its_own, page, captions.get(image.stem, ""))
             parts.append(_figure(result, image, caption, f"{name}-{profile}-{image.stem}"))
         if profile == "smoke":
             parts.append(
@@ -471,7 +481,8 @@ def _cover(book: _Book) -> str:
     result = book.best(COVER)
     if result is None or not result.images:
         return ""
-    caption = _substitute(book, "cover", book.captions.get(COVER, {}).get("figure", ""))
+    its_own = replace(book, profile=result.profile)
+    caption = _substitute(its_own, "cover", book.captions.get(COVER, {}).get("figure", ""))
     return _figure(result, result.images[0], caption, f"{COVER}-{result.profile}-cover")
 
 
