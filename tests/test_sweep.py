@@ -384,6 +384,7 @@ def test_two_processes_train_what_one_does(
     """Real ones, on the real linear data; they know nothing of this file's patches."""
     monkeypatch.undo()
     monkeypatch.setenv("SEAMS_PROGRESS", str(tmp_path / "progress"))
+    monkeypatch.setattr(local, "_WORTH_PROCESSES", 0.0)
     configs = grid(REAL, covariance=["diagonal", "full"])
     runs = train_or_load(configs, store, device="cpu", workers=2)
     assert [run.config for run in runs] == configs
@@ -428,6 +429,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.setattr(module.signal, "signal", lambda *_: signal.default_int_handler)
     monkeypatch.setattr(local.os, "getppid", os.getpid)
     monkeypatch.setattr(local.torch, "set_num_threads", lambda n: None)
+    monkeypatch.setattr(local, "_WORTH_PROCESSES", 0.0)
     return context
 
 
@@ -435,6 +437,23 @@ def test_workers_share_the_jobs(store: Store, threads: SimpleNamespace) -> None:
     configs = grid(BASE, latent=[2, 3, 4], seed=range(2))
     runs = train_or_load(configs, store, device="cpu", workers=2)
     assert [run.config for run in runs] == configs
+
+
+def test_little_work_is_not_given_to_processes(
+    store: Store, threads: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor to more threads than a worker has: the last digits would differ."""
+    monkeypatch.setattr(threads, "Process", lambda **_: pytest.fail("began a process"))
+    used: list[int] = []
+    monkeypatch.setattr(local.torch, "get_num_threads", lambda: 4)
+    monkeypatch.setattr(local.torch, "set_num_threads", used.append)
+    monkeypatch.setattr(local, "_WORTH_PROCESSES", 10.0)
+    configs = grid(BASE, covariance=["diagonal", "full"])
+    assert len(train_or_load(configs, store, device="cpu", workers=2)) == 2
+    assert used == [2, 4]
+    long = replace(BASE, images=10**9)
+    with pytest.raises(pytest.fail.Exception, match="began a process"):
+        train_or_load([long, replace(long, seed=1)], store, device="cpu", workers=2)
 
 
 def test_a_worker_that_is_killed(store: Store, threads: SimpleNamespace, monkeypatch: Any) -> None:

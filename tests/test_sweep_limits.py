@@ -369,6 +369,7 @@ def test_workers_share_memory_and_divide_their_jobs(
     monkeypatch.setattr(local.torch, "set_num_threads", lambda n: None)
     each = run_bytes(FIVE, data(), "cpu")
     monkeypatch.setattr(local, "available_memory", lambda device: 5 * each / 0.8)
+    monkeypatch.setattr(local, "_WORTH_PROCESSES", 0.0)
     configs = grid(BASE, covariance=["diagonal", "full"], seed=range(4))
     runs = train_or_load(configs, store, device="cpu", workers=2)
     assert [run.config for run in runs] == configs

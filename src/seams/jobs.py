@@ -42,6 +42,12 @@ __all__ = [
 CHECKPOINT_SECONDS = 30.0
 """Training lost by a kill at most; a checkpoint of a stack takes well below a second."""
 
+_STEP_SECONDS = 2e-3  # of the calls of a step, however small the model
+_FLOPS_PER_SECOND = 3e10
+_MLP_FLOPS = 12  # per weight and datum, forward and backward, of two nets that mirror each other
+_BURGESS_FLOPS = 18_000  # per pixel
+_POINT_SECONDS, _POINT_DATA = 0.03, 4_000  # to evaluate a run once: calls, and data it is worth
+
 _PATIENCE = 1.5  # a chunk may take so many times the longest so far
 _RESERVE_SECONDS = 5.0  # from the last checkpoint to the end of all processes
 
@@ -71,11 +77,23 @@ class Job:
         return self.evaluation_seconds if trained else self.chunk_seconds
 
     @property
-    def cost(self) -> float:
-        """Remaining work, in an arbitrary unit that orders the jobs."""
-        config = self.configs[0]
-        size = config.resolution**2 * (1 if config.network == "burgess" else config.width / 1e4)
-        return len(self.configs) * (config.steps - self.step) * config.batch * size
+    def core_seconds(self) -> float:
+        """Expected time of what is left on one core of a CPU, to an order of magnitude.
+
+        From sizes alone: it orders jobs and says which are not worth a process of their own. What
+        is told to users is measured, by `seams.cost`.
+        """
+        config, runs = self.configs[0], len(self.configs)
+        values, points = config.resolution**2, 1 + config.snapshots
+        if config.network == "burgess":
+            flops = _BURGESS_FLOPS * values
+        elif config.network == "mlp":
+            flops = _MLP_FLOPS * config.width * (values + config.depth * config.width)
+        else:
+            flops, points = _MLP_FLOPS * config.latent * values, 1
+        data = (config.steps - self.step) * config.batch + points * _POINT_DATA
+        calls = (config.steps - self.step) * _STEP_SECONDS + runs * points * _POINT_SECONDS
+        return calls + runs * data * flops / _FLOPS_PER_SECOND
 
     def parts(self, most: int) -> list["Job"]:
         """The job as several of nearly equal size.
@@ -203,7 +221,7 @@ def stacks(
         jobs += widest.parts(max(1, (len(widest.configs) + 1) // 2))
         if len(widest.configs) == 1:
             break
-    return sorted(jobs, key=lambda job: -job.cost)
+    return sorted(jobs, key=lambda job: -job.core_seconds)
 
 
 def steps_done(configs: Sequence[TrainConfig], store: Store) -> dict[TrainConfig, int]:

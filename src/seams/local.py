@@ -6,7 +6,8 @@ import os
 import queue
 import signal
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -30,6 +31,10 @@ __all__ = ["engine"]
 
 _POLL_SECONDS = 0.2  # how often the parent looks whether a worker has died
 
+_WORTH_PROCESSES = 10.0
+"""Expected seconds of work below which it is done in this process: another one imports torch
+first, and two of them halve the rest at best."""
+
 _START_SECONDS = 15.0  # a process with torch, on a busy machine; not begun close to a deadline
 
 _USER_ERRORS = {"ValueError": ValueError, "FileNotFoundError": FileNotFoundError}
@@ -41,7 +46,7 @@ def engine(store: Store, device: str, workers: int, deadline: float | None = Non
     Args:
         store: Where results go.
         device: Where to train.
-        workers: Processes at once; 1 is this one.
+        workers: Processes at once, if there is enough to do for them; 1 is this one.
         deadline: `time.time()` before which all must have ended.
 
     Returns:
@@ -50,13 +55,27 @@ def engine(store: Store, device: str, workers: int, deadline: float | None = Non
 
     def run(jobs: Sequence[Job], show: Show, stop: Stop) -> list[TrainConfig]:
         count = min(workers, len(jobs))
-        memory = available_memory(device) / count if device == "cpu" else None
-        limits = Limits(memory, count, deadline)
-        if count == 1:
-            return _run_here(jobs, store, device, limits, show, stop)
+        little = device == "cpu" and sum(job.core_seconds for job in jobs) < _WORTH_PROCESSES
+        sharers = 1 if little else count
+        memory = available_memory(device) / sharers if device == "cpu" else None
+        limits = Limits(memory, sharers, deadline)
+        if sharers == 1:
+            with _threads(count):
+                return _run_here(jobs, store, device, limits, show, stop)
         return _run_in_processes(jobs, store, device, count, limits, show, stop)
 
     return run
+
+
+@contextmanager
+def _threads(workers: int) -> Iterator[None]:
+    """As many as one of these workers had, so that results are the same to the last digit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before // workers))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _run_here(

@@ -36,6 +36,10 @@ __all__ = [
 ]
 
 _RUNNER = ("profile", "output")  # parameters that the runner sets itself
+_KERNEL_SETTINGS = """\
+c.IPKernelApp.log_level = 40  # its transport warning, each time
+c.InlineBackend.print_figure_kwargs = {"bbox_inches": None}  # draws each figure twice to crop it
+"""
 _USER_ERRORS = ("ValueError", "FileNotFoundError")  # raised by seams for what a caller can mend
 
 
@@ -346,7 +350,7 @@ def _execute(path: Path, target: Path, values: Mapping[str, Any], root: Path, na
     with tempfile.TemporaryDirectory() as scratch:
         settings = Path(scratch, "profile_default", "ipython_kernel_config.py")
         settings.parent.mkdir()
-        settings.write_text("c.IPKernelApp.log_level = 40\n")  # its transport warning, each time
+        settings.write_text(_KERNEL_SETTINGS)
         log = Path(scratch, "progress")
         log.touch()
         environment = {

@@ -55,6 +55,8 @@ class Results:
             figure: The figure.
             name: File name without its ending.
         """
+        figure.canvas.draw()
+        figure.set_layout_engine("none")  # it is laid out, which takes longer than to draw it
         for suffix in ("svg", "pdf"):
             figure.savefig(self.folder / f"{name}.{suffix}")
 
