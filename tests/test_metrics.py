@@ -265,7 +265,7 @@ def test_density_does_not_depend_on_blocks_or_a_finer_grid(
         assert_close(stacked[run], alone, rtol=1e-12, atol=0)
     finer = metrics.density_mutual_information(means, scales, factors, grid=5000)
     assert_close(stacked, finer, rtol=0, atol=1e-5)
-    monkeypatch.setattr(metrics, "_CHUNK", 100)
+    monkeypatch.setattr(metrics.information, "_CHUNK", 100)
     narrow = metrics.density_mutual_information(means, scales, factors)
     assert_close(stacked, narrow, rtol=0, atol=1e-7)
 

@@ -1,0 +1,51 @@
+r"""Disentanglement metrics of any latents, and diagonality of any matrices (Appendix E).
+
+Everything here takes tensors and knows no model. Three families:
+
+* information about known factors, $I(z_j; v_k)$ in nats, from a histogram or from the posterior
+  densities (`information`), and the scores built on it, MIG and AAS (`alignment`);
+* diagonality of a batch of $d \times d$ matrices, or of the singular vectors behind them
+  (`diagonality`);
+* recovery of known latents up to permutation and sign, and up to any linear map (`recovery`).
+
+Beside them `bootstrap`, for bands over runs. Rows of an information matrix are latents, columns
+are factors, always.
+"""
+
+from seams.metrics.alignment import (
+    axis_alignment_score,
+    greedy_columns,
+    greedy_order,
+    mutual_information_gap,
+    mutual_information_gaps,
+)
+from seams.metrics.bootstrap import bootstrap_interval
+from seams.metrics.diagonality import (
+    active_latents,
+    distance_to_orthogonality,
+    independent_mechanism_contrast,
+    off_diagonality,
+    off_diagonality_of_mean,
+)
+from seams.metrics.information import density_mutual_information, entropies, mutual_information
+from seams.metrics.recovery import correlation_matrix, linear_probe_r2, mean_correlation
+
+__all__ = [
+    "active_latents",
+    "axis_alignment_score",
+    "bootstrap_interval",
+    "correlation_matrix",
+    "density_mutual_information",
+    "distance_to_orthogonality",
+    "entropies",
+    "greedy_columns",
+    "greedy_order",
+    "independent_mechanism_contrast",
+    "linear_probe_r2",
+    "mean_correlation",
+    "mutual_information",
+    "mutual_information_gap",
+    "mutual_information_gaps",
+    "off_diagonality",
+    "off_diagonality_of_mean",
+]

@@ -1,0 +1,52 @@
+"""How far the mean over a few runs may be from what many runs would give."""
+
+import torch
+from torch import Tensor
+
+from seams.shapes import Float
+
+__all__ = ["bootstrap_interval"]
+
+
+def bootstrap_interval(
+    values: Float[Tensor, " runs *shape"],
+    level: float = 0.95,
+    draws: int = 10_000,
+    generator: torch.Generator | None = None,
+) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
+    r"""Percentile bootstrap interval of the mean over runs.
+
+    Runs are drawn with replacement, whole: entries of one run stay together. With few runs it is
+    too narrow (at $n = 5$ by about the factor $\sqrt{4/5}$ of the standard error, and it never
+    leaves the range of the values): show the runs themselves beside it.
+
+    Args:
+        values: One entry per run along the first axis.
+        level: Share of the bootstrap distribution inside the interval, between 0 and 1.
+        draws: Number of resamples.
+        generator: Source of randomness, on the CPU; None starts one from seed 0, so that figures
+            repeat.
+
+    Returns:
+        Lower and upper end, in the unit of `values`.
+
+    Raises:
+        ValueError: Fewer than 2 runs, or a level that is not between 0 and 1.
+
+    Source: Efron 1979; the bands of Fig. 5 and 8 (the paper shows standard deviations).
+    """
+    runs = len(values)
+    if runs < 2:
+        raise ValueError(f"An interval needs 2 or more runs; got {runs}. Train more seeds.")
+    if not 0 < level < 1:
+        raise ValueError(f"`level` must be between 0 and 1; got {level}. 95 percent is 0.95.")
+    if generator is None:
+        generator = torch.Generator().manual_seed(0)
+    picks = torch.randint(runs, (draws, runs), generator=generator).to(values.device)
+    share = torch.full(picks.shape, 1 / runs, dtype=values.dtype, device=values.device)
+    weights = torch.zeros_like(share).scatter_add_(1, picks, share)
+    means = (weights @ values.reshape(runs, -1)).sort(dim=0).values
+    tail = (1 - level) / 2
+    ends = (round(tail * (draws - 1)), round((1 - tail) * (draws - 1)))
+    low, high = (means[end].reshape(values.shape[1:]) for end in ends)
+    return low, high

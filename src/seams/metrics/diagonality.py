@@ -1,0 +1,193 @@
+r"""How diagonal $d \times d$ matrices are, or the singular vectors behind them.
+
+Undefined for inactive latents: `active_latents` says which ones to keep.
+"""
+
+import torch
+from torch import Tensor
+
+from seams.shapes import Bool, Float
+
+__all__ = [
+    "active_latents",
+    "distance_to_orthogonality",
+    "independent_mechanism_contrast",
+    "off_diagonality",
+    "off_diagonality_of_mean",
+]
+
+
+def active_latents(
+    means: Float[Tensor, "*runs n latent"], threshold: float = 0.01
+) -> Bool[Tensor, "*runs latent"]:
+    r"""Latents that respond to the data, $\mathrm{Var}_x\big[\mathrm E_q[z_j \mid x]\big] > 0.01$.
+
+    Args:
+        means: Posterior means of a representative sample; leading axes are runs.
+        threshold: In the squared unit of `means`; the prior's variance is 1.
+
+    Returns:
+        True for an active latent.
+
+    Source: Burda et al. 2016, the activity statistic and its threshold.
+    """
+    return means.var(dim=-2, correction=0) > threshold
+
+
+def off_diagonality(
+    matrices: Float[Tensor, "*batch latent latent"],
+    active: Bool[Tensor, " latent"] | None = None,
+) -> Float[Tensor, " *batch"]:
+    r"""Mean absolute off-diagonal of $D^{-1/2} M D^{-1/2}$, $D = \mathrm{diag}\lvert M\rvert$.
+
+    0 for a diagonal matrix, 1 for all-ones, and unchanged by a rescaling of the latents. For a
+    Gram matrix it is the mean absolute cosine between the decoder's columns, at most 1; the
+    directed Hessian is indefinite and may exceed 1. This is the *score of each matrix*: its mean
+    over the batch and `off_diagonality_of_mean` are different numbers; report both.
+
+    Args:
+        matrices: $M$, any unit; 2 or more latents.
+        active: Latents to keep; the others' rows and columns are dropped first. None keeps all.
+
+    Returns:
+        One score per matrix, no unit.
+
+    Raises:
+        ValueError: Fewer than 2 latents kept, an entry that is not finite, or a zero on the
+            diagonal: the score of an inactive latent is undefined.
+
+    Source: App. E, second listing, whose undefined `m` is read as `d`.
+    """
+    matrices, kept = _select(matrices, active)
+    if problem := _diagonal_problem(matrices, kept, "off_diagonality"):
+        raise ValueError(problem)
+    scaled = _unit_diagonal(matrices).abs()
+    size = scaled.shape[-1]
+    diagonal = torch.diagonal(scaled, dim1=-2, dim2=-1)
+    # Removing the diagonal before the sum keeps the score of a diagonal matrix exactly 0.
+    rest = scaled - torch.diag_embed(diagonal)
+    return rest.sum((-2, -1)) / (size * (size - 1))
+
+
+def off_diagonality_of_mean(
+    matrices: Float[Tensor, "*runs batch latent latent"],
+    active: Bool[Tensor, " latent"] | None = None,
+) -> Float[Tensor, " *runs"]:
+    r"""`off_diagonality` of the mean matrix, $\frac1n \sum_x M_x$ with signs.
+
+    Off-diagonal entries whose sign varies with $x$ cancel: a decoder that is diagonal only on
+    average scores 0 here and not in the mean of `off_diagonality`.
+
+    Args:
+        matrices: $M_x$, any unit; averaged over the last batch axis.
+        active: Latents to keep. None keeps all.
+
+    Returns:
+        One score per run, no unit. `off_diagonality` states the errors raised.
+
+    Source: App. E, and the batch means shown in Fig. 5 (right).
+    """
+    return off_diagonality(matrices.mean(-3), active)
+
+
+def independent_mechanism_contrast(
+    jacobian_gram: Float[Tensor, "*batch latent latent"],
+    active: Bool[Tensor, " latent"] | None = None,
+) -> Float[Tensor, " *batch"]:
+    r"""C_IMA, $\frac12 \big(\log\det\mathrm{diag}(J^\top J) - \log\det J^\top J\big)$.
+
+    0 if and only if the columns of $J$ are orthogonal; unchanged by a rescaling of the latents.
+
+    Args:
+        jacobian_gram: $J^\top J$, any unit; 2 or more latents, positive definite.
+        active: Latents to keep. None keeps all.
+
+    Returns:
+        Nats, not negative; one per sample.
+
+    Raises:
+        ValueError: Fewer than 2 latents kept, an entry that is not finite, a zero on the diagonal,
+            or a matrix that is not positive definite.
+
+    Source: Gresele et al. 2021, Sec. 4 (the local contrast).
+    """
+    jacobian_gram, kept = _select(jacobian_gram, active)
+    if problem := _diagonal_problem(jacobian_gram, kept, "independent_mechanism_contrast"):
+        raise ValueError(problem)
+    scaled = _unit_diagonal(jacobian_gram)
+    root, failed = torch.linalg.cholesky_ex(scaled)
+    if failed.any():
+        sample = _name_sample(failed.nonzero()[0])
+        raise ValueError(
+            f"`jacobian_gram` must be positive definite; sample {sample} is not. Its columns are "
+            "dependent: select active latents, or compute it in float64."
+        )
+    return -torch.diagonal(root, dim1=-2, dim2=-1).log().sum(-1)
+
+
+def distance_to_orthogonality(
+    V: Float[Tensor, "*batch latent latent"],
+) -> Float[Tensor, " *batch"]:
+    r"""DtO, $\min_P \lVert V - P \rVert_F$ over signed permutations $P$.
+
+    0 if and only if C1 holds. The minimum is a linear assignment on $-\lvert V\rvert$, exact.
+    Where singular values coincide $V$ is arbitrary within their subspace, and so is this distance.
+
+    Args:
+        V: Right singular vectors of the decoder's Jacobian, as columns.
+
+    Returns:
+        One distance per matrix, no unit; at most $\sqrt{2d}$. Rolinek et al. report its mean.
+
+    Raises:
+        ValueError: An entry that is not finite.
+
+    Source: Rolinek et al. 2019 (distance to orthogonality).
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    if unfit := int((~V.isfinite()).sum()):
+        raise ValueError(f"`V` must be finite; got {unfit} entries that are not.")
+    flat = V.reshape(-1, *V.shape[-2:])
+    nearest = torch.zeros_like(flat)
+    for sample, magnitude in enumerate(flat.detach().abs().cpu().numpy()):
+        rows, columns = map(torch.from_numpy, linear_sum_assignment(magnitude, maximize=True))
+        signs = torch.where(flat[sample, rows, columns] < 0, -1.0, 1.0)
+        nearest[sample, rows, columns] = signs.to(V.dtype)
+    return torch.linalg.matrix_norm(flat - nearest).reshape(V.shape[:-2])
+
+
+def _select(matrices: Tensor, active: Tensor | None) -> tuple[Tensor, Tensor]:
+    # The rows and columns of active latents, and which latents these are.
+    kept = torch.arange(matrices.shape[-1], device=matrices.device)
+    if active is None:
+        return matrices, kept
+    kept = kept[active]
+    return matrices[..., kept[:, None], kept], kept
+
+
+def _diagonal_problem(matrices: Tensor, kept: Tensor, caller: str) -> str | None:
+    # What keeps matrices from being scaled to a unit diagonal.
+    if len(kept) < 2:
+        return f"`{caller}` needs 2 or more latents; got {len(kept)}. One has no off-diagonal."
+    if unfit := int((~matrices.isfinite()).sum()):
+        return f"`{caller}` needs finite entries; got {unfit} that are not. Did the run diverge?"
+    zero = (torch.diagonal(matrices, dim1=-2, dim2=-1) == 0).nonzero()
+    if len(zero) == 0:
+        return None
+    *sample, position = zero[0]
+    return (
+        f"`{caller}` needs a nonzero diagonal; latent {int(kept[position])} of sample "
+        f"{_name_sample(sample)} has 0.0. It is inactive: select active latents before calling."
+    )
+
+
+def _unit_diagonal(matrices: Tensor) -> Tensor:
+    # Matrices scaled to a diagonal of absolute value 1, signs kept.
+    root = torch.diagonal(matrices, dim1=-2, dim2=-1).abs().rsqrt()
+    return matrices * root[..., :, None] * root[..., None, :]
+
+
+def _name_sample(index: Tensor | list[Tensor]) -> str:
+    # Index of a sample as a reader writes it: 3, or 1, 3 with a run axis, or 0 without a batch.
+    return ", ".join(str(int(i)) for i in index) or "0"
