@@ -1,0 +1,43 @@
+r"""Singular-vector paths, seams, manifold density and curvature of any decoder.
+
+A decoder carries latents to the manifold $\mathcal{M} = \{d(z)\}$. Right singular vectors of its
+Jacobian, followed through the latents, are *singular-vector paths* (D3); their images, which
+follow the left singular vectors, are *seams* (D4): `paths`. The manifold density factorises over
+seams at each point (Lemma 5.1): `densities`. It is disentangled if and only if C1 and C2 hold
+(Theorem 5.2): `conditions`. They imply that the manifold is flat: `curvature`, which says what
+flatness does not tell.
+
+Decoders are as in `seams.derivatives`; use a float64 copy, and a smooth one: third derivatives of
+the decoder enter `manifold_hessian`, second ones the curvature. The manifold of a ReLU network is
+flat but for its creases, and both see the flat parts alone.
+"""
+
+from seams.geometry.conditions import c1_violation, c2_violation
+from seams.geometry.curvature import gaussian_curvature, riemann_curvature, scalar_curvature
+from seams.geometry.densities import (
+    LogPrior,
+    SeamDirections,
+    log_manifold_density,
+    log_seam_factors,
+    manifold_hessian,
+    seam_density,
+    seam_directions,
+)
+from seams.geometry.paths import SingularVectorPath, singular_vector_path
+
+__all__ = [
+    "LogPrior",
+    "SeamDirections",
+    "SingularVectorPath",
+    "c1_violation",
+    "c2_violation",
+    "gaussian_curvature",
+    "log_manifold_density",
+    "log_seam_factors",
+    "manifold_hessian",
+    "riemann_curvature",
+    "scalar_curvature",
+    "seam_density",
+    "seam_directions",
+    "singular_vector_path",
+]

@@ -1,0 +1,119 @@
+r"""Curvature of the manifold of a decoder, zero under C1-C2.
+
+Under C1-C2 the metric $J^\top J$ is $\sum_i s_i(z_i)^2 dz_i^2 = \sum_i du_i^2$ with the seam
+coordinates $u_i$: flat. Curvature belongs to the manifold and not to its coordinates. If it is not
+zero, *no* choice of latents on this manifold satisfies C1-C2, nor does any decoder that fits the
+same manifold. If it is zero, some latents do (locally), but perhaps not these: polar coordinates
+of the plane are flat, and satisfy C1 without C2; a twisted plane is flat, and satisfies neither.
+Flatness is necessary, and blind to all that C1 and C2 say of the latents. For d = 1 it is empty.
+Curvature has the unit $1/x^2$: compare it with $1/s^2$, the squared inverse length of one latent
+unit, before calling it small.
+"""
+
+import torch
+from torch import Tensor
+from torch.func import jvp, vjp, vmap
+
+from seams.derivatives import Decoder, _over_batch, jacobian_svd
+from seams.geometry.rank import rank_fault
+from seams.shapes import Float
+
+__all__ = ["gaussian_curvature", "riemann_curvature", "scalar_curvature"]
+
+
+def riemann_curvature(
+    decoder: Decoder, z: Float[Tensor, "batch latent"], *, chunk_size: int | None = None
+) -> Float[Tensor, "batch latent latent latent latent"]:
+    r"""Riemann tensor of the manifold, $R_{abcd} = h_{ac} \cdot h_{bd} - h_{ad} \cdot h_{bc}$.
+
+    Components along the orthonormal frame U of `jacobian_svd`; $h_{ab}$ is the part of the second
+    derivative of the decoder along $v^a/s_a, v^b/s_b$ that is normal to the manifold. By Gauss
+    this is the curvature of the metric $J^\top J$ alone, from second derivatives instead of the
+    third that the metric's own formula takes. Zero under C1-C2; the module's page says what
+    zero does not tell.
+
+    Args:
+        decoder: One latent to one mean, without a batch axis; twice differentiable.
+        z: Latents of the points; dimensionless.
+        chunk_size: Samples differentiated at once; each holds `[latent, latent, data]`.
+
+    Returns:
+        Tensor with $R_{abab}$ the sectional curvature of the plane $u^a, u^b$, in $1/x^2$.
+
+    Raises:
+        ValueError: A Jacobian has not full rank; there are fewer data columns than latents; or the
+            decoder's output is not one row per latent, or depends on the batch.
+
+    Source: Not in the paper; a consequence of C1-C2 by Theorem 5.2 (Gauss's equation).
+    """
+    U, s, V = jacobian_svd(decoder, z, chunk_size=chunk_size)
+    if fault := rank_fault(s, "riemann_curvature"):
+        raise ValueError(fault)
+
+    def curvature(z: Tensor, U: Tensor, s: Tensor, V: Tensor) -> Tensor:
+        def second(a: Tensor, b: Tensor) -> Tensor:
+            return jvp(lambda z: _push(decoder, z, a), (z,), (b,))[1]
+
+        frame = (V / s).mT
+        h = vmap(vmap(second, in_dims=(None, 0)), in_dims=(0, None))(frame, frame)
+        h = h - (h @ U) @ U.mT
+        products = torch.einsum("abk,cdk->abcd", h, h)
+        return products.permute(0, 2, 1, 3) - products.permute(0, 2, 3, 1)
+
+    return _over_batch(curvature, z, U, s, V, chunk_size=chunk_size)
+
+
+def gaussian_curvature(
+    decoder: Decoder, z: Float[Tensor, "batch latent"], *, chunk_size: int | None = None
+) -> Float[Tensor, " batch"]:
+    r"""Gaussian curvature K of a surface, $R_{1212}$ of `riemann_curvature`; two latents.
+
+    $K \sqrt{\det J^\top J}$ is the angle, in radians, by which a direction turns when it is
+    carried round one unit of latent area: dimensionless, and comparable between decoders.
+
+    Args:
+        decoder: One latent to one mean, without a batch axis; twice differentiable.
+        z: Latents of the points; dimensionless.
+        chunk_size: Samples differentiated at once; bounds the memory.
+
+    Returns:
+        One curvature per sample, in the unit of $1/x^2$; $1/R^2$ on a sphere.
+
+    Raises:
+        ValueError: There are not 2 latents; or as `riemann_curvature`.
+
+    Source: Not in the paper; a consequence of C1-C2 by Theorem 5.2.
+    """
+    if z.shape[1] != 2:
+        raise ValueError(
+            f"`gaussian_curvature` is for surfaces, of 2 latents; got {z.shape[1]}. Use "
+            "`scalar_curvature` or `riemann_curvature`."
+        )
+    return riemann_curvature(decoder, z, chunk_size=chunk_size)[:, 0, 1, 0, 1]
+
+
+def scalar_curvature(
+    decoder: Decoder, z: Float[Tensor, "batch latent"], *, chunk_size: int | None = None
+) -> Float[Tensor, " batch"]:
+    r"""Scalar curvature $\sum_{ab} R_{abab}$ of the manifold; $2K$ for a surface.
+
+    Zero if the manifold is flat. For three latents or more the converse fails, as sectional
+    curvatures of both signs may cancel: then take the norm of `riemann_curvature`.
+
+    Args:
+        decoder: One latent to one mean, without a batch axis; twice differentiable.
+        z: Latents of the points; dimensionless.
+        chunk_size: Samples differentiated at once; bounds the memory.
+
+    Returns:
+        One curvature per sample, in the unit of $1/x^2$.
+
+    Source: Not in the paper; a consequence of C1-C2 by Theorem 5.2.
+    """
+    return torch.einsum("nabab->n", riemann_curvature(decoder, z, chunk_size=chunk_size))
+
+
+def _push(decoder: Decoder, z: Tensor, v: Tensor) -> Tensor:
+    # J v from two reverse passes, for forward over forward has no rule for SiLU in torch.
+    mean, pull = vjp(decoder, z)[:2]
+    return vjp(lambda w: pull(w)[0], torch.zeros_like(mean))[1](v)[0]

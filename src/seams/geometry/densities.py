@@ -1,0 +1,245 @@
+r"""Density on the manifold of a decoder: its factors over seams, and its Hessian.
+
+The density factorises over seams at each point (Lemma 5.1); where it factorises, the eigenvectors
+of its Hessian are the seams (Lemma 6.3).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.func import grad, jacfwd
+
+from seams.derivatives import Decoder, _component, _gram, _over_batch, align_axes, jacobian_svd
+from seams.geometry.paths import SingularVectorPath
+from seams.geometry.rank import rank_fault
+from seams.shapes import Float
+
+__all__ = [
+    "LogPrior",
+    "SeamDirections",
+    "log_manifold_density",
+    "log_seam_factors",
+    "manifold_hessian",
+    "seam_density",
+    "seam_directions",
+]
+
+LogPrior = Callable[[Tensor], Tensor]
+"""A factorised prior: latents `[..., latent]` to the log density of each, `[..., latent]`."""
+
+
+@dataclass(frozen=True)
+class SeamDirections:
+    r"""Eigenvectors of the on-manifold Hessian: directions that the density alone determines.
+
+    Attributes:
+        eigenvalues: Of the Hessian of $\log p_\mu$, ascending, in the unit of $1/x^2$.
+        directions: Unit tangent vectors in data space, one column for each eigenvalue.
+        gap: The least distance between two eigenvalues, over the largest in absolute value. The
+            directions are unique up to permutation and sign only if it is not zero.
+    """
+
+    eigenvalues: Float[Tensor, "batch latent"]
+    directions: Float[Tensor, "batch data latent"]
+    gap: Float[Tensor, " batch"]
+
+
+def seam_density(
+    path: SingularVectorPath, log_prior: LogPrior | None = None
+) -> Float[Tensor, " point"]:
+    r"""One-dimensional density over a seam, $f_i(u_i(t)) = p_i([z_t]_i) / s^i(z_t)$.
+
+    Push-forward of a one-dimensional marginal of the prior along the path. Reading chosen for
+    $[z_t]_i$ where paths are not parallel to an axis: with the standard normal prior it is the
+    coordinate in the V-basis, $v^i \cdot z_t$, whose density is normal in any direction; the
+    product of the factors of all d seams through a point is then $p_\mu$, as in Lemma 5.1. Another
+    prior factorises over the axes alone, and the axis nearest to $v^i$ is taken, which is exact
+    under C1. Integrates to 1 over u if the path is straight and complete.
+
+    Args:
+        path: As of `singular_vector_path`.
+        log_prior: The prior; default is the standard normal one.
+
+    Returns:
+        Density along `path.u`, in the unit of $1/x$.
+
+    Source: Eq. 14.
+    """
+    if log_prior is None:
+        log_density = _standard_normal((path.direction * path.z).sum(-1))
+    else:
+        axis = path.direction.abs().argmax(-1, keepdim=True)
+        log_density = log_prior(path.z).gather(-1, axis).squeeze(-1)
+    return log_density.exp() / path.singular_value
+
+
+def log_manifold_density(
+    decoder: Decoder,
+    z: Float[Tensor, "batch latent"],
+    *,
+    log_prior: LogPrior | None = None,
+    chunk_size: int | None = None,
+) -> Float[Tensor, " batch"]:
+    r"""Log density on the manifold, $\log p_\mu(d(z)) = \sum_i (\log p_i(z_i) - \log s_i(z))$.
+
+    With respect to d-dimensional area. Holds for every injective decoder, with or without C1-C2.
+
+    Args:
+        decoder: One latent to one mean, without a batch axis; injective.
+        z: Latents of the points; dimensionless.
+        log_prior: The factorised prior; default is the standard normal one.
+        chunk_size: Samples differentiated at once; bounds the memory.
+
+    Returns:
+        Natural logarithm of the density, in units of $x^{-d}$.
+
+    Raises:
+        ValueError: A Jacobian has not full rank; there are fewer data columns than latents; or the
+            decoder's output is not one row per latent, or depends on the batch.
+
+    Source: Lemma 5.1, Eq. 7.
+    """
+    _, s, _ = jacobian_svd(decoder, z, chunk_size=chunk_size)
+    if fault := rank_fault(s, "log_manifold_density"):
+        raise ValueError(fault)
+    return (log_prior or _standard_normal)(z).sum(-1) - s.log().sum(-1)
+
+
+def log_seam_factors(
+    decoder: Decoder,
+    z: Float[Tensor, "batch latent"],
+    *,
+    log_prior: LogPrior | None = None,
+    chunk_size: int | None = None,
+) -> Float[Tensor, "batch latent"]:
+    r"""Log factors of the manifold density, $\log p_i(z_i) - \log s^i(z)$, one for each latent.
+
+    Factor $k$ belongs to the seam whose path is nearest to latent axis $k$ (`align_axes`). Their
+    sum is `log_manifold_density`, always. Under C1-C2, and only then, factor $k$ depends on $z_k$
+    alone. The coordinate is read as in `seam_density`. Where singular values coincide the sum is
+    defined, the factors are not.
+
+    Args:
+        decoder: One latent to one mean, without a batch axis; injective.
+        z: Latents of the points; dimensionless.
+        log_prior: The factorised prior; default is the standard normal one.
+        chunk_size: Samples differentiated at once; bounds the memory.
+
+    Returns:
+        Natural logarithm of each factor, in units of $1/x$.
+
+    Raises:
+        ValueError: A Jacobian has not full rank; there are fewer data columns than latents; or the
+            decoder's output is not one row per latent, or depends on the batch.
+
+    Source: Lemma 5.1; Theorem 5.2.
+    """
+    _, s, V = jacobian_svd(decoder, z, chunk_size=chunk_size)
+    if fault := rank_fault(s, "log_seam_factors"):
+        raise ValueError(fault)
+    permutation, signs = align_axes(V)
+    s = s.gather(1, permutation)
+    if log_prior is not None:
+        return log_prior(z) - s.log()
+    axes = torch.take_along_dim(V, permutation.unsqueeze(1), 2) * signs.unsqueeze(1)
+    return _standard_normal((axes.mT @ z.unsqueeze(-1)).squeeze(-1)) - s.log()
+
+
+def manifold_hessian(
+    decoder: Decoder,
+    z: Float[Tensor, "batch latent"],
+    *,
+    log_prior: LogPrior | None = None,
+    chunk_size: int | None = None,
+) -> Float[Tensor, "batch latent latent"]:
+    r"""Hessian of $\log p_\mu$ along the manifold, $u_i^\top H_x u_j$, in the frame U.
+
+    Entry $(i, j)$ is the second covariant derivative along the left singular vectors $u^i, u^j$ of
+    `jacobian_svd`: with $f = \log p_\mu \circ d$ and $w = J (J^\top J)^{-1} \nabla f$,
+
+    $$ s_i^{-1}\, {v^i}^\top \big(\nabla^2 f - \textstyle\sum_k w_k \nabla^2 d_k\big) v^j s_j^{-1}.
+    $$
+
+    The second term removes what is due to the coordinates: the result belongs to the density and
+    the manifold, and another decoder with the same density gives the same form. (The proof of
+    Lemma 6.3 differentiates in seam coordinates with a fixed basis; where those exist, under
+    C1-C2, both agree, and the matrix is diagonal.)
+
+    Args:
+        decoder: One latent to one mean, without a batch axis; injective, thrice differentiable.
+        z: Latents of the points; dimensionless.
+        log_prior: The factorised prior, twice differentiable; default is the standard normal one.
+        chunk_size: Samples differentiated at once; bounds the memory.
+
+    Returns:
+        One symmetric matrix per sample, in the unit of $1/x^2$.
+
+    Raises:
+        ValueError: A Jacobian has not full rank; there are fewer data columns than latents; or the
+            decoder's output is not one row per latent, or depends on the batch.
+
+    Source: Lemma 6.3, Eq. 15; Lemma 6.4.
+    """
+    U, s, V = jacobian_svd(decoder, z, chunk_size=chunk_size)
+    if fault := rank_fault(s, "manifold_hessian"):
+        raise ValueError(fault)
+    prior = log_prior or _standard_normal
+
+    def log_density(z: Tensor) -> Tensor:
+        # Not slogdet: its second derivatives under vmap are silently wrong in torch 2.13.
+        L = torch.linalg.cholesky(_gram(decoder, z))
+        return prior(z).sum() - L.diagonal().log().sum()
+
+    def hessian(z: Tensor, U: Tensor, s: Tensor, V: Tensor) -> Tensor:
+        slope = grad(log_density)
+        second = jacfwd(slope)(z)
+        w = U @ ((V.mT @ slope(z)) / s)
+        frame = V / s
+        return frame.mT @ (second - jacfwd(grad(partial(_component, decoder, w)))(z)) @ frame
+
+    return _over_batch(hessian, z, U, s, V, chunk_size=chunk_size)
+
+
+def seam_directions(
+    decoder: Decoder,
+    z: Float[Tensor, "batch latent"],
+    *,
+    log_prior: LogPrior | None = None,
+    chunk_size: int | None = None,
+) -> SeamDirections:
+    r"""Directions of the seams as the density alone determines them, eigenvectors of $H_x$.
+
+    If $p_\mu$ factorises over seams and the eigenvalues are distinct, these are the seams, unique
+    up to permutation and sign, whatever decoder was used to find them. Comparing them with the
+    left singular vectors U tells whether the decoder follows the seams of its own density.
+
+    Args:
+        decoder: One latent to one mean, without a batch axis; injective, thrice differentiable.
+        z: Latents of the points; dimensionless.
+        log_prior: The factorised prior; default is the standard normal one.
+        chunk_size: Samples differentiated at once; bounds the memory.
+
+    Returns:
+        Eigenvalues, directions and the relative gap between eigenvalues.
+
+    Raises:
+        ValueError: As `manifold_hessian`, and if there are fewer than 2 latents.
+
+    Source: Lemma 6.3.
+    """
+    if z.shape[1] < 2:
+        raise ValueError("`seam_directions` compares seams and needs 2 latents or more; got 1.")
+    hessian = manifold_hessian(decoder, z, log_prior=log_prior, chunk_size=chunk_size)
+    eigenvalues, vectors = torch.linalg.eigh((hessian + hessian.mT) / 2)
+    U, _, _ = jacobian_svd(decoder, z, chunk_size=chunk_size)
+    largest = eigenvalues.abs().amax(-1).clamp_min(torch.finfo(z.dtype).tiny)
+    gap = eigenvalues.diff(dim=-1).amin(-1) / largest
+    return SeamDirections(eigenvalues=eigenvalues, directions=U @ vectors, gap=gap)
+
+
+def _standard_normal(z: Tensor) -> Tensor:
+    return -0.5 * (z.square() + math.log(2 * math.pi))

@@ -1,0 +1,276 @@
+r"""Singular-vector paths of a decoder, and the seams that are their images (D3, D4)."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.func import vjp, vmap
+
+from seams.derivatives import (
+    Decoder,
+    _decoder_fault,
+    _half_of_digits,
+    _relative_gap,
+    _svd,
+    jacobian,
+    jacobian_svd,
+)
+from seams.shapes import Float
+
+__all__ = ["SingularVectorPath", "singular_vector_path"]
+
+Stop = Literal["extent", "bounds", "crossing", "rank"]
+
+# The prior's standard deviation is 1. The solver adapts to what it sees, and longer steps could
+# jump over a crossing of singular values without seeing it.
+MAX_STEP = 0.25
+
+# Where s^i has a zero, a root search in t to 1e-12 leaves it far below this share of the largest
+# singular value; where a seam only bends back, s^i stays above.
+VANISHED = 1e-6
+
+# The solver turns by a fraction of this angle in a step of a smooth field. At 45 degrees another
+# vector is as near in two dimensions; 30 degrees leave no doubt.
+MIN_OVERLAP = math.cos(math.radians(30))
+
+
+@dataclass(frozen=True)
+class SingularVectorPath:
+    r"""A singular-vector path $z_t$, and the seam $x_t = d(z_t)$ that is its image.
+
+    Attributes:
+        index: The singular value followed, in descending order at t = 0.
+        t: Arc length in the latents; dimensionless, 0 at the start.
+        z: The path; dimensionless.
+        x: The seam, in the unit of x.
+        u: Seam coordinate $\int_0^t s^i d\tau$, the arc length of the seam, in the unit of x.
+        direction: The singular vector $v^i$ that is followed; dimensionless.
+        singular_value: Its singular value $s^i$, in the unit of x.
+        gap: Distance of $s^i$ to its neighbours and to zero, over the largest singular value. A
+            dip to nearly 0 is a crossing that the path was continued through.
+        stopped: Why the path ends, backward and forward.
+    """
+
+    index: int
+    t: Float[Tensor, " point"]
+    z: Float[Tensor, "point latent"]
+    x: Float[Tensor, "point data"]
+    u: Float[Tensor, " point"]
+    direction: Float[Tensor, "point latent"]
+    singular_value: Float[Tensor, " point"]
+    gap: Float[Tensor, " point"]
+    stopped: tuple[Stop, Stop]
+
+
+def singular_vector_path(
+    decoder: Decoder,
+    z: Float[Tensor, " latent"],
+    index: int,
+    *,
+    extent: float = 3.0,
+    points: int = 101,
+    bounds: float | None = None,
+    rtol: float = 1e-6,
+    atol: float = 1e-8,
+) -> SingularVectorPath:
+    r"""Path along the i-th right singular vector, $\dot z_t = v^i(z_t)$, and its seam.
+
+    Integrated both ways from `z` by scipy's adaptive Runge-Kutta pair 5(4), together with the seam
+    coordinate $\dot u = s^i$. The vector is continued by overlap: each step follows the singular
+    vector nearest to the last direction, whatever its rank among the singular values. So the path
+    goes straight through points where $s^i$ crosses another value: among vectors whose values
+    coincide it takes the combination nearest to the last direction. It stops
+
+    * at the `"extent"` asked for, or at the `"bounds"` of the box;
+    * at a `"crossing"` where no vector lies within 30 degrees of the last direction, or where the
+      vectors turn too fast to follow: the continuation is undefined there;
+    * where $s^i$ vanishes, so that the latents leave the regular set: `"rank"`.
+
+    Args:
+        decoder: One latent to one mean, without a batch axis; continuously differentiable, or the
+            steps become very small.
+        z: The start; dimensionless.
+        index: Which singular value, 0 for the largest at `z`.
+        extent: Arc length each way; dimensionless, in standard deviations of the prior.
+        points: Points returned, equally spaced in t.
+        bounds: Half the side of a box around 0 that the path must not leave, such as the support
+            of a uniform prior.
+        rtol: Relative tolerance of the solver.
+        atol: Absolute tolerance of the solver.
+
+    Returns:
+        The path, the seam, and what was met on the way.
+
+    Raises:
+        ValueError: There is no such singular value; `extent` is not positive or there are fewer
+            than 2 points; the start is out of bounds, or its singular value is not simple or
+            zero; or the decoder's output is not one row per latent, or depends on the batch.
+
+    Source: Definitions D3 and D4, Lemma C.1.
+    """
+    import numpy as np
+
+    if fault := _decoder_fault(decoder, z.unsqueeze(0)) or _path_fault(
+        z, index, extent, points, bounds
+    ):
+        raise ValueError(fault)
+    _, s, V = jacobian_svd(decoder, z.unsqueeze(0))
+    gap = _relative_gap(s)[0, index].item()
+    if not gap > _half_of_digits(s.dtype):
+        raise ValueError(
+            "A path must start where its singular value is simple and not zero; value "
+            f"{index} has a relative gap of {gap:.1e}. Start elsewhere."
+        )
+    backward, forward = (
+        _march(decoder, z, V[0, :, index], sign * extent, bounds, rtol, atol) for sign in (-1, 1)
+    )
+    t = np.linspace(backward.end, forward.end, points)
+    marches = [forward if value >= 0 else backward for value in t]
+    state = np.stack([march.solution(value) for march, value in zip(marches, t, strict=True)])
+    latents = torch.as_tensor(state[:, :-1]).to(z)
+    followed = [
+        _follow(J, march.last_direction(value))
+        for J, march, value in zip(jacobian(decoder, latents), marches, t, strict=True)
+    ]
+    with torch.no_grad():
+        seam = vmap(decoder)(latents)
+    return SingularVectorPath(
+        index=index,
+        t=torch.as_tensor(t).to(z),
+        z=latents,
+        x=seam,
+        u=torch.as_tensor(state[:, -1]).to(z),
+        direction=torch.stack([point.direction for point in followed]),
+        singular_value=torch.stack([point.value for point in followed]),
+        gap=torch.stack([point.gap for point in followed]),
+        stopped=(backward.stopped, forward.stopped),
+    )
+
+
+@dataclass(frozen=True)
+class _Followed:
+    direction: Tensor  # v^i, continued
+    push: Tensor  # J v^i = s^i u^i
+    value: Tensor
+    gap: Tensor
+    share: float  # of the largest singular value
+    overlap: float  # cosine to the last direction
+
+
+def _follow(J: Tensor, last: Tensor) -> _Followed:
+    # The singular vector nearest to the last direction.
+    _, s, V = _svd(J)
+    overlaps = V.mT @ last
+    nearest = overlaps.abs().argmax()
+    # Vectors of coinciding values span a space in which any basis is as good: project.
+    same = (s - s[nearest]).abs() <= _half_of_digits(s.dtype) * s[0]
+    projected = V[:, same] @ overlaps[same]
+    direction = projected / projected.norm()
+    return _Followed(
+        direction=direction,
+        push=J @ direction,
+        value=s[nearest],
+        gap=_relative_gap(s)[nearest],
+        share=(s[nearest] / s[0]).item(),
+        overlap=projected.norm().item(),
+    )
+
+
+@dataclass(frozen=True)
+class _March:
+    end: float
+    stopped: Stop
+    solution: Callable[[float], Any]  # time to latent and seam coordinate
+    times: list[float]
+    directions: list[Tensor]
+
+    def last_direction(self, t: float) -> Tensor:
+        nearest = min(range(len(self.times)), key=lambda n: abs(self.times[n] - t))
+        return self.directions[nearest]
+
+
+def _march(
+    decoder: Decoder,
+    z: Tensor,
+    direction: Tensor,
+    extent: float,
+    bounds: float | None,
+    rtol: float,
+    atol: float,
+) -> _March:
+    # scipy's solver, stepped by hand: the direction to compare with changes after accepted steps
+    # only, so that within a step the right-hand side is a function of the latent alone.
+    import numpy as np
+    from scipy.integrate import RK45, OdeSolution
+    from scipy.optimize import brentq
+
+    def at(state: "np.ndarray", last: Tensor) -> _Followed:
+        return _follow(_columns(decoder, torch.as_tensor(state[:-1]).to(z)), last)
+
+    def slope(t: float, state: "np.ndarray") -> "np.ndarray":
+        point = at(state, here.direction)
+        return np.append(point.direction.cpu().numpy(), point.value.item())
+
+    def outside(t: float) -> float:
+        assert bounds is not None
+        return float(np.abs(piece(t)[:-1]).max()) - bounds
+
+    def turned(t: float) -> float:
+        return float(before.push @ at(piece(t), before.direction).push)
+
+    start = np.append(z.cpu().numpy().astype(float), 0.0)
+    here = at(start, direction)
+    solver = RK45(slope, 0.0, start, extent, max_step=MAX_STEP, rtol=rtol, atol=atol)
+    times, directions, pieces = [0.0], [direction], []
+    stopped: Stop = "extent"
+    end = 0.0
+    while solver.status == "running" and stopped == "extent":
+        solver.step()
+        point = at(solver.y, here.direction)
+        if solver.status == "failed" or point.overlap <= MIN_OVERLAP:
+            stopped = "crossing"
+            break
+        piece, before, here = solver.dense_output(), here, point
+        pieces.append(piece)
+        times.append(solver.t)
+        directions.append(here.direction)
+        end = solver.t
+        if bounds is not None and outside(end) > 0:
+            end, stopped = brentq(outside, times[-2], end), "bounds"
+        elif turned(end) <= 0:
+            # The seam turned back: at a zero of s^i, or in a bend of its own.
+            root = brentq(turned, times[-2], end)
+            if at(piece(root), before.direction).share <= VANISHED:
+                end, stopped = root, "rank"
+    solution = OdeSolution(times, pieces) if pieces else lambda t: start
+    return _March(end, stopped, solution, times, directions)
+
+
+def _columns(decoder: Decoder, z: Tensor) -> Tensor:
+    # J of a single latent, from two reverse passes a column: several times faster than forward
+    # mode, which decomposes its operations in Python. Over a batch that cost vanishes.
+    mean, pull = vjp(decoder, z)[:2]
+    push = vjp(lambda w: pull(w)[0], torch.zeros_like(mean))[1]
+    axes = torch.eye(len(z), dtype=z.dtype, device=z.device)
+    return torch.stack([push(axis)[0] for axis in axes], -1).detach()
+
+
+def _path_fault(
+    z: Tensor, index: int, extent: float, points: int, bounds: float | None
+) -> str | None:
+    if not 0 <= index < len(z):
+        return f"`index` must be one of 0..{len(z) - 1}, a singular value; got {index}."
+    if not extent > 0 or points < 2:
+        return (
+            "A path needs a positive `extent` and 2 `points` or more; got "
+            f"{extent} and {points}. Both directions are integrated anyway."
+        )
+    if bounds is not None and z.abs().max() > bounds:
+        return (
+            f"The start must lie inside `bounds` {bounds}; it has an entry of "
+            f"{z.abs().max().item()}. Move it or widen the box."
+        )
+    return None
