@@ -5,9 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from seams.derivatives import _load_forward_rules
+from seams.derivatives.mapping import load_forward_rules
 
-_load_forward_rules()  # tests use torch.func directly too, and its first warning would be an error
+load_forward_rules()  # tests use torch.func directly too, and its first warning would be an error
 
 # Central differences trade truncation (step squared) against rounding (eps over step).
 STEP = torch.finfo(torch.float64).eps ** (1 / 3)

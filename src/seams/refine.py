@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from seams.derivatives import Decoder, _decoder_fault, _sign_fault
+from seams.derivatives import Decoder
+from seams.derivatives.checks import decoder_fault, sign_fault
 from seams.networks import Covariance
 from seams.shapes import Float
 
@@ -93,9 +94,9 @@ def refine_posterior(
     Source: Eq. 1 for one datum; Eq. 6 holds at its optimum.
     """
     latent = mean.shape[1]
-    fault = _sign_fault(beta=beta, sigma=sigma, learning_rate=learning_rate)
+    fault = sign_fault(beta=beta, sigma=sigma, learning_rate=learning_rate)
     fault = fault or _draws_fault(draws, latent) or _start_fault(scale_tril, covariance)
-    if fault := fault or _decoder_fault(decoder, mean, x):
+    if fault := fault or decoder_fault(decoder, mean, x):
         raise ValueError(fault)
     noise = _matched_noise(draws, mean, generator)
     variance = beta * sigma**2

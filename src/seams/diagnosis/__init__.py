@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from seams import metrics
-from seams.derivatives import _sign_fault
+from seams.derivatives.checks import sign_fault
 from seams.diagnosis.model import Output, Second, _count, _evaluating, _model, _posteriors
 from seams.diagnosis.result import Diagnosis, Estimate, Pair
 from seams.diagnosis.scores import (
@@ -207,7 +207,7 @@ def _option_fault(
     ):
         if value not in options:
             return f"`{name}` must be one of {', '.join(options)}; got {value!r}."
-    if fault := _sign_fault(beta=beta, sigma=sigma):
+    if fault := sign_fault(beta=beta, sigma=sigma):
         return fault
     if len(x) < _FEWEST or samples < _FEWEST or draws < 2:
         return (

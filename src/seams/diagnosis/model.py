@@ -19,7 +19,9 @@ from torch.distributions import (
 from torch.func import grad, jacfwd, vmap
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from seams.derivatives import Decoder, _decoder_fault, _over_batch
+from seams.derivatives import Decoder
+from seams.derivatives.checks import decoder_fault
+from seams.derivatives.mapping import over_batch
 from seams.distributions import DiagonalGaussian, FullGaussian, Posterior
 from seams.vae import Likelihood
 
@@ -189,7 +191,7 @@ class _Model:
             return weighted.mT @ J, hessian
 
         flat, target = z.flatten(0, 1).to(self.dtype), x.to(self.dtype).repeat(len(z), 1)
-        gram, hessian = _over_batch(one, flat, target, chunk_size=self.chunk)
+        gram, hessian = over_batch(one, flat, target, chunk_size=self.chunk)
         for name, values in (("first", gram), ("second", hessian)):
             if not values.isfinite().all():
                 raise ValueError(
@@ -236,13 +238,13 @@ def _model(
     calls = [partial(form, latents[0].to(dtype)) for dtype, form in forms]
     found = _tried("decoder", wanted, calls)
     fits = [outcome is not None and len(outcome) == size for outcome in found]
-    # Where no form has the right size, `_decoder_fault` says what is wrong with one that runs.
+    # Where no form has the right size, `decoder_fault` says what is wrong with one that runs.
     best = fits.index(True) if any(fits) else [o is not None for o in found].index(True)
     dtype, single = forms[best]
     if dtype != torch.float64:
         flags.append("The decoder runs in float32 only: derivatives have half the digits.")
     rows = latents[:2].to(dtype)
-    if fault := _decoder_fault(single, rows, x.flatten(1)[:2].to(dtype)):
+    if fault := decoder_fault(single, rows, x.flatten(1)[:2].to(dtype)):
         raise ValueError(fault)
     means = single(rows[0])
     if not means.isfinite().all():

@@ -7,12 +7,12 @@ from torch import Tensor
 
 from seams.derivatives import (
     Decoder,
-    _half_of_digits,
     align_axes,
     jacobian_gram,
     jacobian_svd,
     singular_value_jacobian,
 )
+from seams.derivatives.checks import half_of_digits
 from seams.metrics import off_diagonality
 from seams.shapes import Float
 
@@ -71,5 +71,5 @@ def c2_violation(
     size = torch.take_along_dim(slopes.abs(), permutation.unsqueeze(2), 1)
     total = size.sum((1, 2))
     rest = size - torch.diag_embed(size.diagonal(dim1=1, dim2=2))
-    constant = size.amax((1, 2)) <= _half_of_digits(s.dtype) * s[:, 0]
+    constant = size.amax((1, 2)) <= half_of_digits(s.dtype) * s[:, 0]
     return torch.where(constant, torch.zeros_like(total), rest.sum((1, 2)) / total)

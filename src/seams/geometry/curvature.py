@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vjp, vmap
 
-from seams.derivatives import Decoder, _over_batch, jacobian_svd
+from seams.derivatives import Decoder, jacobian_svd
+from seams.derivatives.mapping import over_batch
 from seams.geometry.rank import rank_fault
 from seams.shapes import Float
 
@@ -60,7 +61,7 @@ def riemann_curvature(
         products = torch.einsum("abk,cdk->abcd", h, h)
         return products.permute(0, 2, 1, 3) - products.permute(0, 2, 3, 1)
 
-    return _over_batch(curvature, z, U, s, V, chunk_size=chunk_size)
+    return over_batch(curvature, z, U, s, V, chunk_size=chunk_size)
 
 
 def gaussian_curvature(

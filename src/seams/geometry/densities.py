@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 from torch.func import grad, jacfwd
 
-from seams.derivatives import Decoder, _component, _gram, _over_batch, align_axes, jacobian_svd
+from seams.derivatives import Decoder, align_axes, jacobian_svd
+from seams.derivatives.mapping import over_batch
+from seams.derivatives.pointwise import component, gram
 from seams.geometry.paths import SingularVectorPath
 from seams.geometry.rank import rank_fault
 from seams.shapes import Float
@@ -191,7 +193,7 @@ def manifold_hessian(
 
     def log_density(z: Tensor) -> Tensor:
         # Not slogdet: its second derivatives under vmap are silently wrong in torch 2.13.
-        L = torch.linalg.cholesky(_gram(decoder, z))
+        L = torch.linalg.cholesky(gram(decoder, z))
         return prior(z).sum() - L.diagonal().log().sum()
 
     def hessian(z: Tensor, U: Tensor, s: Tensor, V: Tensor) -> Tensor:
@@ -199,9 +201,9 @@ def manifold_hessian(
         second = jacfwd(slope)(z)
         w = U @ ((V.mT @ slope(z)) / s)
         frame = V / s
-        return frame.mT @ (second - jacfwd(grad(partial(_component, decoder, w)))(z)) @ frame
+        return frame.mT @ (second - jacfwd(grad(partial(component, decoder, w)))(z)) @ frame
 
-    return _over_batch(hessian, z, U, s, V, chunk_size=chunk_size)
+    return over_batch(hessian, z, U, s, V, chunk_size=chunk_size)
 
 
 def seam_directions(

@@ -9,15 +9,9 @@ import torch
 from torch import Tensor
 from torch.func import vjp, vmap
 
-from seams.derivatives import (
-    Decoder,
-    _decoder_fault,
-    _half_of_digits,
-    _relative_gap,
-    _svd,
-    jacobian,
-    jacobian_svd,
-)
+from seams.derivatives import Decoder, jacobian, jacobian_svd
+from seams.derivatives.checks import decoder_fault, half_of_digits
+from seams.derivatives.singular import relative_gap, svd
 from seams.shapes import Float
 
 __all__ = ["SingularVectorPath", "singular_vector_path"]
@@ -113,13 +107,13 @@ def singular_vector_path(
     """
     import numpy as np
 
-    if fault := _decoder_fault(decoder, z.unsqueeze(0)) or _path_fault(
+    if fault := decoder_fault(decoder, z.unsqueeze(0)) or _path_fault(
         z, index, extent, points, bounds
     ):
         raise ValueError(fault)
     _, s, V = jacobian_svd(decoder, z.unsqueeze(0))
-    gap = _relative_gap(s)[0, index].item()
-    if not gap > _half_of_digits(s.dtype):
+    gap = relative_gap(s)[0, index].item()
+    if not gap > half_of_digits(s.dtype):
         raise ValueError(
             "A path must start where its singular value is simple and not zero; value "
             f"{index} has a relative gap of {gap:.1e}. Start elsewhere."
@@ -162,18 +156,18 @@ class _Followed:
 
 def _follow(J: Tensor, last: Tensor) -> _Followed:
     # The singular vector nearest to the last direction.
-    _, s, V = _svd(J)
+    _, s, V = svd(J)
     overlaps = V.mT @ last
     nearest = overlaps.abs().argmax()
     # Vectors of coinciding values span a space in which any basis is as good: project.
-    same = (s - s[nearest]).abs() <= _half_of_digits(s.dtype) * s[0]
+    same = (s - s[nearest]).abs() <= half_of_digits(s.dtype) * s[0]
     projected = V[:, same] @ overlaps[same]
     direction = projected / projected.norm()
     return _Followed(
         direction=direction,
         push=J @ direction,
         value=s[nearest],
-        gap=_relative_gap(s)[nearest],
+        gap=relative_gap(s)[nearest],
         share=(s[nearest] / s[0]).item(),
         overlap=projected.norm().item(),
     )

@@ -1,0 +1,40 @@
+r"""First and second derivatives of any decoder: $J$, $J^\top J$, directed Hessian, Eq. 6, SVD.
+
+Every quantity is a pure function of one latent, composed with `torch.func` and mapped over the
+batch. Latents are few and data columns many, so Jacobians are made of forward passes (one JVP a
+latent), and Hessians are those of a scalar, forward over reverse: no array grows beyond
+`[chunk, data, latent]`, and `chunk_size` bounds `chunk` (default: the whole batch at once).
+
+A decoder maps one latent `[latent]` to one mean `[data]`, without a batch axis. Pass a float64
+copy for diagnostics; whatever dtype comes in is kept. Results carry no graph.
+"""
+
+from seams.derivatives.mapping import Decoder
+from seams.derivatives.precision import (
+    Precision,
+    optimal_precision,
+    optimal_precision_one_derivative,
+)
+from seams.derivatives.singular import align_axes, jacobian_svd, singular_value_jacobian
+from seams.derivatives.terms import (
+    directed_hessian,
+    gram_and_hessian,
+    jacobian,
+    jacobian_gram,
+    log_likelihood_hessian,
+)
+
+__all__ = [
+    "Decoder",
+    "Precision",
+    "align_axes",
+    "directed_hessian",
+    "gram_and_hessian",
+    "jacobian",
+    "jacobian_gram",
+    "jacobian_svd",
+    "log_likelihood_hessian",
+    "optimal_precision",
+    "optimal_precision_one_derivative",
+    "singular_value_jacobian",
+]
