@@ -321,7 +321,7 @@ def execute(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What would be executed; the notebook writes its numbers and nothing else."""
     seen: list[dict[str, Any]] = []
 
-    def pretend(path: Path, target: Path, values: dict[str, Any], root: Path, name: str) -> None:
+    def pretend(path: Path, target: Path, values: dict[str, Any], *_: Any) -> None:
         seen.append(values)
         target.write_text(path.read_text())
         (target.parent / "numbers.json").write_text("{}")
@@ -455,34 +455,60 @@ def test_a_notebook_executes_to_the_same_bytes_each_time(
     assert folder.stat().st_mode & 0o055 == 0o055
 
 
+OF_SEAMS = "from seams.train import TrainConfig; TrainConfig(beta=-1.0)"
+OF_NUMPY = "import numpy as np; np.linalg.norm(np.ones(3), ord='x')"  # a `raise` of theirs
+SLIP = "from seams.markup import duration; duration(float('nan'))"
+LINES = r"raise RuntimeError('two\nlines')"
+MISSING = 'raise FileNotFoundError("images.npy is missing: run `seams data`.")'
+NEGATIVE = r"`beta` must be a positive number; got -1\.0\."
+
+
 @pytest.mark.parametrize(
-    ("body", "error", "message"),
+    ("body", "values", "error", "message"),
     [
-        ('raise FileNotFoundError("images.npy is missing: run `seams data`.")', UsageError, None),
-        ("1 / 0", NotebookError, "fig90 failed: ZeroDivisionError: division by zero"),
-        ("import sys; sys.exit(0)", NotebookError, "fig90 ended without its last cell"),
+        (OF_SEAMS, {"rate": 2.0}, UsageError, rf"fig90: {NEGATIVE}"),
+        (MISSING, {}, UsageError, r"fig90: images\.npy is missing: run `seams data`\."),
+        (OF_SEAMS, {}, NotebookError, rf"fig90 failed: ValueError: {NEGATIVE}"),
+        (OF_NUMPY, {"rate": 2.0}, NotebookError, "fig90 failed: ValueError: Invalid norm .*"),
+        (SLIP, {"rate": 2.0}, NotebookError, r"fig90 failed: ValueError: cannot convert .*"),
+        ("open('/no.txt')", {}, NotebookError, r"fig90 failed: FileNotFoundError: .*no\.txt'"),
+        (LINES, {"rate": 2.0}, NotebookError, "fig90 failed: RuntimeError: two lines"),
     ],
+    ids=["value", "file", "profile", "numpy", "slip", "open", "other"],
 )
 def test_a_failing_notebook_changes_no_results(
     project: Path, execute: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, body: str,
-    error: type[Exception], message: str | None,
+    values: dict[str, Any], error: type[Exception], message: str,
 ) -> None:  # fmt: skip
-    folder = run("fig90", root=project)
+    """And is the user's fault only where a `raise` of ours answers something that they gave."""
+    folder = run("fig90", None, values, root=project)
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
     monkeypatch.undo()
     write_notebook(project / "notebooks" / "fig90_tiny.ipynb", TINY, body, BODY)
-    with pytest.raises(error) as caught:
-        executed(lambda: run("fig90", root=project))
-    text = str(caught.value)
-    expected = message or "fig90: " + re.search(r'"(.*)"', body).group(1)
-    assert text.startswith(expected) and "\n" not in text
+    with pytest.raises((UsageError, NotebookError)) as caught:
+        executed(lambda: run("fig90", None, values, root=project))
+    assert type(caught.value) is error
+    where = r" \(executed cells are in build/failed/fig90\.ipynb\)"
+    assert re.fullmatch(message + where, str(caught.value))
+    assert "Traceback" in (project / "build" / "failed" / "fig90.ipynb").read_text()
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
-    assert [p.name for p in folder.parent.iterdir()] == ["fig90"]
-    kept = project / "build" / "failed" / "fig90.ipynb"
-    assert kept.exists() == (body == "1 / 0")
-    if kept.exists():
-        assert "executed cells are in build/failed/fig90.ipynb" in text
-        assert "ZeroDivisionError" in kept.read_text()
+    assert [p.name for p in folder.parent.iterdir()] == [folder.name]
+
+
+def test_values_of_params_yaml_are_the_users_too(project: Path) -> None:
+    content = yaml.safe_load((project / "params.yaml").read_text())
+    content["fig90"]["rate"] = -1.0
+    (project / "params.yaml").write_text(yaml.safe_dump(content))
+    write_notebook(project / "notebooks" / "fig90_tiny.ipynb", TINY, OF_SEAMS)
+    with pytest.raises(UsageError, match=rf"^fig90: {NEGATIVE}"):
+        executed(lambda: run("fig90", root=project))
+
+
+def test_a_notebook_that_ends_early_has_failed(project: Path) -> None:
+    write_notebook(project / "notebooks" / "fig90_tiny.ipynb", TINY, "exit(0)")
+    with pytest.raises(NotebookError, match=r"^fig90 ended without its last cell"):
+        executed(lambda: run("fig90", root=project))
+    assert not (project / "results" / "quick" / "fig90").exists()
 
 
 def test_progress_is_shown_as_it_comes(tmp_path: Path, capsys: Any) -> None:

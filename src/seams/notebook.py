@@ -3,6 +3,13 @@
 papermill injects whatever it is given: an unknown name only warns, and `-p betas '[1, 4]'` arrives
 as a string. Here names and types are checked against the notebook's own parameters cell first,
 output appears whole or not at all, and an unchanged notebook executes to the same bytes.
+
+A notebook that fails leaves its executed cells in `build/failed`. Whose fault was it? The user's
+(`UsageError`), if a `raise` of ours ended it, which says what to write instead, and it says either
+that a file is missing, or that a value cannot be used where the user gave values: in the call, or
+in the notebook's own section of `params.yaml`. All else is ours (`NotebookError`): an error that
+numpy, torch or Python raised, where we should have looked first, and any in a run of a profile as
+it stands.
 """
 
 import ast
@@ -10,6 +17,7 @@ import difflib
 import json
 import math
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -40,7 +48,9 @@ _KERNEL_SETTINGS = """\
 c.IPKernelApp.log_level = 40  # its transport warning, each time
 c.InlineBackend.print_figure_kwargs = {"bbox_inches": None}  # draws each figure twice to crop it
 """
-_USER_ERRORS = ("ValueError", "FileNotFoundError")  # raised by seams for what a caller can mend
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_FRAME = re.compile(r"(?:Cell In\[\d+\]|File (.+?):\d+), ")  # of IPython's traceback
+_RAISED = re.compile(r"^-+> *\d+ +raise\b", re.MULTILINE)  # the line that it points at
 
 
 class UsageError(ValueError):
@@ -233,20 +243,27 @@ def profile_of(name: str, profile: str, root: Path | None = None) -> dict[str, A
     Raises:
         UsageError: No such profile, or no `params.yaml`.
     """
-    import yaml
-
-    path = (root or project_root()) / "params.yaml"
-    if not path.is_file():
-        raise UsageError("There is no params.yaml here or above: call from inside the project.")
-    content = yaml.safe_load(path.read_text())
+    content = _params(root)
     profiles = content["profiles"]
     if profile not in profiles:
         close = difflib.get_close_matches(profile, profiles, 1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         names = ", ".join(profiles)
         raise UsageError(f"The profile must be one of {names}; got {profile!r}.{hint}")
-    overrides = {k: v for k, v in (content.get(name) or {}).items() if v is not None}
-    return (profiles[profile].get(name) or {}) | overrides
+    return (profiles[profile].get(name) or {}) | _overrides(name, content)
+
+
+def _overrides(name: str, content: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in (content.get(name) or {}).items() if v is not None}
+
+
+def _params(root: Path | None) -> dict[str, Any]:
+    import yaml
+
+    path = (root or project_root()) / "params.yaml"
+    if not path.is_file():
+        raise UsageError("There is no params.yaml here or above: call from inside the project.")
+    return yaml.safe_load(path.read_text())
 
 
 def run(
@@ -258,8 +275,8 @@ def run(
 ) -> Path:
     """Execute a notebook and publish its results.
 
-    If the notebook fails for a reason of its own, `NotebookError` is raised, the results that were
-    there stay, and the executed cells are kept in `build/failed`.
+    If the notebook fails, the results that were there stay, and the executed cells are kept in
+    `build/failed`; the module's docstring says which error that raises.
 
     Args:
         name: Short name such as "fig05".
@@ -273,9 +290,10 @@ def run(
         The folder: `notebook.ipynb`, `numbers.json` and figures.
 
     Raises:
-        UsageError: An unknown notebook, profile or parameter, a wrong type, a value that the
-            notebook refuses, or a folder that holds something else. Nothing is changed then.
-        NotebookError: The notebook failed, or wrote no `numbers.json`.
+        UsageError: An unknown notebook, profile or parameter, a wrong type, a value that is
+            refused while the notebook runs, a file that it misses, or an `output` that holds
+            something else.
+        NotebookError: The notebook failed for another reason, or wrote no `numbers.json`.
     """
     root = root or project_root()
     notebooks = available(root)
@@ -295,7 +313,8 @@ def run(
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         settings = {"profile": profile, "output": str(partial)}
-        _execute(path, partial / "notebook.ipynb", settings | chosen | given, root, name)
+        asked = bool(given or _overrides(name, _params(root)))
+        _execute(path, partial / "notebook.ipynb", settings | chosen | given, root, name, asked)
         _strip(partial / "notebook.ipynb", partial)
         if not (partial / "numbers.json").is_file():  # `sys.exit()` in a cell counts as success
             raise NotebookError(f"{name} ended without its last cell, which writes the numbers.")
@@ -313,17 +332,9 @@ def default_profile(root: Path | None = None) -> str:
         root: The project.
 
     Returns:
-        Its name.
-
-    Raises:
-        UsageError: There is no `params.yaml`.
+        Its name; `UsageError` if there is no `params.yaml`.
     """
-    import yaml
-
-    path = (root or project_root()) / "params.yaml"
-    if not path.is_file():
-        raise UsageError("There is no params.yaml here or above: call from inside the project.")
-    return yaml.safe_load(path.read_text())["profile"]
+    return _params(root)["profile"]
 
 
 def _replaceable(folder: Path) -> bool:
@@ -342,8 +353,10 @@ def _folder(root: Path, name: str, profile: str, given: Mapping[str, Any]) -> Pa
     return root / "results" / "custom" / f"{name}-{profile}-{label}"
 
 
-def _execute(path: Path, target: Path, values: Mapping[str, Any], root: Path, name: str) -> None:
-    """Run the notebook in a fresh kernel, its progress shown on standard error."""
+def _execute(
+    path: Path, target: Path, values: Mapping[str, Any], root: Path, name: str, asked: bool
+) -> None:
+    """Run the notebook in a fresh kernel; `asked`: some of its values are the user's."""
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
@@ -372,15 +385,27 @@ def _execute(path: Path, target: Path, values: Mapping[str, Any], root: Path, na
                     cwd=str(root),
                 )
             except PapermillExecutionError as error:
-                if error.ename in _USER_ERRORS:
-                    raise UsageError(f"{name}: {error.evalue}") from None
                 kept = root / "build" / "failed" / f"{name}.ipynb"
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(target, kept)
-                where = kept.relative_to(root)
-                raise NotebookError(
-                    f"{name} failed: {error.ename}: {error.evalue} (executed cells are in {where})"
-                ) from None
+                said = " ".join(error.evalue.split())
+                said += f" (executed cells are in {kept.relative_to(root)})"
+                mendable = "FileNotFoundError", *(["ValueError"] if asked else [])
+                if error.ename in mendable and _raised_by_us(error.traceback):
+                    raise UsageError(f"{name}: {said}") from None
+                raise NotebookError(f"{name} failed: {error.ename}: {said}") from None
+
+
+def _raised_by_us(traceback: Sequence[str]) -> bool:
+    """Whether its innermost frame is a `raise` in a cell or in this package."""
+    texts = [_COLOUR.sub("", text) for text in traceback]
+    frames = [(found, text) for text in texts if (found := _FRAME.match(text))]
+    if not frames:
+        return False
+    found, text = frames[-1]
+    file = found[1] and Path(found[1]).expanduser()
+    ours = not file or file.is_relative_to(Path(__file__).parent)
+    return ours and _RAISED.search(text) is not None
 
 
 @contextmanager
