@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from seams.paths import project_root
+from seams.paths import project_root, publish
 
 
 @pytest.fixture(autouse=True)
@@ -34,3 +34,39 @@ def test_a_variable_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SEAMS_ROOT", "elsewhere")
     assert project_root() == tmp_path / "elsewhere"  # absolute, so that it stays where it is
+
+
+# --- publishing --------------------------------------------------------------------------------
+
+
+def test_publishing_replaces_the_whole_folder(tmp_path: Path) -> None:
+    source, target = tmp_path / ".new", tmp_path / "results" / "quick" / "fig99"
+    source.mkdir()
+    (source / "a").write_text("1")
+    publish(source, target)
+    assert [p.name for p in target.iterdir()] == ["a"]
+    source.mkdir()
+    (source / "b").write_text("2")
+    publish(source, target)
+    assert [p.name for p in target.iterdir()] == ["b"]
+    assert [p.name for p in tmp_path.iterdir()] == ["results"]
+
+
+def test_what_was_published_survives_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = tmp_path / ".new", tmp_path / "fig99"
+    for folder, name in ((target, "old"), (source, "new")):
+        folder.mkdir()
+        (folder / name).touch()
+    rename = Path.rename
+
+    def interrupted(self: Path, to: Path) -> Path:
+        if self == source:
+            raise KeyboardInterrupt
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        publish(source, target)
+    assert [p.name for p in target.iterdir()] == ["old"]

@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 
 from seams.metrics import bootstrap_interval
-from seams.results import Results, mean_with_interval, publish
+from seams.results import Results, mean_with_interval
 from seams.runs import Run
 from seams.train import TrainConfig
 
@@ -200,42 +200,6 @@ def test_numbers_are_the_same_each_time(results: Results) -> None:
     text = results.write().read_text()
     assert text == results.write().read_text()
     assert text.endswith("}\n") and text.index('"a"') < text.index('"b"')
-
-
-# --- publishing --------------------------------------------------------------------------------
-
-
-def test_publishing_replaces_the_whole_folder(tmp_path: Path) -> None:
-    source, target = tmp_path / ".new", tmp_path / "results" / "quick" / "fig99"
-    source.mkdir()
-    (source / "a").write_text("1")
-    publish(source, target)
-    assert [p.name for p in target.iterdir()] == ["a"]
-    source.mkdir()
-    (source / "b").write_text("2")
-    publish(source, target)
-    assert [p.name for p in target.iterdir()] == ["b"]
-    assert [p.name for p in tmp_path.iterdir()] == ["results"]
-
-
-def test_what_was_published_survives_a_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source, target = tmp_path / ".new", tmp_path / "fig99"
-    for folder, name in ((target, "old"), (source, "new")):
-        folder.mkdir()
-        (folder / name).touch()
-    rename = Path.rename
-
-    def interrupted(self: Path, to: Path) -> Path:
-        if self == source:
-            raise KeyboardInterrupt
-        return rename(self, to)
-
-    monkeypatch.setattr(Path, "rename", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        publish(source, target)
-    assert [p.name for p in target.iterdir()] == ["old"]
 
 
 def test_an_end_on_the_threshold_does_not_pass_by_a_rounding_error(tmp_path: Path) -> None:

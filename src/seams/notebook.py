@@ -29,8 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from seams.paths import project_root
-from seams.results import publish
+from seams.paths import project_root, publish
 
 __all__ = [
     "NotebookError",

@@ -1,9 +1,10 @@
-"""Where the project is on disk."""
+"""Where the project is on disk, and how whole folders get to their places."""
 
 import os
+import shutil
 from pathlib import Path
 
-__all__ = ["project_root", "record_folder"]
+__all__ = ["project_root", "publish", "record_folder"]
 
 
 def project_root() -> Path:
@@ -25,3 +26,23 @@ def record_folder() -> Path:
         `record/runs` under the project; it need not exist.
     """
     return project_root() / "record" / "runs"
+
+
+def publish(source: Path, target: Path) -> None:
+    """Move a finished folder into place, replacing what was there.
+
+    Args:
+        source: A complete folder on the same file system.
+        target: Where readers look for it.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    old = source.with_name(f"{source.name}.old")
+    if target.exists():
+        target.rename(old)
+    try:
+        source.rename(target)
+    except BaseException:  # an interruption too
+        if old.exists():
+            old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

@@ -3,7 +3,6 @@
 import json
 import math
 import numbers
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, SupportsFloat
@@ -55,10 +54,9 @@ class Results:
             figure: The figure.
             name: File name without its ending.
         """
-        figure.canvas.draw()
-        figure.set_layout_engine("none")  # it is laid out, which takes longer than to draw it
-        for suffix in ("svg", "pdf"):
-            figure.savefig(self.folder / f"{name}.{suffix}")
+        figure.savefig(self.folder / f"{name}.svg")
+        figure.set_layout_engine("none")  # it is laid out now, which takes longer than to draw it
+        figure.savefig(self.folder / f"{name}.pdf")
 
     def value(self, name: str, value: SupportsFloat | str) -> None:
         """Record a number that the text quotes.
@@ -184,23 +182,3 @@ def mean_with_interval(values: Sequence[float]) -> tuple[float, float, float]:
     sample = torch.as_tensor(list(values), dtype=torch.float64)[:, None]
     low, high = bootstrap_interval(sample, generator=torch.Generator().manual_seed(0))
     return float(sample.mean()), float(low), float(high)
-
-
-def publish(source: Path, target: Path) -> None:
-    """Move a finished folder into place, replacing what was there.
-
-    Args:
-        source: A complete folder on the same file system.
-        target: Where readers look for it.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    old = source.with_name(f"{source.name}.old")
-    if target.exists():
-        target.rename(old)
-    try:
-        source.rename(target)
-    except BaseException:  # an interruption too
-        if old.exists():
-            old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

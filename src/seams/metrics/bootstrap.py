@@ -1,5 +1,7 @@
 """How far the mean over a few runs may be from what many runs would give."""
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -40,13 +42,23 @@ def bootstrap_interval(
         raise ValueError(f"An interval needs 2 or more runs; got {runs}. Train more seeds.")
     if not 0 < level < 1:
         raise ValueError(f"`level` must be between 0 and 1; got {level}. 95 percent is 0.95.")
-    if generator is None:
-        generator = torch.Generator().manual_seed(0)
-    picks = torch.randint(runs, (draws, runs), generator=generator).to(values.device)
-    share = torch.full(picks.shape, 1 / runs, dtype=values.dtype, device=values.device)
-    weights = torch.zeros_like(share).scatter_add_(1, picks, share)
-    means = (weights @ values.reshape(runs, -1)).sort(dim=0).values
+    weights = _repeated(runs, draws) if generator is None else _weights(runs, draws, generator)
+    rows = values.reshape(runs, -1).T @ weights.to(values).T
+    means = rows.sort(dim=1).values.T
     tail = (1 - level) / 2
     ends = (round(tail * (draws - 1)), round((1 - tail) * (draws - 1)))
     low, high = (means[end].reshape(values.shape[1:]) for end in ends)
     return low, high
+
+
+@lru_cache(maxsize=8)
+def _repeated(runs: int, draws: int) -> Tensor:
+    # The same for every value that a figure shows, of which there are hundreds.
+    return _weights(runs, draws, torch.Generator().manual_seed(0))
+
+
+def _weights(runs: int, draws: int, generator: torch.Generator) -> Tensor:
+    # Share of each run in each resample [draw, run].
+    picks = torch.randint(runs, (draws, runs), generator=generator)
+    share = torch.full(picks.shape, 1 / runs, dtype=torch.float64)
+    return torch.zeros_like(share).scatter_add_(1, picks, share)
