@@ -1,6 +1,10 @@
 """Shared fixtures: float64 by default, a fixed seed, and the shape checks of seams switched on."""
 
-from collections.abc import Iterator
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 from jaxtyping import install_import_hook
@@ -8,6 +12,8 @@ from jaxtyping import install_import_hook
 install_import_hook("seams", "beartype.beartype")
 
 import torch  # noqa: E402  (the hook must be in place before anything of seams is imported)
+
+from seams.runs import Store  # noqa: E402
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -18,6 +24,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def device(request: pytest.FixtureRequest) -> torch.device:
     return torch.device(request.config.getoption("--device"))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> Callable[[ModuleType], ModuleType]:
+    """A module without the shape checks, as users have it: with them theirs come first."""
+
+    def load(module: ModuleType) -> ModuleType:
+        name = f"plain_{module.__name__.rpartition('.')[2]}"
+        spec = importlib.util.spec_from_file_location(name, module.__file__)
+        made = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, made)  # where its dataclasses look for themselves
+        spec.loader.exec_module(made)
+        return made
+
+    return load
 
 
 @pytest.fixture(autouse=True)

@@ -45,11 +45,6 @@ def stack() -> Stack:
     return stack_of(CONFIG)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
-
-
 def saved(store: Store, stack: Stack, run: int = 0, **scores: Any) -> Run:
     return store.save(stack, run, FACTS, SCORES | scores, arrays())
 

@@ -1,10 +1,9 @@
 import json
 import os
-import queue
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sweeping
 import torch
+from sweeping import CHUNK, Worker, make_small, trained, use_threads, watched
 
 from seams import data as datasets
 from seams import evaluate as evaluation
@@ -27,29 +28,13 @@ from seams.runs import Store, run_id
 from seams.sweep import Diverged, Interrupted, grid, progress_stream, train_or_load
 from seams.train import TrainConfig
 
-CHUNK = 4  # of these tests, so that a run of a few steps has several
-BASE = TrainConfig(
-    dataset="linear",
-    resolution=1,
-    network="linear",
-    latent=2,
-    images=16 * 3 * CHUNK,
-    batch=16,
-    learning_rate=0.01,
-    warmup=0.0,
-    snapshots=2,
-)
+BASE = replace(sweeping.BASE, snapshots=2)
 
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(300, 5, generator=generator, dtype=torch.float32)
-    data = Samples(x * torch.tensor([3, 2, 1, 0.5, 0.5], dtype=torch.float32))
-    monkeypatch.setattr(datasets, "load", lambda name, resolution: data)
-    monkeypatch.setattr(training, "CHUNK", CHUNK)
+    make_small(monkeypatch, tmp_path / "progress", 3, 2, 1, 0.5, 0.5)
     monkeypatch.setattr(evaluation, "DERIVATIVE_IMAGES", 4)
-    monkeypatch.setenv("SEAMS_PROGRESS", str(tmp_path / "progress"))
 
 
 @pytest.fixture(autouse=True)
@@ -61,26 +46,9 @@ def _default_interrupt() -> Iterator[None]:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
-
-
-@pytest.fixture
 def stacks(monkeypatch: pytest.MonkeyPatch) -> list[list[TrainConfig]]:
     """The runs of every stack that is trained, in order."""
-    seen: list[list[TrainConfig]] = []
-    train = jobs_module.train
-
-    def watched(stack: Any, data: Any) -> Iterator[Any]:
-        seen.append(list(stack.configs))
-        return train(stack, data)
-
-    monkeypatch.setattr(jobs_module, "train", watched)
-    return seen
-
-
-def trained(configs: Sequence[TrainConfig], store: Store, **how: Any) -> list[Any]:
-    return train_or_load(configs, store, device="cpu", workers=1, **how)
+    return watched(monkeypatch, lambda stack: list(stack.configs))
 
 
 # --- train or load -----------------------------------------------------------------------------
@@ -397,18 +365,6 @@ def test_two_processes_train_what_one_does(
     assert "2 of 2 runs" in (tmp_path / "progress").read_text()
 
 
-class Worker(threading.Thread):
-    """A worker in a thread of this process, so that it sees this file's patches."""
-
-    exitcode: int | None = None
-    turn = threading.Lock()  # forward-mode derivatives are not for two threads at once
-
-    def run(self) -> None:
-        with self.turn:
-            super().run()
-        self.exitcode = 0
-
-
 class Killed(Worker):
     """One that dies without a word."""
 
@@ -416,21 +372,9 @@ class Killed(Worker):
         self.exitcode = -9
 
 
-class Reports(queue.Queue):
-    def close(self) -> None: ...
-
-    def join_thread(self) -> None: ...
-
-
 @pytest.fixture
 def threads(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    context = SimpleNamespace(Event=threading.Event, Queue=Reports, Process=Worker)
-    monkeypatch.setattr(local.multiprocessing, "get_context", lambda kind: context)
-    monkeypatch.setattr(module.signal, "signal", lambda *_: signal.default_int_handler)
-    monkeypatch.setattr(local.os, "getppid", os.getpid)
-    monkeypatch.setattr(local.torch, "set_num_threads", lambda n: None)
-    monkeypatch.setattr(local, "_WORTH_PROCESSES", 0.0)
-    return context
+    return use_threads(monkeypatch)
 
 
 def test_workers_share_the_jobs(store: Store, threads: SimpleNamespace) -> None:

@@ -3,8 +3,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from sweeping import BASE, CHUNK, make_small, trained, use_threads, watched
 
 from seams import cost, jobs, local, notebook, plan
 from seams import data as datasets
@@ -25,20 +25,9 @@ from seams.plan import Plan, Work, duration, parse_seconds
 from seams.protocols import fig02
 from seams.runs import Store
 from seams.sweep import grid, train_or_load
-from seams.train import TrainConfig, build
+from seams.train import build
 
 ROOT = Path(__file__).parent.parent
-CHUNK = 4  # of these tests
-BASE = TrainConfig(
-    dataset="linear",
-    resolution=1,
-    network="linear",
-    latent=2,
-    images=16 * 3 * CHUNK,
-    batch=16,
-    learning_rate=0.01,
-    warmup=0.0,
-)
 MLP = replace(BASE, network="mlp", width=8, depth=1)
 FIVE = grid(BASE, seed=range(5))
 CHEAP = Cost(1e-4, 1e-3, 1e3, 1e3, 1e3)
@@ -46,35 +35,13 @@ CHEAP = Cost(1e-4, 1e-3, 1e3, 1e3, 1e3)
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(300, 10, generator=generator, dtype=torch.float32)
-    data = Samples(x * torch.linspace(3, 0.5, 10).float())
-    monkeypatch.setattr(datasets, "load", lambda name, resolution: data)
-    monkeypatch.setattr(training, "CHUNK", CHUNK)
-    monkeypatch.setenv("SEAMS_PROGRESS", str(tmp_path / "progress"))
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
+    make_small(monkeypatch, tmp_path / "progress", *torch.linspace(3, 0.5, 10).tolist())
 
 
 @pytest.fixture
 def sizes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Runs and first step of every stack that training was tried on."""
-    seen: list[tuple[int, int]] = []
-    train = jobs.train
-
-    def watched(stack: Any, data: Any) -> Iterator[Any]:
-        seen.append((len(stack.configs), stack.step))
-        return train(stack, data)
-
-    monkeypatch.setattr(jobs, "train", watched)
-    return seen
-
-
-def trained(configs: Sequence[TrainConfig], store: Store, **how: Any) -> list[Any]:
-    return train_or_load(configs, store, device="cpu", workers=1, **how)
+    return watched(monkeypatch, lambda stack: (len(stack.configs), stack.step))
 
 
 def data() -> Samples:
@@ -349,27 +316,9 @@ def test_workers_share_memory_and_divide_their_jobs(
 ) -> None:
     """As threads, which see this file's patches; for memory of 5 runs, 2 workers have 2 each."""
 
-    class Worker(threading.Thread):
-        exitcode = None
-        turn = threading.Lock()  # forward-mode derivatives are not for two threads at once
-
-        def run(self) -> None:
-            with self.turn:
-                super().run()
-
-    class Reports(local.queue.Queue):
-        def close(self) -> None: ...
-
-        def join_thread(self) -> None: ...
-
-    context = SimpleNamespace(Event=threading.Event, Queue=Reports, Process=Worker)
-    monkeypatch.setattr(local.multiprocessing, "get_context", lambda kind: context)
-    monkeypatch.setattr(local, "signal", SimpleNamespace(signal=print, SIGINT=0, SIG_IGN=0))
-    monkeypatch.setattr(local.os, "getppid", os.getpid)
-    monkeypatch.setattr(local.torch, "set_num_threads", lambda n: None)
+    use_threads(monkeypatch)
     each = run_bytes(FIVE, data(), "cpu")
     monkeypatch.setattr(local, "available_memory", lambda device: 5 * each / 0.8)
-    monkeypatch.setattr(local, "_WORTH_PROCESSES", 0.0)
     configs = grid(BASE, covariance=["diagonal", "full"], seed=range(4))
     runs = train_or_load(configs, store, device="cpu", workers=2)
     assert [run.config for run in runs] == configs
