@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from seams.paths import project_root, publish
+from seams.paths import project_root, publish, shown
 
 
 @pytest.fixture(autouse=True)
@@ -70,3 +70,12 @@ def test_what_was_published_survives_a_failure(
     with pytest.raises(KeyboardInterrupt):
         publish(source, target)
     assert [p.name for p in target.iterdir()] == ["old"]
+
+
+def test_paths_are_shown_from_where_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert shown(tmp_path / "here" / "a" / "b") == Path("a", "b")
+    assert shown(tmp_path / "a") == tmp_path / "a"

@@ -63,6 +63,7 @@ BUILDS_ON = {
     "statements": "geometry data",
     "notebook": "...",
     "book": "...",
+    "sweep_command": "...",
     "__main__": "...",
 }
 

@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-__all__ = ["project_root", "publish", "record_folder"]
+__all__ = ["project_root", "publish", "record_folder", "shown"]
 
 
 def project_root() -> Path:
@@ -26,6 +26,19 @@ def record_folder() -> Path:
         `record/runs` under the project; it need not exist.
     """
     return project_root() / "record" / "runs"
+
+
+def shown(path: Path) -> Path:
+    """A path as it is told to the user: relative to the working directory where that is shorter.
+
+    Args:
+        path: Any.
+
+    Returns:
+        The path, or what of it lies below the working directory.
+    """
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def publish(source: Path, target: Path) -> None:
