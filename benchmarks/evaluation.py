@@ -94,14 +94,14 @@ def compared(config: TrainConfig, runs: int, device: str) -> dict[str, Any]:
             if turn:
                 each[name].append(taken)
     ratios = [b / a for a, b in zip(*each.values(), strict=True)]
-    share = statistics.median(each["together"]) / (training * FULL)
+    shares = [taken / (training * FULL) for taken in each["together"]]
     return {
         "runs": runs,
         "snapshots": config.snapshots,
         "seconds_a_run": {name: summary(values) for name, values in each.items()},
         "ratio": summary(ratios),
         "training_seconds_a_run": round(training * FULL, 2),
-        "evaluation_over_training": round(share, 3),
+        "evaluation_over_training": summary(shares),
     }
 
 
@@ -132,7 +132,12 @@ def main() -> None:
         found = {name: compared(config, 16, device) for name, config in NETWORKS.items()}
     content = {
         "question": "evaluation together and one model at a time, beside training",
-        "images_of_a_run": FULL,
+        "images": {
+            "training": FULL,
+            "end": evaluation.IMAGES,
+            "snapshot": evaluation.SNAPSHOT_IMAGES,
+            "derivatives": evaluation.DERIVATIVE_IMAGES,
+        },
         "threads": torch.get_num_threads(),
         "environment": environment(),
         "networks": found,

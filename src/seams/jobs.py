@@ -403,11 +403,11 @@ def _train_and_store(
             saving = saved - begun
 
     spent, stacked = seconds(), len(stack.configs)
-    evaluation, position = job.evaluation_seconds, 0
-    most = at_once(device)
+    expected, position, most = job.evaluation_seconds, 0, at_once(device)
+    longest = 0.0  # of what a run's evaluation took; replaces what was expected
     while position < len(stack.configs):
         count = _alike(stack.configs[position : position + most])
-        late = stop.is_set() or limits.over(count * evaluation + saving)
+        late = stop.is_set() or limits.over(count * (longest or expected) + saving)
         if late or (position and time.perf_counter() - saved > CHECKPOINT_SECONDS):
             stack.keep(range(position, len(stack.configs)))
             spent = spent[position:]
@@ -420,7 +420,7 @@ def _train_and_store(
         facts = provenance(own, device) | {"stacked": stacked}
         for run, (scores, arrays) in zip(runs, evaluate(stack, runs, own), strict=True):
             store.save(stack, run, facts | {"seconds": spent[run]}, scores, arrays)
-        evaluation = max(evaluation, (time.perf_counter() - begun) / count)
+        longest = max(longest, (time.perf_counter() - begun) / count)
         position += count
     yield Report(failed=tuple(failed), done=True)
 

@@ -32,12 +32,7 @@ def _drawn(found: Diagnosis) -> "Figure":
             ax.set_xlabel(f"{label}, mean |entry|")
         figure.colorbar(image, ax=list(panels[1, :2]), shrink=0.9)
         if found.information is not None:
-            shown = found.information[order].numpy()
-            plotting.plot_information(
-                panels[1, 2], shown, found.factor_names, max(float(shown.max()), 1e-9),
-                aspect="auto",
-            )  # fmt: skip
-            panels[1, 2].set_xlabel("latents; information, nats")
+            _draw_information(panels[1, 2], found, order)
         else:
             _draw_pairs(panels[1, 2], found)
     return figure
@@ -86,6 +81,26 @@ def _draw_sides(ax: "Axes", found: Diagnosis) -> None:
         ax.set_yscale("log", nonpositive="mask")
     ax.set_xlabel(r"$[\Sigma_x^{-1}]_{jj}$")
     ax.set_ylabel("right side of Eq. 6")
+
+
+def _draw_information(ax: "Axes", found: Diagnosis, order: Tensor) -> None:
+    import seaborn
+
+    assert found.information is not None
+    seaborn.heatmap(
+        found.information[order].T.numpy(),
+        vmin=0,
+        cmap="Blues",
+        cbar=False,
+        annot=True,
+        fmt=".1f",
+        annot_kws={"fontsize": 5},
+        xticklabels=[str(j) for j in order.tolist()],
+        yticklabels=list(found.factor_names),
+        ax=ax,
+    )
+    ax.tick_params(length=0, labelrotation=0)
+    ax.set_xlabel("latents; information, nats")
 
 
 def _draw_pairs(ax: "Axes", found: Diagnosis) -> None:
