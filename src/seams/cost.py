@@ -313,10 +313,7 @@ def _step_seconds(configs: Sequence[TrainConfig], data: Data, device: str) -> fl
 
 
 def _evaluation_seconds(config: TrainConfig, data: Data, device: str) -> float:
-    """From the two parts that grow: derivatives of some data, and encoding many.
-
-    By itself: where runs are evaluated together, one takes less.
-    """
+    """From the two parts that grow: derivatives and encoding; of one by itself."""
     size = data.batch(torch.zeros(1, dtype=torch.long, device=device)).shape[-1]
     sample = max(_DERIVATIVE_SAMPLE, 2 * config.latent)
     small = replace(config, network="mlp", width=1, depth=1)

@@ -5,13 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.func import vjp, vmap
+from torch.func import vmap
 
 from seams.derivatives import Decoder, jacobian, jacobian_svd
 from seams.derivatives.checks import decoder_fault, half_of_digits
-from seams.derivatives.singular import relative_gap, svd
+from seams.derivatives.singular import relative_gap
 from seams.shapes import Float
 
 __all__ = ["SingularVectorPath", "singular_vector_path"]
@@ -105,8 +106,6 @@ def singular_vector_path(
 
     Source: Definitions D3 and D4, Lemma C.1.
     """
-    import numpy as np
-
     if fault := decoder_fault(decoder, z.unsqueeze(0)) or _path_fault(
         z, index, extent, points, bounds
     ):
@@ -118,17 +117,20 @@ def singular_vector_path(
             "A path must start where its singular value is simple and not zero; value "
             f"{index} has a relative gap of {gap:.1e}. Start elsewhere."
         )
+    start = V[0, :, index].cpu().numpy().astype(float)
     backward, forward = (
-        _march(decoder, z, V[0, :, index], sign * extent, bounds, rtol, atol) for sign in (-1, 1)
+        _march(decoder, z, start, sign * extent, bounds, rtol, atol) for sign in (-1, 1)
     )
     t = np.linspace(backward.end, forward.end, points)
     marches = [forward if value >= 0 else backward for value in t]
     state = np.stack([march.solution(value) for march, value in zip(marches, t, strict=True)])
     latents = torch.as_tensor(state[:, :-1]).to(z)
+    jacobians = jacobian(decoder, latents).cpu().numpy()
     followed = [
         _follow(J, march.last_direction(value))
-        for J, march, value in zip(jacobian(decoder, latents), marches, t, strict=True)
+        for J, march, value in zip(jacobians, marches, t, strict=True)
     ]
+    gather = lambda values: torch.as_tensor(np.array(values)).to(z)
     with torch.no_grad():
         seam = vmap(decoder)(latents)
     return SingularVectorPath(
@@ -137,39 +139,43 @@ def singular_vector_path(
         z=latents,
         x=seam,
         u=torch.as_tensor(state[:, -1]).to(z),
-        direction=torch.stack([point.direction for point in followed]),
-        singular_value=torch.stack([point.value for point in followed]),
-        gap=torch.stack([point.gap for point in followed]),
+        direction=gather([point.direction for point in followed]),
+        singular_value=gather([point.value for point in followed]),
+        gap=gather([point.gap for point in followed]),
         stopped=(backward.stopped, forward.stopped),
     )
 
 
 @dataclass(frozen=True)
 class _Followed:
-    direction: Tensor  # v^i, continued
-    push: Tensor  # J v^i = s^i u^i
-    value: Tensor
-    gap: Tensor
+    direction: np.ndarray  # v^i, continued
+    push: np.ndarray  # J v^i = s^i u^i
+    value: float
+    gap: float
     share: float  # of the largest singular value
     overlap: float  # cosine to the last direction
 
 
-def _follow(J: Tensor, last: Tensor) -> _Followed:
-    # The singular vector nearest to the last direction.
-    _, s, V = svd(J)
-    overlaps = V.mT @ last
-    nearest = overlaps.abs().argmax()
+def _follow(J: np.ndarray, last: np.ndarray) -> _Followed:
+    # The singular vector nearest to the last direction. In numpy, as the solver: a path asks for
+    # thousands of matrices of a few entries each.
+    _, s, V = np.linalg.svd(J, full_matrices=False)
+    overlaps = V @ last
+    nearest = int(np.abs(overlaps).argmax())
     # Vectors of coinciding values span a space in which any basis is as good: project.
-    same = (s - s[nearest]).abs() <= half_of_digits(s.dtype) * s[0]
-    projected = V[:, same] @ overlaps[same]
-    direction = projected / projected.norm()
+    same = np.abs(s - s[nearest]) <= np.finfo(J.dtype).eps ** 0.5 * s[0]
+    projected = overlaps[same] @ V[same]
+    overlap = float(np.linalg.norm(projected))
+    direction = projected / overlap
+    neighbours = np.concatenate([[np.inf], s, [0.0]])
+    gap = min(neighbours[nearest] - s[nearest], s[nearest] - neighbours[nearest + 2])
     return _Followed(
         direction=direction,
         push=J @ direction,
-        value=s[nearest],
-        gap=relative_gap(s)[nearest],
-        share=(s[nearest] / s[0]).item(),
-        overlap=projected.norm().item(),
+        value=float(s[nearest]),
+        gap=float(gap / s[0]) if s[0] > 0 else 0.0,
+        share=float(s[nearest] / s[0]) if s[0] > 0 else 0.0,
+        overlap=overlap,
     )
 
 
@@ -179,9 +185,9 @@ class _March:
     stopped: Stop
     solution: Callable[[float], Any]  # time to latent and seam coordinate
     times: list[float]
-    directions: list[Tensor]
+    directions: list[np.ndarray]
 
-    def last_direction(self, t: float) -> Tensor:
+    def last_direction(self, t: float) -> np.ndarray:
         nearest = min(range(len(self.times)), key=lambda n: abs(self.times[n] - t))
         return self.directions[nearest]
 
@@ -189,7 +195,7 @@ class _March:
 def _march(
     decoder: Decoder,
     z: Tensor,
-    direction: Tensor,
+    direction: np.ndarray,
     extent: float,
     bounds: float | None,
     rtol: float,
@@ -197,16 +203,19 @@ def _march(
 ) -> _March:
     # scipy's solver, stepped by hand: the direction to compare with changes after accepted steps
     # only, so that within a step the right-hand side is a function of the latent alone.
-    import numpy as np
     from scipy.integrate import RK45, OdeSolution
     from scipy.optimize import brentq
 
-    def at(state: "np.ndarray", last: Tensor) -> _Followed:
+    def at(state: np.ndarray, last: np.ndarray) -> _Followed:
         return _follow(_columns(decoder, torch.as_tensor(state[:-1]).to(z)), last)
 
-    def slope(t: float, state: "np.ndarray") -> "np.ndarray":
-        point = at(state, here.direction)
-        return np.append(point.direction.cpu().numpy(), point.value.item())
+    start = np.append(z.cpu().numpy().astype(float), 0.0)
+    here = latest = at(start, direction)
+
+    def slope(t: float, state: np.ndarray) -> np.ndarray:
+        nonlocal latest
+        latest = at(state, here.direction)
+        return np.append(latest.direction, latest.value)
 
     def outside(t: float) -> float:
         assert bounds is not None
@@ -215,15 +224,14 @@ def _march(
     def turned(t: float) -> float:
         return float(before.push @ at(piece(t), before.direction).push)
 
-    start = np.append(z.cpu().numpy().astype(float), 0.0)
-    here = at(start, direction)
     solver = RK45(slope, 0.0, start, extent, max_step=MAX_STEP, rtol=rtol, atol=atol)
     times, directions, pieces = [0.0], [direction], []
     stopped: Stop = "extent"
     end = 0.0
     while solver.status == "running" and stopped == "extent":
         solver.step()
-        point = at(solver.y, here.direction)
+        # The pair 5(4) evaluates the end of a step last, unless it fails to end one.
+        point = latest if solver.status != "failed" else at(solver.y, here.direction)
         if solver.status == "failed" or point.overlap <= MIN_OVERLAP:
             stopped = "crossing"
             break
@@ -234,7 +242,7 @@ def _march(
         end = solver.t
         if bounds is not None and outside(end) > 0:
             end, stopped = brentq(outside, times[-2], end), "bounds"
-        elif turned(end) <= 0:
+        elif before.push @ here.push <= 0:
             # The seam turned back: at a zero of s^i, or in a bend of its own.
             root = brentq(turned, times[-2], end)
             if at(piece(root), before.direction).share <= VANISHED:
@@ -243,13 +251,18 @@ def _march(
     return _March(end, stopped, solution, times, directions)
 
 
-def _columns(decoder: Decoder, z: Tensor) -> Tensor:
+def _columns(decoder: Decoder, z: Tensor) -> np.ndarray:
     # J of a single latent, from two reverse passes a column: several times faster than forward
     # mode, which decomposes its operations in Python. Over a batch that cost vanishes.
-    mean, pull = vjp(decoder, z)[:2]
-    push = vjp(lambda w: pull(w)[0], torch.zeros_like(mean))[1]
-    axes = torch.eye(len(z), dtype=z.dtype, device=z.device)
-    return torch.stack([push(axis)[0] for axis in axes], -1).detach()
+    z = z.detach().requires_grad_()
+    with torch.enable_grad():
+        mean = decoder(z)
+        weights = torch.zeros_like(mean, requires_grad=True)
+        (pulled,) = torch.autograd.grad(mean, z, weights, create_graph=True)
+        columns = [
+            torch.autograd.grad(entry, weights, retain_graph=True)[0] for entry in pulled.unbind()
+        ]
+    return torch.stack(columns, -1).cpu().numpy()
 
 
 def _path_fault(
