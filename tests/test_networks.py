@@ -3,12 +3,14 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.func import functional_call
 from torch.nn.functional import conv2d
 from torch.testing import assert_close
 
 from seams import networks
 from seams.distributions import DiagonalGaussian, FullGaussian
 from seams.networks import (
+    Affine,
     DoublingConv,
     GaussianEncoder,
     HalvingConv,
@@ -147,6 +149,32 @@ def test_linear_encoder_is_affine_with_one_covariance(covariance: str) -> None:
     assert bool(below.any()) == (covariance == "full")
 
 
+@pytest.mark.parametrize("half", [False, True])
+def test_a_stack_of_affine_maps_is_each_of_them(half: bool) -> None:
+    """Values and all gradients; and in bfloat16, where another way is taken."""
+    dtype = torch.float32 if half else torch.float64
+    maps = [Affine(3, 4).to(dtype) for _ in range(2)]
+    x = torch.randn(2, 5, 3, dtype=dtype, requires_grad=True)
+    weights = torch.randn(2, 5, 4, dtype=dtype)
+    params = {
+        name: torch.stack([dict(m.named_parameters())[name].detach() for m in maps])
+        for name in ("weight", "bias")
+    }
+    leaves = {name: p.requires_grad_() for name, p in params.items()}
+    with torch.autocast("cpu", torch.bfloat16, half):
+        stacked = functional_call(maps[0], leaves, (x,))
+    assert stacked.dtype == (torch.bfloat16 if half else dtype)
+    (stacked.to(dtype) * weights).sum().backward()
+    close = {"rtol": 0.05, "atol": 0.05} if half else {}
+    for run, alone in enumerate(maps):
+        row = x.detach()[run].requires_grad_()
+        (alone(row) * weights[run]).sum().backward()
+        assert_close(stacked[run].to(dtype), alone(row), **close)
+        assert_close(x.grad[run], row.grad, **close)
+        for name, param in alone.named_parameters():
+            assert_close(leaves[name].grad[run], param.grad, **close)
+
+
 @pytest.mark.parametrize(
     ("name", "layer"),
     [
@@ -158,8 +186,8 @@ def test_linear_encoder_is_affine_with_one_covariance(covariance: str) -> None:
     ],
 )
 def test_activation_stands_after_every_hidden_layer(name: str, layer: type[nn.Module]) -> None:
-    assert [type(m) for m in mlp(2, 4, 2, 3, name)] == [nn.Linear, layer] * 2 + [nn.Linear]
-    assert [type(m) for m in mlp(2, 4, 2, None, name)] == [nn.Linear, layer] * 2
+    assert [type(m) for m in mlp(2, 4, 2, 3, name)] == [Affine, layer] * 2 + [Affine]
+    assert [type(m) for m in mlp(2, 4, 2, None, name)] == [Affine, layer] * 2
 
 
 def test_mlp_without_hidden_layers_is_affine() -> None:

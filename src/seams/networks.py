@@ -6,7 +6,7 @@ smooth by default: a piecewise linear decoder has no Hessian, and Eq. 6 would no
 `seams.derivatives`).
 """
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from seams.shapes import Float
 
 __all__ = [
     "Activation",
+    "Affine",
     "Covariance",
     "DoublingConv",
     "GaussianEncoder",
@@ -25,6 +26,7 @@ __all__ = [
     "burgess_decoder",
     "burgess_features",
     "by_products",
+    "has_convolutions",
     "mlp",
 ]
 
@@ -67,10 +69,10 @@ def mlp(
     layers: list[nn.Module] = []
     size = inputs
     for _ in range(depth):
-        layers += [nn.Linear(size, width), _activation(activation)]
+        layers += [Affine(size, width), _activation(activation)]
         size = width
     if outputs is not None:
-        layers.append(nn.Linear(size, outputs))
+        layers.append(Affine(size, outputs))
     return nn.Sequential(*layers)
 
 
@@ -95,9 +97,9 @@ def burgess_features(side: int, channels: int = 1, activation: str = "silu") -> 
         size = _CHANNELS
     layers += [
         nn.Flatten(-3),
-        nn.Linear(_CHANNELS * 16, _UNITS),
+        Affine(_CHANNELS * 16, _UNITS),
         _activation(activation),
-        nn.Linear(_UNITS, _UNITS),
+        Affine(_UNITS, _UNITS),
         _activation(activation),
     ]
     return nn.Sequential(*layers)
@@ -120,11 +122,11 @@ def burgess_decoder(
     Source: Burgess et al. 2018, Appendix.
     """
     layers: list[nn.Module] = [
-        nn.Linear(latent, _UNITS),
+        Affine(latent, _UNITS),
         _activation(activation),
-        nn.Linear(_UNITS, _UNITS),
+        Affine(_UNITS, _UNITS),
         _activation(activation),
-        nn.Linear(_UNITS, _CHANNELS * 16),
+        Affine(_UNITS, _CHANNELS * 16),
         _activation(activation),
         nn.Unflatten(-1, (_CHANNELS, 4, 4)),
     ]
@@ -146,6 +148,43 @@ def _halvings(side: int) -> int:
             f"`side` must be a power of two, 8 or more; got {side}. Resize the images."
         )
     return halvings
+
+
+class Affine(nn.Linear):
+    """Affine map; of a stack of models too, whose parameters have a leading run axis.
+
+    Then the input has it too, `[run, batch, inputs]`, and the stack is one batched product.
+    """
+
+    def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
+        """Outputs of each row.
+
+        Args:
+            x: Inputs.
+
+        Returns:
+            As `torch.nn.Linear`.
+        """
+        if self.weight.dim() == 2:
+            return super().forward(x)
+        if torch.is_autocast_enabled(x.device.type):  # which does not reach into our gradients
+            return torch.baddbmm(self.bias[:, None], x, self.weight.mT)
+        return _StackedAffine.apply(x, self.weight, self.bias)
+
+
+class _StackedAffine(torch.autograd.Function):
+    """Batched `x @ W.T + b` whose gradients come as they are laid out in memory, uncopied."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return torch.baddbmm(bias[:, None], x, weight.mT)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        before = torch.bmm(grad, weight) if ctx.needs_input_grad[0] else None
+        return before, torch.bmm(grad.mT, x), grad.sum(1)
 
 
 class HalvingConv(nn.Conv2d):
@@ -243,6 +282,18 @@ def by_products(module: nn.Module, wanted: bool, to_images: bool | None = None) 
             part.as_product = to_images if part.out_channels < part.in_channels else wanted
 
 
+def has_convolutions(module: nn.Module) -> bool:
+    """Whether a stack of such modules has to be mapped over by `torch.func.vmap`.
+
+    Args:
+        module: A network or a model.
+
+    Returns:
+        False if all its layers take parameters with a leading run axis.
+    """
+    return any(isinstance(part, HalvingConv | DoublingConv) for part in module.modules())
+
+
 def _left_right(row: Tensor) -> tuple[Tensor, Tensor]:
     """Cells `[..., h, w, c]` without the last and without the first column."""
     return row[..., :-1, :], row[..., 1:, :]
@@ -272,10 +323,10 @@ class GaussianEncoder(nn.Module):
         super().__init__()
         _check_covariance(covariance)
         self.features = features
-        self.mean = nn.Linear(width, latent)
-        self.log_scale = nn.Linear(width, latent)
+        self.mean = Affine(width, latent)
+        self.log_scale = Affine(width, latent)
         self.off_diagonal = (
-            nn.Linear(width, latent * (latent - 1) // 2) if covariance == "full" else None
+            Affine(width, latent * (latent - 1) // 2) if covariance == "full" else None
         )
 
     def forward(self, x: Float[Tensor, "*batch data"]) -> DiagonalGaussian | FullGaussian:
@@ -308,7 +359,7 @@ class LinearEncoder(nn.Module):
     def __init__(self, data: int, latent: int, covariance: Covariance) -> None:
         super().__init__()
         _check_covariance(covariance)
-        self.mean = nn.Linear(data, latent)
+        self.mean = Affine(data, latent)
         self.log_scale = nn.Parameter(self.mean.weight.new_zeros(latent))
         self.off_diagonal = (
             nn.Parameter(self.mean.weight.new_zeros(latent * (latent - 1) // 2))
@@ -326,10 +377,11 @@ class LinearEncoder(nn.Module):
             A distribution over `[*batch, latent]`.
         """
         mean = self.mean(x)
-        log_scale = self.log_scale.expand(mean.shape)
+        shared = lambda parameter: parameter if parameter.dim() == 1 else parameter[:, None]
+        log_scale = shared(self.log_scale).expand(mean.shape)
         if self.off_diagonal is None:
             return DiagonalGaussian.from_parameters(mean, log_scale)
-        off_diagonal = self.off_diagonal.expand(*mean.shape[:-1], -1)
+        off_diagonal = shared(self.off_diagonal).expand(*mean.shape[:-1], -1)
         return FullGaussian.from_parameters(mean, log_scale, off_diagonal)
 
 

@@ -29,6 +29,7 @@ from seams.networks import (
     burgess_decoder,
     burgess_features,
     by_products,
+    has_convolutions,
     mlp,
 )
 from seams.vae import VAE, Likelihood
@@ -548,12 +549,14 @@ def _losses(model: VAE, params: dict[str, Tensor], x: Tensor, noise: Tensor) -> 
 
     def one(params: dict[str, Tensor], x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         distortion, rate = functional_call(model, params, (x, noise))
-        return distortion.mean(), rate.mean()
+        return distortion.mean(-1), rate.mean(-1)
 
     if len(x) == 1:  # a convolution with one set of weights is faster than a stack of one
         terms = one({k: p[0] for k, p in params.items()}, x[0], noise[0])
         return terms[0][None], terms[1][None]
-    return vmap(one)(params, x, noise)
+    if has_convolutions(model):
+        return vmap(one)(params, x, noise)
+    return one(params, x, noise)  # its layers take a stack as it is, in fewer and cheaper calls
 
 
 @cache

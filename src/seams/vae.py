@@ -83,7 +83,7 @@ class VAE(nn.Module):
         if self.likelihood == "bernoulli":
             distortion = binary_cross_entropy_with_logits(output, x, reduction="none").sum(-1)
         else:
-            distortion = (x - output).square().sum(-1) / (2 * self.sigma**2)
+            distortion = (output - x).square().sum(-1) / (2 * self.sigma**2)
         return distortion, posterior.kl_to_prior()
 
 
