@@ -64,11 +64,9 @@ class Worker(threading.Thread):
     """A worker in a thread of this process, so that it sees a test's patches."""
 
     exitcode: int | None = None
-    turn = threading.Lock()  # forward-mode derivatives are not for two threads at once
 
     def run(self) -> None:
-        with self.turn:
-            super().run()
+        super().run()
         self.exitcode = 0
 
 
@@ -81,6 +79,13 @@ class Reports(queue.Queue):
 def use_threads(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Give the least work to workers, which are threads; what stands for `multiprocessing`."""
     context = SimpleNamespace(Event=threading.Event, Queue=Reports, Process=Worker)
+    execute, turn = local.execute, threading.Lock()
+
+    def in_turn(*arguments: Any) -> Iterator[Any]:
+        with turn:  # forward-mode derivatives are not for two threads at once
+            yield from execute(*arguments)
+
+    monkeypatch.setattr(local, "execute", in_turn)
     monkeypatch.setattr(local.multiprocessing, "get_context", lambda kind: context)
     monkeypatch.setattr(signal, "signal", lambda *_: signal.default_int_handler)
     monkeypatch.setattr(local.os, "getppid", os.getpid)

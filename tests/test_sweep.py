@@ -377,10 +377,21 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return use_threads(monkeypatch)
 
 
-def test_workers_share_the_jobs(store: Store, threads: SimpleNamespace) -> None:
+def test_workers_share_the_jobs(
+    store: Store, threads: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of them do three, since a new one would import torch again."""
+    begun = []
+
+    def begin(**how: Any) -> Worker:
+        begun.append(how)
+        return Worker(**how)
+
+    monkeypatch.setattr(threads, "Process", begin)
     configs = grid(BASE, latent=[2, 3, 4], seed=range(2))
     runs = train_or_load(configs, store, device="cpu", workers=2)
     assert [run.config for run in runs] == configs
+    assert len(begun) == 2
 
 
 def test_little_work_is_not_given_to_processes(

@@ -1,6 +1,5 @@
 """Jobs on this machine: one after another in this process, or on several processes at once."""
 
-import itertools
 import multiprocessing
 import os
 import queue
@@ -30,6 +29,7 @@ from seams.train import TrainConfig
 __all__ = ["engine"]
 
 _POLL_SECONDS = 0.2  # how often the parent looks whether a worker has died
+_ALONE_SECONDS = 5.0  # how often a worker without work looks whether the parent has
 
 _WORTH_PROCESSES = 10.0
 """Expected seconds of work below which it is done in this process: another one imports torch
@@ -108,75 +108,90 @@ def _run_in_processes(
     interrupt: Stop,
 ) -> list[TrainConfig]:
     """Stacks on several processes, the longest first; returns the runs that diverged."""
+    # A process takes one stack after another: it has imported torch and read the data by then.
     context = multiprocessing.get_context("spawn")
     stop, reports, todo = context.Event(), context.Queue(), list(jobs)
-    threads = max(1, torch.get_num_threads() // workers)
-    running: dict[int, tuple[Job, Any]] = {}
+    order = store, device, limits, max(1, torch.get_num_threads() // workers)
+    crew: dict[int, tuple[Any, Any]] = {}  # processes, and where their jobs go
+    running: dict[int, Job] = {}
     failed: list[TrainConfig] = []
-    numbers = itertools.count()
     try:
         while running or (todo and not interrupt.is_set()):
             if interrupt.is_set():
                 stop.set()
             while todo and len(running) < workers and not interrupt.is_set():
-                job, number = todo.pop(0), next(numbers)
-                if limits.over(_START_SECONDS + job.next_seconds):
+                job = todo.pop(0)
+                free = next((n for n in crew if n not in running), None)
+                if limits.over(job.next_seconds + (_START_SECONDS if free is None else 0.0)):
                     continue  # it has its checkpoint, or nothing
-                work = (job, store, device, limits, threads)
-                arguments = (number, work, stop, reports, os.getpid())
-                process = context.Process(target=_worker, args=arguments, daemon=True)
-                running[number] = job, process
-                process.start()
+                if free is None:
+                    free, works = len(crew), context.Queue()
+                    arguments = (free, works, order, stop, reports, os.getpid())
+                    process = context.Process(target=_worker, args=arguments, daemon=True)
+                    crew[free] = process, works
+                    process.start()
+                crew[free][1].put(job)
+                running[free] = job
             try:
                 number, report = reports.get(timeout=_POLL_SECONDS)
             except queue.Empty:
-                ended = [n for n, (_, process) in running.items() if process.exitcode is not None]
+                ended = [n for n in running if crew[n][0].exitcode is not None]
                 if not ended or not reports.empty():
                     continue
                 if interrupt.is_set():  # Ctrl-C reached a worker before it could ignore it
-                    running = {n: r for n, r in running.items() if n not in ended}
+                    running = {n: job for n, job in running.items() if n not in ended}
                     continue
                 raise RuntimeError(
-                    f"A worker ended with exit code {running[ended[0]][1].exitcode} (-9: killed, "
+                    f"A worker ended with exit code {crew[ended[0]][0].exitcode} (-9: killed, "
                     "often for memory: set `workers` lower). Finished runs are stored."
                 ) from None
             show(report)
             failed += report.failed
             if report.done:
-                job, process = running.pop(number)
-                process.join()
+                job = running.pop(number)
                 if report.fits:
                     todo[:0] = divided(job, store, report.fits)
             if report.error:
                 raise _USER_ERRORS.get(report.kind, RuntimeError)(report.error)
     finally:
         stop.set()
-        for _, process in running.values():
+        for _, works in crew.values():
+            works.put(None)
+        for process, _ in crew.values():
             process.join(timeout=CHECKPOINT_SECONDS)
             if process.is_alive():
                 process.terminate()
     return failed
 
 
-def _worker(number: int, work: tuple[Any, ...], stop: Any, reports: Any, parent: int) -> None:
-    """Body of a process: one stack, its reports sent to the parent."""
+def _worker(
+    number: int, works: Any, order: tuple[Any, ...], stop: Any, reports: Any, parent: int
+) -> None:
+    """Body of a process: stacks until there are none, their reports sent to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides, and sets `stop`
-    job, store, device, limits, threads = work
+    store, device, limits, threads = order
     torch.set_num_threads(threads)
-    done = False
-    try:
-        for report in execute(job, store, device, stop, limits):
-            reports.put((number, report))
-            done = report.done
-            if os.getppid() != parent:  # the parent was killed: leave no orphan behind
-                stop.set()
-        if not done:
-            reports.put((number, Report(done=True)))
-    except Exception as error:  # sent to the parent, which raises it
-        kind, text = type(error).__name__, str(error)
-        if kind not in _USER_ERRORS:
-            traceback.print_exc()
-            text = f"A worker failed with {kind}: {text}"
-        reports.put((number, Report(error=text, kind=kind, done=True)))
+    while os.getppid() == parent:  # if it was killed, leave no orphan behind
+        try:
+            job = works.get(timeout=_ALONE_SECONDS)
+        except queue.Empty:
+            continue
+        if job is None:
+            break
+        done = False
+        try:
+            for report in execute(job, store, device, stop, limits):
+                reports.put((number, report))
+                done = report.done
+                if os.getppid() != parent:
+                    stop.set()
+            if not done:
+                reports.put((number, Report(done=True)))
+        except Exception as error:  # sent to the parent, which raises it
+            kind, text = type(error).__name__, str(error)
+            if kind not in _USER_ERRORS:
+                traceback.print_exc()
+                text = f"A worker failed with {kind}: {text}"
+            reports.put((number, Report(error=text, kind=kind, done=True)))
     reports.close()
     reports.join_thread()
