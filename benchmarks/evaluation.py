@@ -33,7 +33,7 @@ from seams.train import CHUNK, Stack, TrainConfig, train
 RESULTS = Path(__file__).parent / "results"
 TURNS = 5
 TRAINED = 16 * CHUNK  # steps: the means spread and the scales shrink in the first thousand
-FULL = 320_000  # images of a run in the quick profile, for the share of the evaluation in it
+FULL = 288_000  # images of a run in the quick profile, for the share of the evaluation in it
 
 NETWORKS = {
     "mlp at 16 x 16": TrainConfig(
