@@ -539,10 +539,13 @@ def test_the_same_sources_give_the_same_files(tmp_path: Path, results: Path) -> 
 
 
 def defined(module: str) -> set[str]:
-    """Top-level names of a module of ours, without importing it."""
+    """Top-level names of a module of ours, without importing it; of a package, what it offers."""
     path = ROOT / "src" / Path(*module.split("."))
     file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    return {node.name for node in ast.parse(file.read_text()).body if hasattr(node, "name")}
+    body = ast.parse(file.read_text()).body
+    imports = [node.names for node in body if isinstance(node, ast.ImportFrom)]
+    offered = {alias.asname or alias.name for names in imports for alias in names}
+    return {node.name for node in body if hasattr(node, "name")} | offered
 
 
 @pytest.mark.parametrize("page", sorted(PAGES.glob("*.md")), ids=lambda path: path.stem)
