@@ -69,6 +69,8 @@ def _draw_singular_values(ax: "Axes", found: Diagnosis, order: Tensor) -> None:
 
 
 def _draw_sides(ax: "Axes", found: Diagnosis) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     from seams.plotting import COLOURS
 
     entries = lambda sides: sides.diagonal(dim1=1, dim2=2)[:, found.active].flatten().numpy()
@@ -79,6 +81,10 @@ def _draw_sides(ax: "Axes", found: Diagnosis) -> None:
         ax.plot(ends, ends, color="black", linewidth=0.6)
         ax.set_xscale("log")
         ax.set_yscale("log", nonpositive="mask")
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter(NullFormatter())
     ax.set_xlabel(r"$[\Sigma_x^{-1}]_{jj}$")
     ax.set_ylabel("right side of Eq. 6")
 
