@@ -43,10 +43,7 @@ __all__ = [
 ]
 
 _RUNNER = ("profile", "output")  # parameters that the runner sets itself
-_KERNEL_SETTINGS = """\
-c.IPKernelApp.log_level = 40  # its transport warning, each time
-c.InlineBackend.print_figure_kwargs = {"bbox_inches": None}  # draws each figure twice to crop it
-"""
+_KERNEL_SETTINGS = "c.IPKernelApp.log_level = 40\n"  # its transport warning, each time
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _FRAME = re.compile(r"(?:Cell In\[\d+\]|File (.+?):\d+), ")  # of IPython's traceback
 _RAISED = re.compile(r"^-+> *\d+ +raise\b", re.MULTILINE)  # the line that it points at
