@@ -27,13 +27,14 @@ import torch
 from seams import data as datasets
 from seams import evaluate as evaluation
 from seams.data import Data
+from seams.notebook import profile_of
 from seams.provenance import environment
 from seams.train import CHUNK, Stack, TrainConfig, train
 
 RESULTS = Path(__file__).parent / "results"
 TURNS = 5
 TRAINED = 16 * CHUNK  # steps: the means spread and the scales shrink in the first thousand
-FULL = 288_000  # images of a run in the quick profile, for the share of the evaluation in it
+FULL = profile_of("fig05", "quick")["images"]  # of a run, for the share of the evaluation in it
 
 NETWORKS = {
     "mlp at 16 x 16": TrainConfig(

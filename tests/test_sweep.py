@@ -54,9 +54,14 @@ def stacks(monkeypatch: pytest.MonkeyPatch) -> list[list[TrainConfig]]:
 # --- train or load -----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("together", [1, 8])  # runs evaluated at once, if on the same data
 def test_members_of_families_are_one_stack_with_data_and_checksums_of_their_own(
-    store: Store, stacks: list[list[TrainConfig]], monkeypatch: pytest.MonkeyPatch
+    together: int,
+    store: Store,
+    stacks: list[list[TrainConfig]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(jobs_module, "at_once", lambda device: together)
     generator = torch.Generator().manual_seed(1)
     draw = lambda: torch.randn(60, 4, generator=generator, dtype=torch.float32)
     data = {name: Samples(x := draw(), latents=x[:, :2]) for name in ("polar-0", "polar-0.2")}

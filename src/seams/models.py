@@ -86,7 +86,7 @@ class Models:
 
         Args:
             function: Of a model and of a row of each array; returns a tensor, or several. The
-                model has `encoder` and `decoder`, and is a `VAE` in all but its type.
+                model is the template, with the parameters of each model in turn.
             *arrays: With a leading model axis.
             shared: Further arguments, the same for all models.
 

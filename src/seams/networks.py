@@ -377,6 +377,7 @@ class LinearEncoder(nn.Module):
             A distribution over `[*batch, latent]`.
         """
         mean = self.mean(x)
+        # In a stack these have a run axis, and are one for the whole batch of a run.
         shared = lambda parameter: parameter if parameter.dim() == 1 else parameter[:, None]
         log_scale = shared(self.log_scale).expand(mean.shape)
         if self.off_diagonal is None:
