@@ -20,9 +20,9 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
+from summaries import summary
 from torch import Tensor
 from torch.func import hessian, jacrev, vmap
 
@@ -99,21 +99,6 @@ def timed(function: Callable[[], Tensor]) -> tuple[Tensor, float]:
     start = time.process_time()
     result = function()
     return result, time.process_time() - start
-
-
-def summary(seconds: list[float]) -> dict[str, Any]:
-    """Median and spread.
-
-    Returns:
-        Entries for JSON, in seconds per sample.
-    """
-    return {
-        "n": len(seconds),
-        "median": float(f"{statistics.median(seconds):.4g}"),
-        "min": float(f"{min(seconds):.4g}"),
-        "max": float(f"{max(seconds):.4g}"),
-        "each": [float(f"{value:.4g}") for value in seconds],
-    }
 
 
 def difference(ours: Tensor, other: Tensor) -> float:

@@ -15,7 +15,6 @@ so that a machine that speeds up or slows down does so for both.
 
 import argparse
 import json
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from summaries import summary
 
 from seams import data as datasets
 from seams import evaluate as evaluation
@@ -103,21 +103,6 @@ def compared(config: TrainConfig, runs: int, device: str) -> dict[str, Any]:
         "ratio": summary(ratios),
         "training_seconds_a_run": round(training * FULL, 2),
         "evaluation_over_training": summary(shares),
-    }
-
-
-def summary(values: list[float]) -> dict[str, Any]:
-    """Median and spread.
-
-    Returns:
-        Entries for JSON.
-    """
-    return {
-        "n": len(values),
-        "median": round(statistics.median(values), 4),
-        "min": round(min(values), 4),
-        "max": round(max(values), 4),
-        "each": [round(value, 4) for value in values],
     }
 
 

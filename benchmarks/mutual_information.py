@@ -18,9 +18,9 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
+from summaries import summary
 from torch import Tensor
 
 from seams.metrics import density_mutual_information
@@ -98,21 +98,6 @@ def timed(function: Callable[..., Tensor], *args: Tensor) -> tuple[Tensor, float
     cpu, wall = time.process_time(), time.perf_counter()
     result = function(*args)
     return result, time.process_time() - cpu, time.perf_counter() - wall
-
-
-def summary(seconds: list[float]) -> dict[str, Any]:
-    """Median and spread.
-
-    Returns:
-        Entries for JSON, in seconds.
-    """
-    return {
-        "n": len(seconds),
-        "median": round(statistics.median(seconds), 4),
-        "min": round(min(seconds), 4),
-        "max": round(max(seconds), 4),
-        "each": [round(value, 4) for value in seconds],
-    }
 
 
 def processor() -> str:
