@@ -19,10 +19,10 @@ ROOT = Path(__file__).parents[2]
 RUNS, FIGURES = ROOT / "record" / "runs", ROOT / "record" / "figures"
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Iterator[Path]:
-    """The folder of a freshly rendered dSprites, since a clone has none; gone after the test."""
-    folder = tmp_path / "data"
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of a freshly rendered dSprites, since a clone has none; gone after the tests."""
+    folder = tmp_path_factory.mktemp("data")
     dsprites.write(folder)
     yield folder
     shutil.rmtree(folder)
@@ -45,6 +45,22 @@ def test_figure_5_is_drawn_from_the_record_alone(data: Path, tmp_path: Path) -> 
         assert (ours["id"], ours["verdict"]) == (theirs["id"], theirs["verdict"])
         assert ours["value"] == pytest.approx(theirs["value"], rel=1e-4, abs=1e-5)
     assert (tmp_path / "out" / "figure.svg").stat().st_size > 10_000
+
+
+def test_figure_5_is_drawn_where_every_model_collapsed(data: Path, tmp_path: Path) -> None:
+    """No off-diagonality is defined then."""
+    values = ["betas=[1e5, 2e5]", "seeds=1", "images=4096", "pair_images=0", "heatmap_beta=0.0"]
+    command = [sys.executable, "-m", "seams", "run", "fig05", "--profile", "smoke"]
+    environment = os.environ | {"SEAMS_STORE": str(tmp_path / "store"), "SEAMS_DATA": str(data)}
+    subprocess.run(
+        [*command, *(part for value in values for part in ("-p", value)), "-o", tmp_path / "out"],
+        cwd=ROOT,
+        env=environment,
+        check=True,
+        timeout=300,
+    )
+    found = json.loads((tmp_path / "out" / "numbers.json").read_text())
+    assert not [name for name in found["values"] if name.startswith("off_diagonal_gram")]
 
 
 def test_every_run_of_the_record_is_what_its_name_says() -> None:
