@@ -1,12 +1,16 @@
 import json
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from seams.metrics import bootstrap_interval
 from seams.results import Results, mean_with_interval
@@ -56,6 +60,34 @@ def test_figures_are_saved_for_the_book_and_for_a_paper(results: Results) -> Non
     }
     assert (results.folder / "figure.svg").read_text().startswith("<?xml")
     assert (results.folder / "figure.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_figure_is_laid_out_once_and_closed(
+    results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[Figure] = []
+    layout = ConstrainedLayoutEngine.execute
+    monkeypatch.setattr(
+        ConstrainedLayoutEngine, "execute", lambda self, f: done.append(f) or layout(self, f)
+    )
+    figure, ax = plt.subplots(layout="constrained")
+    figure.colorbar(ax.imshow([[0, 1]]))  # its layout cannot be dropped, only frozen
+    results.figure(figure)
+    assert done == [figure]
+    assert not plt.fignum_exists(figure.number)
+
+
+def test_a_notebook_shows_what_was_saved(
+    results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[dict[str, str]] = []
+    shell = SimpleNamespace(display_pub=SimpleNamespace(publish=shown.append))
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    figure = Figure(figsize=(2, 1))
+    figure.subplots().plot([0, 1])
+    results.figure(figure, "other")
+    saved = (results.folder / "other.svg").read_text()
+    assert shown == [{"image/svg+xml": saved, "text/plain": "other.svg"}]
 
 
 # --- values ------------------------------------------------------------------------------------
