@@ -14,6 +14,7 @@ from seams.sweep import grid
 from seams.train import TrainConfig
 
 __all__ = [
+    "celeba",
     "eq06",
     "fig01",
     "fig02",
@@ -33,6 +34,12 @@ WITH_WEIGHTS = frozenset({"eq06", "fig01", "fig02", "fig06", "fig07", "fig08", "
 """Notebooks that differentiate, refine or decode: runs of the record have no weights for that."""
 
 _KINDS = ("diagonal", "full")  # of posterior covariance, the comparison of the paper
+_ALONE: dict[str, Any] = {  # Figure 5 without what stands beside its main panel
+    "compare": "",
+    "pair_betas": (),
+    "pair_images": 1,
+    "pair_resolution": 64,
+}
 
 
 def fig01(
@@ -111,12 +118,11 @@ def fig02(
     return grid(base, covariance=_KINDS, seed=_seeds(seeds))
 
 
-def fig03(*, beta: float, resolution: int, **of_fig05: Any) -> list[TrainConfig]:
-    """Runs of Figure 5 at one beta, without its comparison and its pair.
+def fig03(*, beta: float, **of_fig05: Any) -> list[TrainConfig]:
+    """Runs of Figure 5 at one beta, without its comparison and its pairs.
 
     Args:
         beta: In the unit of the variance of a 64 x 64 pixel.
-        resolution: Side of the images in pixels.
         **of_fig05: What else `fig05` takes.
 
     Returns:
@@ -124,8 +130,7 @@ def fig03(*, beta: float, resolution: int, **of_fig05: Any) -> list[TrainConfig]
 
     Source: Figure 3.
     """
-    of_fig05 |= {"compare": "", "pair_images": 0, "pair_resolution": resolution}
-    return fig05(betas=[beta], resolution=resolution, **of_fig05)
+    return fig05(betas=[beta], **of_fig05 | _ALONE)
 
 
 def fig05(
@@ -140,12 +145,13 @@ def fig05(
     images: int,
     batch: int,
     learning_rate: float,
+    pair_betas: Sequence[float],
     pair_images: int,
     pair_resolution: int,
     heatmap_beta: float = 0.0,
     **_: object,
 ) -> list[TrainConfig]:
-    """Posteriors x betas x seeds on dSprites, and a pair with the network of the paper.
+    """Posteriors x betas x seeds on dSprites, and pairs with the network of the paper.
 
     A pixel that is the mean of k pixels has 1/k of their noise's variance: sigma follows the
     resolution, so that beta means the same at each.
@@ -161,15 +167,16 @@ def fig05(
         images: Training images of each run.
         batch: Images a step.
         learning_rate: Of Adam.
-        pair_images: Training images of the pair; 0 for no pair.
-        pair_resolution: Side of its images.
+        pair_betas: As `betas`, of the pairs, each diagonal and full; may be empty.
+        pair_images: Training images of each run of a pair.
+        pair_resolution: Side of their images.
         heatmap_beta: Trained on `dataset` with diagonal posteriors too, for the maps of the terms
             of Eq. 6; 0 for none.
         **_: Unused.
 
     Returns:
         The runs on `dataset`, those on `compare`, those at `heatmap_beta` if `betas` lack it, and
-        last the pair, diagonal and full.
+        last the pairs by rising beta.
 
     Raises:
         ValueError: No beta.
@@ -183,31 +190,30 @@ def fig05(
     runs = grid(base, dataset=[d for d in (dataset, compare) if d], **axes)
     if heatmap_beta and heatmap_beta not in betas:
         runs += grid(replace(base, beta=heatmap_beta), seed=_seeds(seeds))
-    if pair_images:
+    if pair_betas:
         pair = TrainConfig(
             resolution=pair_resolution,
             sigma=pair_resolution / 64,
             images=pair_images,
             learning_rate=learning_rate,
+            snapshots=8,
         )
-        runs += grid(pair, covariance=_KINDS)
+        runs += grid(pair, beta=sorted(pair_betas), covariance=_KINDS)
     return runs
 
 
-def eq06(*, resolution: int, **parameters: Any) -> list[TrainConfig]:
+def eq06(**parameters: Any) -> list[TrainConfig]:
     """Both sides of Eq. 6 are compared at the optima of Figure 5: its runs on one data set.
 
     Args:
-        resolution: Side of the images in pixels.
-        **parameters: As of `fig05`, without `compare` and the pair.
+        **parameters: As of `fig05`, without `compare` and the pairs.
 
     Returns:
         The runs of `fig05` on `dataset`.
 
     Source: Eq. 6.
     """
-    alone = {"compare": "", "pair_images": 0, "pair_resolution": resolution}
-    return fig05(resolution=resolution, **alone, **parameters)  # type: ignore[arg-type]
+    return fig05(**parameters | _ALONE)
 
 
 def fig06(
@@ -322,7 +328,7 @@ def fig08(
     return grid(base, covariance=_KINDS, beta=sorted(betas), seed=_seeds(seeds))
 
 
-fig07 = fig09 = fig10 = fig08  # one set of runs, four figures
+fig07 = fig09 = fig10 = celeba = fig08  # one set of runs for four figures, and on other faces
 
 
 def fig11(

@@ -235,9 +235,10 @@ STATEMENTS = (
     ),
     _row("fig-6", "Figure 6", "β sets the variance of x given z.", "fig06"),
     _row("fig-7", "Figure 7", "On faces, traversals of latents have a meaning.", "fig07"),
-    _row("fig-8", "Figure 8", "On faces, a larger β leaves fewer latents active.", "fig08"),
+    _row("fig-8", "Figure 8", "On faces, a larger β leaves fewer latents active.",
+         "fig08 celeba:grows celeba:special"),
     _row("fig-9", "Figure 9", r"On faces, both terms of Eq. 6 are nearer to diagonal at larger "
-         r"$\beta$.", "fig09"),
+         r"$\beta$.", "fig09 celeba:gram celeba:hessian"),
     _row("fig-10", "Figure 10", "On faces, a smaller β gives sharper images.", "fig10"),
     _row(
         "fig-11",
