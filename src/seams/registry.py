@@ -188,13 +188,14 @@ STATEMENTS = (
         "app-b-noise",
         "Appendix B, noise",
         "β is the variance of the likelihood: for the optimum only βσ² matters.",
-        "claims:app_b fig06",
+        "claims:app_b fig06:weighted_mean fig06:nearer fig06:points fig06:centres fig06:centroid",
     ),
     _row(
         "app-b-collapse",
         "Appendix B, collapse",
         "Some β < 1 makes the collapse of posteriors onto the prior impossible.",
-        "claims:app_b_collapse fig06",
+        "claims:app_b_collapse fig06:circles_alive fig06:circles_theory fig06:circles_collapsed "
+        "fig06:coins_alive fig06:coins_collapsed",
     ),
     _row(
         "app-e",
