@@ -5,7 +5,7 @@ import importlib.util
 import json
 import re
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -272,8 +272,15 @@ def test_desk_record_stands_where_there_is_no_better_one(tmp_path: Path, results
 
 def test_the_record_is_listed(tmp_path: Path, results: Path) -> None:
     assert page_with(tmp_path, "{{ record }}").endswith("There is no run of record yet.\n")
-    for seed, start in ((0, None), (1, None), (0, 1.0)):
-        config = TrainConfig(network="mlp", seed=seed, beta=0.5, beta_start=start)
+    base = TrainConfig(network="mlp", beta=0.5)
+    for config in (
+        base,
+        replace(base, seed=1),
+        replace(base, beta_start=1.0),
+        replace(base, dataset="blobs-1", resolution=8),
+        replace(base, dataset="blobs-1.5", resolution=8),
+        replace(base, dataset="rolled-1.5", resolution=1),
+    ):
         folder = tmp_path / "record" / "runs" / run_id(config)
         folder.mkdir(parents=True)
         values = {item.name: config[item.name] for item in fields(config)}
@@ -289,10 +296,15 @@ def test_the_record_is_listed(tmp_path: Path, results: Path) -> None:
     source = write_pages(tmp_path / "listed", "{{ record }}")
     book.assemble(results, tmp_path / "w", "quick", tmp_path / "record", source=source)
     text = (tmp_path / "w" / "fig05.md").read_text()
-    assert "3 runs, 3 min 0 s of training." in text
-    row = "mlp, diagonal - 0.5, 1 to 0.5 - 3 - 512,000 - 3 min 0 s - 1 thread of Z80"
-    assert row in " ".join(text.split())
-    assert text.count("`f00df00`") == 3
+    assert "6 runs, 6 min 0 s of training." in text
+    text = " ".join(text.split())
+    for row in (
+        "`dsprites` 64 × 64 - mlp, diagonal - 0.5, 1 to 0.5 - 3 - 512,000 - 3 min 0 s",
+        "`blobs`, 2 sets 8 × 8 - mlp, diagonal - 0.5 - 2 - 512,000 - 2 min 0 s",
+        "`rolled-1.5` - mlp, diagonal - 0.5 - 1 - 512,000 - 1 min 0 s - 1 thread of Z80",
+    ):
+        assert row in text
+    assert text.count("`f00df00`") == 6
 
 
 @pytest.mark.parametrize(

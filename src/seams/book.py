@@ -51,6 +51,7 @@ _FIELDS = ("values", "parameters", "runs", "environment", "verdicts")
 _NOT_RUN = "[not run]{.pending}"
 _UNDEFINED = "[not defined]{.pending}"  # of runs too short to have a value
 _OF_RECORD = "\u00a0[{} record]{{.of-record}}"
+_BETAS_LISTED = 8  # in a row of the record; more are told by their ends
 
 
 @dataclass
@@ -487,22 +488,28 @@ def _cover(book: _Book) -> str:
 
 
 def _record_table(book: _Book) -> str:
-    """Runs that differ only in beta and seed as one row; all of them below."""
+    """Runs that differ only in beta, seed and member of a family as one row; all below."""
+    from seams.data import families
     from seams.record import listing
 
     runs = listing(book.runs)
     if runs.empty:
         return "There is no run of record yet."
     rows = []
-    alike = ["dataset", "resolution", "network", "covariance", "images", "device"]
-    for key, group in runs.groupby(alike, sort=False):
-        dataset, side, network, kind, images, device = cast("tuple[Any, ...]", key)
+    family = lambda name: name.partition("-")[0] if families.is_member(name) else name
+    alike = ["family", "resolution", "network", "covariance", "images", "device"]
+    for key, group in runs.assign(family=runs["dataset"].map(family)).groupby(alike, sort=False):
+        name, side, network, kind, images, device = cast("tuple[Any, ...]", key)
+        members = group["dataset"].unique()
+        dataset = f"`{members[0]}`" if len(members) == 1 else f"`{name}`, {len(members)} sets"
         annealed = group["beta_start"].notna()
-        betas = [f"{beta:g}" for beta in sorted(group["beta"][~annealed].unique())]
+        betas = [f"{beta:.4g}" for beta in sorted(group["beta"][~annealed].unique())]
+        if len(betas) > _BETAS_LISTED:
+            betas = [f"{betas[0]} to {betas[-1]}, {len(betas)} values"]
         pairs = group[annealed][["beta_start", "beta"]].drop_duplicates().itertuples(index=False)
         betas += [f"{start:g} to {end:g}" for start, end in pairs]
         size = f" {side} × {side}" if side > 1 else ""
-        cells = [f"`{dataset}`{size}", f"{network}, {kind}", ", ".join(betas)]
+        cells = [f"{dataset}{size}", f"{network}, {kind}", ", ".join(betas)]
         cells += [markup.number(len(group)), markup.number(int(images))]
         rows.append([*cells, markup.duration(float(group["seconds"].sum())), markup.line(device)])
     head = ["Data", "Network, posterior", "β", "Runs", "Images each", "Time in all", "On"]
