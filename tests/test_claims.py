@@ -163,6 +163,15 @@ def test_the_tally_counts_every_row_of_the_paper() -> None:
     assert "1 in part" in said
 
 
+def test_what_the_record_does_not_support_is_listed() -> None:
+    recorded = result("fig05", "desk", mig="supported", aas="not_supported")
+    own = result("fig06", "quick", points="not_supported")
+    table = claims.failing_table(results(recorded, own), {"fig05": "fig05"})
+    (row,) = table.split("* - ")[2:]
+    assert row.startswith("[fig05](fig05.md)\n") and "0.25 (0.2 to 0.3); claimed > 0.1" in row
+    assert claims.failing_table(results(own), {}) == "There is none in the record."
+
+
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project with one recorded and one fresh result."""

@@ -14,6 +14,7 @@ sees the page, so that a page reads the same whether its figure has been run or 
   there are of each.
 * `{{ claims }}`, `{{ cover }}`, `{{ record }}` and `{{ live }}`: the table of all claims, notebook
   by notebook, the picture of the first page, the runs of record, and their decoders to play with.
+* `{{ failing }}`: the claims that the run of record does not support.
 * `{{ benchmark.derivatives | ratio_to_ours > gram/vmap of jacrev }}`: an entry of the benchmark's
   result.
 * `{{ test.vae }}`: the file that tests `seams.vae`, if there is one.
@@ -34,7 +35,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from seams import markup
-from seams.claims import statements_table, tally
+from seams.claims import failing_table, statements_table, tally
 from seams.outcomes import PROFILES, RECORDS, VERDICTS, Result, read_results
 from seams.paths import project_root
 
@@ -208,6 +209,7 @@ def _resolve(book: _Book, page: str, path: str, argument: str | None) -> str:
     whole: dict[str, Callable[[_Book], str]] = {
         "claims": _claims_table,
         "cover": _cover,
+        "failing": lambda book: failing_table(book.results, book.pages),
         "record": _record_table,
         "live": _live,
         "statements": lambda book: statements_table(book.results, book.profile, book.pages),
@@ -223,8 +225,8 @@ def _resolve(book: _Book, page: str, path: str, argument: str | None) -> str:
         return _benchmark(book, page, rest, argument or "")
     if name not in book.names:
         raise ValueError(
-            "A substitution must start with a figure, `benchmark`, `claims`, `cover`, `record`, "
-            f"`live`, `statements`, `tally` or `test`; {page} asks for {path!r}."
+            "A substitution must start with a figure, `benchmark`, `claims`, `cover`, `failing`, "
+            f"`record`, `live`, `statements`, `tally` or `test`; {page} asks for {path!r}."
             + _nearest(name, [*book.names, *whole])
         )
     if rest == "gallery":

@@ -14,6 +14,7 @@ from seams.registry import OURS, STATEMENTS, Statement
 __all__ = [
     "Finding",
     "as_json",
+    "failing_table",
     "find",
     "orphans",
     "printed",
@@ -177,6 +178,29 @@ def _each(found: Finding, profile: str) -> str:
         told += "" if claim["verdict"] == "supported" else f", *{claim['verdict']}*"
         lines.append(f"* {told}")
     return "\n".join(lines)
+
+
+def failing_table(results: Mapping[tuple[str, str], Result], pages: Mapping[str, str]) -> str:
+    """The claims that the run of record does not support, as a page of the book.
+
+    Args:
+        results: As of `seams.outcomes.read_results`.
+        pages: Page of each notebook, by short name.
+
+    Returns:
+        Markdown, one table; a sentence if there is none.
+    """
+    rows = []
+    for name, result in _taken(results, RECORDS[0]).items():
+        for claim in result.claims if result.profile in RECORDS else []:
+            if claim["verdict"] == "not supported":
+                page = f"[{name}]({pages[name]}.md)" if name in pages else f"`{name}`"
+                claimed = markup.line(claim["tolerance"]).replace("-", "−")
+                measured = f"{markup.measured(claim)}; claimed {claimed}"
+                rows.append([page, markup.line(claim["statement"]), measured])
+    if not rows:
+        return "There is none in the record."
+    return markup.table(["Notebook", "Claim", "Measured"], rows, "claims")
 
 
 def tally(results: Mapping[tuple[str, str], Result], profile: str) -> str:
