@@ -27,6 +27,7 @@ from seams.diagnosis import (
     diagnose,
     relative_difference,
     scores,
+    turned_off_diagonality,
 )
 from seams.distributions import DiagonalGaussian, FullGaussian
 from seams.refine import refine_posterior
@@ -417,6 +418,24 @@ def test_random_rotations_tell_whether_axes_mean_something():
     assert equal.off_sum < 1e-12 > equal.off_turned
     distinct = call(orthogonal(1.0, 3.0, 9.0))
     assert distinct.off_sum < 1e-12 and distinct.off_turned > 0.3
+
+
+def test_a_term_without_axes_scores_as_after_a_rotation():
+    axes = torch.diag(torch.tensor([1.0, -1.0])).expand(6, 2, 2)
+    assert turned_off_diagonality(axes) > 0.5
+    kept = torch.tensor([True, False, True])
+    wider = torch.ones(6, 3, 3)
+    wider[:, kept[:, None] & kept] = axes.flatten(1)
+    assert turned_off_diagonality(wider, kept) == turned_off_diagonality(axes)
+    assert turned_off_diagonality(torch.eye(3).expand(4, 3, 3)) < 1e-12
+    # With every direction in turn, a matrix is on average the same in all axes.
+    angle = torch.arange(64) * torch.pi / 64
+    Q = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], -1).unflatten(
+        -1, (2, 2)
+    )
+    all_ways = Q.mT @ torch.tensor([[1.0, 1.0], [1.0, 2.0]]) @ Q
+    own = metrics.off_diagonality(all_ways.abs().mean(0)).item()
+    assert own == pytest.approx(turned_off_diagonality(all_ways), rel=0.01)
 
 
 def hand_made(gram, hessian, errors=0.0):

@@ -43,6 +43,7 @@ from seams.diagnosis.sides import (
     cancelled_share,
     compare_sides,
     relative_difference,
+    turned_off_diagonality,
 )
 from seams.distributions import FullGaussian
 from seams.networks import Covariance
@@ -58,6 +59,7 @@ __all__ = [
     "compare_sides",
     "diagnose",
     "relative_difference",
+    "turned_off_diagonality",
 ]
 
 

@@ -90,9 +90,7 @@ def _diagonality(
     scores |= _both_orders("gram", gram, found.gram, active, flags)
     kept = gram[..., active, :][..., active]
     if scores["gram_off_diagonal"] is not None:
-        turned = [
-            metrics.off_diagonality(Q.mT @ kept @ Q).mean() for Q in _rotations(kept.shape[-1])
-        ]
+        turned = [metrics.off_diagonality(Q.mT @ kept @ Q).mean() for Q in _rotations(kept)]
         scores["gram_off_diagonal_turned"] = torch.stack(turned).mean().item()
     if scores["hessian_off_diagonal"] is not None:
         try:

@@ -8,10 +8,17 @@ from torch import Tensor
 
 from seams.derivatives import Decoder, Precision, optimal_precision
 from seams.diagnosis.result import Estimate
+from seams.metrics import off_diagonality
 from seams.networks import Covariance
 from seams.shapes import Bool, Float
 
-__all__ = ["Sides", "cancelled_share", "compare_sides", "relative_difference"]
+__all__ = [
+    "Sides",
+    "cancelled_share",
+    "compare_sides",
+    "relative_difference",
+    "turned_off_diagonality",
+]
 
 _ROTATIONS = 16  # random ones, for what a score would be if the axes meant nothing
 
@@ -100,7 +107,7 @@ def compare_sides(
     )
     rms = lambda matrices, entries: matrices[..., entries].square().mean().sqrt().item()
     some = right.precision[:, kept][:, :, kept]
-    turned = [Q.to(some).mT @ some @ Q.to(some) for Q in _rotations(some.shape[-1])]
+    turned = [Q.T @ some @ Q for Q in _rotations(some)]
     try:
         cancelled = cancelled_share(right, beta=beta, sigma=sigma, active=kept)
     except ValueError:  # of too few latents, or none but noise
@@ -197,6 +204,34 @@ def cancelled_share(
     return ((both - rest) / both).item()
 
 
+def turned_off_diagonality(
+    matrices: Float[Tensor, "batch latent latent"],
+    active: Bool[Tensor, " latent"] | None = None,
+    rotations: int = 100,
+) -> float:
+    r"""What App. E's score of the mean absolute matrix is for axes that mean nothing.
+
+    The mean over random rotations $Q$ of `off_diagonality` of $\frac1n \sum_x |Q^\top M_x Q|$, the
+    same $Q$ for all samples. Compare it with the score at $Q = I$: a matrix that is nearly a
+    multiple of the identity, or one that changes from sample to sample without common axes, scores
+    alike in both, however low.
+
+    Args:
+        matrices: $M_x$, such as one of the two terms of Eq. 6; any unit.
+        active: Latents to turn; the others' rows and columns are dropped first. None keeps all.
+        rotations: How many, always the same ones.
+
+    Returns:
+        Mean score, no unit. `seams.metrics.off_diagonality` states the errors raised.
+
+    Source: App. E; the comparison is ours.
+    """
+    if active is not None:
+        matrices = matrices[:, active][:, :, active]
+    turned = [(Q.T @ matrices @ Q).abs().mean(0) for Q in _rotations(matrices, rotations)]
+    return off_diagonality(torch.stack(turned)).mean().item()
+
+
 def _off_diagonal(kept: Tensor) -> Tensor:
     return kept[:, None] & kept & ~torch.eye(len(kept), dtype=torch.bool, device=kept.device)
 
@@ -211,7 +246,9 @@ def _estimate(values: Tensor) -> Estimate:
     return Estimate(values.mean().item(), (values.std() / len(values) ** 0.5).item())
 
 
-def _rotations(latent: int) -> list[Tensor]:
+def _rotations(matrices: Tensor, count: int = _ROTATIONS) -> Tensor:
     generator = torch.Generator().manual_seed(0)
-    shape = (_ROTATIONS, latent, latent)
-    return list(torch.linalg.qr(torch.randn(shape, generator=generator, dtype=torch.float64))[0])
+    shape = (count, *matrices.shape[-2:])
+    return torch.linalg.qr(torch.randn(shape, generator=generator, dtype=torch.float64)).Q.to(
+        matrices
+    )
