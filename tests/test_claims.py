@@ -110,7 +110,9 @@ def test_a_row_takes_its_own_claims_alone() -> None:
     found = finding("eq-6", result("eq06", closes_full="supported", p1="not_supported"))
     assert [claim["id"] for _, _, claim in found.claims] == ["closes_full"]
     found = finding("p1", result("eq06", closes_full="supported", p1="not_supported"))
-    assert (found.verdict, found.missing) == ("not supported", ("fig05",))
+    assert (found.verdict, found.missing) == ("not supported", ())
+    found = finding("terms", result("eq06", sum="supported", p1="not_supported"))
+    assert (found.verdict, found.missing) == ("supported", ("fig05",))
 
 
 def test_the_record_counts_where_the_profile_has_nothing() -> None:
