@@ -92,7 +92,7 @@ STATEMENTS = (
         "Lemma 4.1",
         "If P1 holds, the Jacobian has orthogonal columns (C1) and each singular value depends on "
         "its own latent alone (C2).",
-        "claims:lem_4_1 claims:lem_4_1_needed",
+        "claims:lem_4_1 claims:lem_4_1_needed fig01:c2 fig01:c2_turned",
         "lem-4.1 eq-13",
     ),
     _row(
@@ -266,6 +266,12 @@ STATEMENTS = (
         "With diagonal posteriors both terms of Eq. 6 and their sum are nearer to diagonal than "
         "with full ones, and the terms do not cancel: weaker than P1.",
         "eq06:sum eq06:axes eq06:gram eq06:hessian eq06:no_cancellation fig05:gram fig05:hessian",
+    ),
+    _row(
+        "flat",
+        OURS,
+        "The manifold of a trained decoder is flat, which C1 with C2 needs whatever the latents.",
+        "fig01:flat_diagonal fig01:flat_full",
     ),
     _row(
         "speed",
