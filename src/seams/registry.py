@@ -159,7 +159,7 @@ STATEMENTS = (
         "Theorem 6.5",
         "A Gaussian VAE with diagonal posteriors that fits data made with C1 and C2 identifies "
         "their factors up to order and sign.",
-        "ident:thm65 ident:thm65_full",
+        "ident:thm65 ident:thm65_fit ident:thm65_full",
         "thm-6.5",
     ),
     _row(
