@@ -194,6 +194,12 @@ def test_fig11_lowers_beta_from_the_largest_to_the_least() -> None:
         assert replace(run, beta=1.0, beta_start=None, snapshots=8) == falling()[6 + seed]
 
 
+def test_fig11_holds_the_largest_beta_first_where_asked() -> None:
+    runs = falling(hold=0.5)
+    assert runs[:12] == falling() == falling(hold=0.0)
+    assert runs[12:] == [replace(run, hold=0.5) for run in falling()[9:]]
+
+
 @pytest.mark.parametrize("profile", ["quick", "desk", "paper"])
 def test_fig11_trains_only_the_falling_betas(profile: str) -> None:
     """In every profile its data and networks are those of Figure 5."""
@@ -201,7 +207,7 @@ def test_fig11_trains_only_the_falling_betas(profile: str) -> None:
     known = set(fig05(**values["fig05"]))
     new = [run for run in fig11(**values["fig11"]) if run not in known]
     assert {run.beta_start for run in new} == {1.0}
-    assert len(new) == values["fig11"]["seeds"]
+    assert len(new) == values["fig11"]["seeds"] * (2 if values["fig11"]["hold"] else 1)
 
 
 @pytest.mark.parametrize("betas", [[], [1.0], [1.0, 1.0]])

@@ -230,6 +230,28 @@ def test_exponential_beta_halves_in_equal_steps() -> None:
     assert beta_at(config, 4) == 1.0  # past the last step it stays
 
 
+def test_a_held_beta_stays_and_then_falls_in_equal_steps() -> None:
+    """Nine steps: 16 for the first half, then a factor of two each down to 1."""
+    config = TrainConfig(beta=1.0, beta_start=16.0, hold=0.5, warmup=0, images=64 * 9)
+    expected = torch.tensor([16.0, 16.0, 16.0, 16.0, 16.0, 8.0, 4.0, 2.0, 1.0])
+    torch.testing.assert_close(beta_at(config, torch.arange(9)), expected, rtol=1e-14, atol=0)
+    assert beta_at(config, 9) == 1.0  # past the last step it stays
+    rising = replace(config, beta=16.0, beta_start=1.0, warmup=0.25)
+    expected = torch.tensor([0.0, 0.5, 1.0, 1.0, 1.0, 2.0, 4.0, 8.0, 16.0])
+    torch.testing.assert_close(beta_at(rising, torch.arange(9)), expected, rtol=1e-14, atol=0)
+
+
+def test_a_held_beta_gives_the_same_run_alone_and_stacked() -> None:
+    data = samples()
+    held = replace(MLP, beta=0.1, beta_start=2.0, hold=0.5)
+    stack = trained([held, replace(held, hold=0.0), MLP], data)
+    assert_same_run(stack.state(0), trained([held], data).state(0))
+    first, *_, last = torch.stack(stack.history["beta"])[:, 0].tolist()
+    assert first == 2.0
+    assert last == pytest.approx(0.1, rel=1e-6)
+    assert sorted(stack.snapshots) == sorted(module._snapshot_steps(MLP))  # as without holding
+
+
 def test_warmup_rises_linearly_from_zero() -> None:
     config = TrainConfig(beta=3.0, warmup=0.5, images=64 * 9)
     expected = torch.tensor([0.0, 0.75, 1.5, 2.25, 3.0, 3.0, 3.0, 3.0, 3.0])
@@ -328,7 +350,7 @@ def test_stacks_of_unlike_runs_are_refused() -> None:
     for configs in ([], [MLP, replace(MLP, width=9)], [MLP, replace(MLP, covariance="full")]):
         with pytest.raises(ValueError, match=message):
             Stack.start(configs, samples())
-    like = replace(MLP, beta=3.0, beta_start=1.0, seed=7)
+    like = replace(MLP, beta=3.0, beta_start=1.0, hold=0.5, seed=7)
     assert stack_key(like) == stack_key(MLP)
     small = replace(MLP, dataset="polar-0.1")
     assert stack_key(small) == stack_key(replace(small, dataset="sheared-20"))
@@ -453,6 +475,9 @@ def test_snapshots_are_the_weights_at_their_steps() -> None:
         ("warmup", 1.0, r"`warmup` is a fraction of the run, 0 <= warmup < 1; got 1\.0"),
         ("warmup", -0.1, r"`warmup` is a fraction of the run, 0 <= warmup < 1; got -0\.1"),
         ("warmup", math.nan, "`warmup` is a fraction of the run, 0 <= warmup < 1; got nan"),
+        ("hold", 1.0, r"`hold` is a fraction of the run, 0 <= hold < 1; got 1\.0"),
+        ("hold", -0.1, r"`hold` is a fraction of the run, 0 <= hold < 1; got -0\.1"),
+        ("hold", 0.5, r"`hold` needs a `beta_start` at which to hold beta; got hold=0\.5 alone"),
         ("images", 0, r"`images` must be 1 or more; got 0\."),
         ("images", 1e6, r"`images` must be of type int; got 1000000\.0"),
         ("batch", 0, r"`batch` must be 1 or more; got 0\."),

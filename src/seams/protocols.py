@@ -343,6 +343,7 @@ def fig11(
     batch: int,
     learning_rate: float,
     snapshots: int,
+    hold: float = 0.0,
     **_: object,
 ) -> list[TrainConfig]:
     """Diagonal posteriors at constant betas, and with beta falling from the largest to the least.
@@ -360,22 +361,25 @@ def fig11(
         batch: Images a step.
         learning_rate: Of Adam.
         snapshots: Points of training at which the falling ones are evaluated.
+        hold: Fraction of the run in which further runs stay at the largest beta before it falls;
+            0 for none.
         **_: Unused.
 
     Returns:
-        The runs at a constant beta, by rising beta, then those with a falling one.
+        The runs at a constant beta, by rising beta, those with a falling one, and last those that
+        hold it first.
 
     Raises:
         ValueError: Fewer than two betas.
 
-    Source: Figure 11, Appendix G.
+    Source: Figure 11, Appendix G; to hold beta first is ours.
     """
     if len(set(betas)) < 2:
         raise ValueError(f"`betas` must hold two values or more to move between; got {betas}.")
     base = _dsprites(dataset, resolution, network, width, images, batch, learning_rate)
     runs = grid(base, beta=sorted(set(betas)), seed=_seeds(seeds))
     falling = replace(base, beta=min(betas), beta_start=max(betas), snapshots=snapshots)
-    return runs + grid(falling, seed=_seeds(seeds))
+    return runs + grid(falling, hold=sorted({0.0, hold}), seed=_seeds(seeds))
 
 
 def _dsprites(

@@ -76,6 +76,8 @@ class TrainConfig:
         beta: Weight of the KL term, at the end if it changes.
         beta_start: None for a constant beta; else the value from which beta moves exponentially to
             `beta` over the run (Appendix G).
+        hold: Fraction of the run in which beta stays at `beta_start` before it moves; 0 in the
+            paper.
         warmup: Fraction of the run in which the KL term's weight rises linearly from zero.
             Without it a net can stay on the plateau where all latents are collapsed.
         images: Training images shown in all, with repetition.
@@ -98,6 +100,7 @@ class TrainConfig:
     sigma: float = 1.0
     beta: float = 1.0
     beta_start: float | None = None
+    hold: float = 0.0
     warmup: float = 0.05
     images: int = 512_000
     batch: int = 64
@@ -120,9 +123,14 @@ class TrainConfig:
         for name in ("depth", "snapshots", "seed"):
             if self[name] < 0:
                 raise ValueError(f"`{name}` must not be negative; got {self[name]}.")
-        if not 0 <= self.warmup < 1:
+        for name in ("hold", "warmup"):
+            if not 0 <= self[name] < 1:
+                raise ValueError(
+                    f"`{name}` is a fraction of the run, 0 <= {name} < 1; got {self[name]}."
+                )
+        if self.hold and self.beta_start is None:
             raise ValueError(
-                f"`warmup` is a fraction of the run, 0 <= warmup < 1; got {self.warmup}."
+                f"`hold` needs a `beta_start` at which to hold beta; got hold={self.hold} alone."
             )
 
     def __getitem__(self, name: str) -> Any:
@@ -164,12 +172,13 @@ def beta_at(config: TrainConfig, step: int | Tensor) -> Tensor:
     Returns:
         The weight, float64.
 
-    Source: Appendix G for the exponential schedule.
+    Source: Appendix G for the exponential schedule; to hold beta first is ours.
     """
     progress = torch.as_tensor(step, dtype=torch.float64) / max(config.steps - 1, 1)
     beta = torch.full_like(progress, config.beta)
     if config.beta_start is not None:
-        beta = config.beta_start * (config.beta / config.beta_start) ** progress.clamp(max=1)
+        moved = (progress - config.hold) / (1 - config.hold)
+        beta = config.beta_start * (config.beta / config.beta_start) ** moved.clamp(0, 1)
     if config.warmup:
         beta = beta * (progress / config.warmup).clamp(max=1)
     return beta
@@ -186,7 +195,7 @@ def stack_key(config: TrainConfig) -> TrainConfig:
         equal keys can be stacked.
     """
     shared = alike(config.dataset, config.resolution)
-    return replace(config, beta=1.0, beta_start=None, seed=0, dataset=shared)
+    return replace(config, beta=1.0, beta_start=None, hold=0.0, seed=0, dataset=shared)
 
 
 def build(config: TrainConfig, data: int, mean: Tensor | None = None) -> VAE:
