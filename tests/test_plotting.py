@@ -19,6 +19,7 @@ from seams.plotting import (
     plot_information,
     plot_magnitude,
     plot_moving_beta,
+    plot_unit_diagonal,
     plot_vectors,
     use_style,
 )
@@ -225,6 +226,16 @@ def test_an_empty_range_of_magnitudes_is_refused(floor: float, top: float) -> No
     message = rf"needs 0 < `floor` < `top`; got {floor} and {top}\. Is the matrix zero\?"
     with pytest.raises(ValueError, match=message):
         plot_magnitude(ax, MATRIX, floor, top)
+
+
+def test_a_unit_diagonal_is_drawn_from_0_to_1_and_inactive_latents_in_grey(ax: Axes) -> None:
+    image = plot_unit_diagonal(ax, np.array([[1, 0.25, np.nan], [1.5, 1, np.nan], [np.nan] * 3]))
+    colours = image.to_rgba(image.get_array())
+    assert image.get_clim() == (0, 1)
+    assert image.norm(0.25) == 0.25
+    np.testing.assert_array_equal(colours[1, 0], colours[0, 0])  # above 1 as 1
+    assert np.ptp(colours[2, :, :3], axis=-1).max() == 0  # grey
+    assert np.ptp(colours[[0, 0], [0, 1], :3], axis=-1).min() > 0
 
 
 def test_images_lie_in_rows_with_white_between(ax: Axes) -> None:

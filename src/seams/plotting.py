@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import matplotlib.style
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.collections import EllipseCollection, LineCollection, PolyCollection
 from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
@@ -39,6 +40,7 @@ __all__ = [
     "plot_moving_beta",
     "plot_path",
     "plot_surface",
+    "plot_unit_diagonal",
     "plot_vectors",
     "use_style",
     "use_view",
@@ -60,6 +62,7 @@ DENSITY = LinearSegmentedColormap.from_list(
 BETA = LinearSegmentedColormap.from_list("beta", ["#FDB863", "#D7566B", "#7A2A84", "#1B1047"])
 """Of values of beta, the larger the darker; no colour is too light for a line on white."""
 
+_UNIT = colormaps["magma_r"].with_extremes(bad="#DDDDDD")
 _DASHES = (0, (4, 2.2))  # of paths and seams; a traversal below them shows through the gaps
 _LAYERS = {"surface": 1.0, "marginal": 1.5, "traversal": 2.0, "path": 3.0, "seam": 3.0}
 _LIGHT = np.array([-0.5, -0.35, 0.8])  # towards the lamp, from the left and above
@@ -214,6 +217,31 @@ def plot_magnitude(
     style.setdefault("norm", LogNorm(floor, top))
     style.setdefault("cmap", "magma")
     image = ax.imshow(np.clip(np.abs(matrix), floor, None), **style)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.grid(False)
+    ax.spines[:].set_visible(False)
+    return image
+
+
+def plot_unit_diagonal(ax: Axes, matrix: np.ndarray, **style: Any) -> AxesImage:
+    r"""A matrix scaled to a unit diagonal, $D^{-1/2}|M|D^{-1/2}$, on a linear scale from 0 to 1.
+
+    Args:
+        ax: Where to draw.
+        matrix: Square, already scaled and ordered; entries above 1 are drawn as 1, and NaN, for a
+            latent that is inactive, in grey.
+        **style: For `imshow`.
+
+    Returns:
+        The image.
+
+    Source: Appendix E, the matrix whose off-diagonal is the score.
+    """
+    style.setdefault("vmin", 0)
+    style.setdefault("vmax", 1)
+    style.setdefault("cmap", _UNIT)
+    image = ax.imshow(matrix, **style)
     ax.set_xticks([])
     ax.set_yticks([])
     ax.grid(False)
