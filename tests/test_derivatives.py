@@ -13,6 +13,8 @@ from decoders import (
 from torch import nn
 from torch.distributions import MultivariateNormal
 from torch.func import jacfwd, jacrev, vmap
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from seams import derivatives
 from seams.derivatives import (
@@ -27,6 +29,7 @@ from seams.derivatives import (
     optimal_precision_one_derivative,
     singular_value_jacobian,
 )
+from seams.geometry import log_manifold_density
 
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
 NUMERICAL = {"rtol": 1e-6, "atol": 1e-8}  # central differences: eps^(2/3) of a value of order 1
@@ -54,6 +57,11 @@ def lower(batch, latent):
     return torch.randn(batch, latent, latent).tril(-1) / 4 + torch.diag_embed(
         0.5 + torch.rand(batch, latent)
     )
+
+
+def draws_of_eq_6(data):
+    """Means, data and Cholesky factors of two posteriors."""
+    return torch.randn(2, LATENT), torch.randn(2, data), lower(2, LATENT)
 
 
 def within(value, expected, error, bound=4.0):
@@ -236,6 +244,41 @@ def test_precision_error_is_that_of_the_paired_difference():
     )
     torch.testing.assert_close(result.precision, each.mean(0), **EXACT)
     torch.testing.assert_close(result.precision_error, each.std(0) / math.sqrt(50), **EXACT)
+
+
+@pytest.mark.parametrize("function", [optimal_precision, optimal_precision_one_derivative])
+def test_chunks_of_draws_change_nothing(function):
+    decoder, (mean, x, L) = mlp(LATENT, DATA), draws_of_eq_6(DATA)
+    call = lambda size: function(
+        decoder, mean, L, x, draws=11, generator=torch.manual_seed(3), chunk_size=size
+    )
+    values = lambda found: list(vars(found).values()) if function is optimal_precision else found
+    for size in (1, 7, 13):  # 7 cuts across draws and samples
+        for value, expected in zip(values(call(size)), values(call(None)), strict=True):
+            torch.testing.assert_close(value, expected, rtol=1e-10, atol=1e-10)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Entries of the largest tensor that any operation returns."""
+
+    entries = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor):
+                self.entries = max(self.entries, tensor.numel())
+        return result
+
+
+@pytest.mark.parametrize("function", [optimal_precision, optimal_precision_one_derivative])
+def test_eq_6_holds_the_data_of_a_chunk_at_a_time(function):
+    data, draws, size = 2000, 100, 10
+    mean, x, L = draws_of_eq_6(data)
+    with LargestTensor() as largest:
+        function(mlp(LATENT, data), mean, L, x, draws=draws, chunk_size=size)
+    # A Jacobian of each in the chunk; the copies of `x` for all draws are 3 times that.
+    assert largest.entries <= size * data * (LATENT + 1) < draws * x.numel()
 
 
 def test_one_derivative_form_agrees_with_two_on_a_smooth_decoder():
@@ -431,6 +474,8 @@ def test_fewer_data_columns_than_latents_are_refused():
 def test_dropout_in_train_mode_is_refused():
     decoder = nn.Sequential(nn.Linear(LATENT, 50), nn.Dropout(0.5))
     with pytest.raises(ValueError, match="depend on its own latent alone and repeat itself"):
+        jacobian(lambda z: decoder(z), torch.randn(2, LATENT))
+    with pytest.raises(ValueError, match=r"its Dropout is in train mode\. Call decoder\.eval"):
         jacobian(decoder, torch.randn(2, LATENT))
     assert jacobian(decoder.eval(), torch.randn(2, LATENT)).shape == (2, 50, LATENT)
 
@@ -444,6 +489,87 @@ def test_batch_norm_in_train_mode_is_refused():
         jacobian(decoder, torch.randn(2, LATENT))
     features.eval()
     assert jacobian(decoder, torch.randn(2, LATENT)).shape == (2, 8, LATENT)
+
+
+def test_a_module_with_batch_norm_is_refused_and_left_alone_until_it_is_wrapped():
+    decoder = nn.Sequential(nn.Linear(LATENT, 8), nn.BatchNorm1d(8), nn.Tanh()).requires_grad_(
+        False
+    )
+    decoder[1].running_mean.normal_()
+    before = {name: value.clone() for name, value in decoder.state_dict().items()}
+    z, x = torch.randn(BATCH, LATENT), torch.randn(BATCH, 8)
+    with pytest.raises(ValueError, match="its BatchNorm1d is in train mode"):
+        jacobian(decoder, z)
+    with pytest.raises(ValueError, match="its BatchNorm1d is in train mode"):
+        jacobian(decoder.forward, z)
+    decoder.eval()
+    with pytest.raises(
+        ValueError, match=r"takes batches alone \(expected 2D.*lambda z: decoder\(z\[None\]\)\[0\]"
+    ):
+        jacobian(decoder, z)
+    for name, value in decoder.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    wrapped = lambda z: decoder(z[None])[0]
+    for J, latent in zip(jacobian(wrapped, z), z, strict=True):
+        torch.testing.assert_close(J, central_differences(wrapped, latent), **NUMERICAL)
+    terms = jacobian_gram(wrapped, z) - directed_hessian(wrapped, z, x)
+    torch.testing.assert_close(-terms, log_likelihood_hessian(wrapped, z, x), **EXACT)
+
+
+def undefined_at_ones(z):
+    """A decoder whose derivatives are NaN at one point."""
+    return torch.stack([z[0], (1 - z).square().sum().sqrt(), z[1].sin()])
+
+
+LATENTS = torch.tensor([[0.0, 0.5], [0.2, 0.1], [1.0, 1.0]], dtype=torch.float64)
+SPREAD = (
+    torch.full((3, 2), 0.1, dtype=torch.float64).diag_embed().index_fill(0, torch.tensor(2), 0.0)
+)
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda d, z, x: jacobian(d, z), "jacobian"),
+        (lambda d, z, x: jacobian_gram(d, z), "jacobian_gram"),
+        (lambda d, z, x: jacobian_svd(d, z), "jacobian"),
+        (lambda d, z, x: singular_value_jacobian(d, z), "jacobian"),
+        (lambda d, z, x: log_manifold_density(d, z), "jacobian"),
+        (lambda d, z, x: directed_hessian(d, z, x), "directed_hessian"),
+        (lambda d, z, x: log_likelihood_hessian(d, z, x), "log_likelihood_hessian"),
+        (
+            lambda d, z, x: optimal_precision(d, z, SPREAD[: len(z)], x, draws=4),
+            "optimal_precision",
+        ),
+    ],
+)
+def test_nan_is_not_returned_but_named_and_an_empty_batch_refused(call, name):
+    x = torch.zeros(3, 3)
+    message = f"`{name}` must be finite; that of sample 2 is not"
+    with pytest.raises(ValueError, match=message):
+        call(undefined_at_ones, LATENTS, x)
+    with pytest.raises(ValueError, match=message):  # beyond the two rows that are tried first
+        call(lambda z: z.new_tensor([0, 0, 1]) * z.exp().sum() / (z[1] != 1), LATENTS, x)
+    with pytest.raises(ValueError, match="one latent or more; got none"):
+        call(undefined_at_ones, LATENTS[:0], x[:0])
+
+
+def test_the_second_derivative_alone_may_not_be_finite():
+    # |z - 1|^(3/2) has a slope at 1, but no curvature.
+    decoder = lambda z: torch.stack([z[0], (z[1] - 1).abs() ** 1.5 + z[1], z[1]])
+    assert jacobian(decoder, LATENTS).isfinite().all()
+    with pytest.raises(ValueError, match="`singular_value_jacobian` must be finite; .* sample 2"):
+        singular_value_jacobian(decoder, LATENTS)
+
+
+def test_nan_in_the_one_derivative_form_is_refused():
+    decoder, mean, x = mlp(2, DATA), torch.zeros(3, 2), torch.zeros(3, DATA)
+    L = torch.full((3, 2), 0.1).diag_embed()
+    with pytest.raises(ValueError, match="`scale_tril` needs a positive diagonal; got nan"):
+        optimal_precision_one_derivative(decoder, mean, L / L.new_tensor([1, torch.nan]), x)
+    for wrong in (mean.index_fill(0, torch.tensor(1), torch.nan), mean + torch.inf):
+        with pytest.raises(ValueError, match="`optimal_precision_one_derivative` must be finite"):
+            optimal_precision_one_derivative(decoder, wrong, L, x, draws=4)
 
 
 def test_a_decoder_that_fails_by_itself_keeps_its_own_message():

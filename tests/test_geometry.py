@@ -490,6 +490,37 @@ def test_path_stops_at_the_bounds():
     assert followed.z[[0, -1]].abs().amax(1).tolist() == pytest.approx([1.0, 1.0], abs=1e-9)
 
 
+@pytest.mark.parametrize(("bounds", "end"), [(None, "support"), (1.0, "bounds"), (0.5, "bounds")])
+def test_path_stops_at_the_edge_of_where_the_decoder_is_defined(bounds, end):
+    # s_0 = (1 - z_0^2)^(-1/2) grows without bound towards |z_0| = 1, and beyond it is NaN.
+    decoder = lambda z: torch.stack([z[0].asin(), 0.3 * z[1], z[1].square() / 5])
+    followed = singular_vector_path(decoder, torch.zeros(2), 0, extent=2.0, bounds=bounds)
+    assert followed.stopped == (end, end)
+    reach = bounds or 1.0
+    torch.testing.assert_close(followed.z[[0, -1], 0], torch.tensor([-reach, reach]), **EXACT)
+    torch.testing.assert_close(followed.u, followed.z[:, 0].asin(), rtol=0, atol=1e-5)
+    assert followed.singular_value.isfinite().all() and (followed.t.diff() > 0).all()
+
+
+def test_path_may_end_at_an_edge_one_way_alone():
+    decoder = lambda z: torch.stack([z[0].sqrt(), 0.5 * z[1]])
+    followed = singular_vector_path(decoder, torch.tensor([0.01, 0.0]), 0, extent=0.5)
+    assert followed.stopped == ("support", "extent")
+    torch.testing.assert_close(followed.z[[0, -1], 0], torch.tensor([0, 0.51]), **EXACT)
+
+
+def test_hessian_where_the_prior_is_zero_is_refused():
+    decoder, inside = mlp(2, 4), torch.tensor([[0.1, 0.2], [-0.9, 0.5]])
+    log_prior = lambda z: torch.where(z.abs() <= 1, -math.log(2.0), -math.inf)
+    outside = torch.cat([inside, torch.tensor([[0.3, 1.1]])])
+    assert manifold_hessian(decoder, inside, log_prior=log_prior).isfinite().all()
+    density = log_manifold_density(decoder, outside, log_prior=log_prior)
+    assert density.isfinite().tolist() == [True, True, False] and density[2] == -math.inf
+    for function in (manifold_hessian, seam_directions):
+        with pytest.raises(ValueError, match="where the prior is positive; that of sample 2 is z"):
+            function(decoder, outside, log_prior=log_prior)
+
+
 def test_path_stops_where_its_singular_value_vanishes():
     # d = (z_0^2, z_1) folds at z_0 = 0, where s = 2 |z_0| has a zero.
     decoder = lambda z: torch.stack([z[0] ** 2, z[1]])

@@ -3,7 +3,9 @@ r"""First and second derivatives of any decoder: $J$, $J^\top J$, directed Hessi
 Every quantity is a pure function of one latent, composed with `torch.func` and mapped over the
 batch. Latents are few and data columns many, so Jacobians are made of forward passes (one JVP a
 latent), and Hessians are those of a scalar, forward over reverse: no array grows beyond
-`[chunk, data, latent]`, and `chunk_size` bounds `chunk` (default: the whole batch at once).
+`[chunk, data, latent]`, and `chunk_size` bounds `chunk` (default: the whole batch at once; for
+means over draws, as many as have 2^20 columns of data). No NaN is returned in silence: a result
+that is not finite raises, and names its sample.
 
 A decoder maps one latent `[latent]` to one mean `[data]`, without a batch axis. Pass a float64
 copy for diagnostics; whatever dtype comes in is kept. Results carry no graph.

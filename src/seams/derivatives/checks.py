@@ -1,22 +1,45 @@
 """What is wrong with an argument, in words, and what counts as rounding."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import vmap
 
 from seams.derivatives.mapping import Decoder
 
-__all__ = ["decoder_fault", "half_of_digits", "sign_fault"]
+__all__ = [
+    "decoder_fault",
+    "finite",
+    "half_of_digits",
+    "in_train_mode",
+    "module_of",
+    "sign_fault",
+]
+
+# Modules that mix the data of a batch, or draw, in train mode.
+_TRAINS_DIFFERENTLY = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+_OF_SHAPE = (RuntimeError, ValueError, IndexError)  # what torch raises at a shape it cannot take
 
 
 def decoder_fault(decoder: Decoder, z: Tensor, x: Tensor | None = None) -> str | None:
     """What to say if this is not a function of one latent alone, to a mean of the size of `x`."""
+    if len(z) == 0:
+        return "A batch must hold one latent or more; got none. Were all of them filtered out?"
+    if name := in_train_mode(decoder):  # before it is called, which would move running means
+        return (
+            f"`decoder` must be in evaluation mode; its {name} is in train mode. Call "
+            "decoder.eval()."
+        )
     # Two rows are enough to see a wrong shape, and values that differ under vmap.
     rows = z[:2]
     with torch.no_grad():
         try:
             mapped = vmap(decoder, randomness="different")(rows)
-        except (RuntimeError, ValueError):
+        except _OF_SHAPE:
+            if fault := _batch_fault(decoder, rows):
+                return fault
             decoder(rows[0])  # if this raises too, its own message says what is wrong
             return (
                 "`decoder` must be a function of one latent alone; it runs on one but not under "
@@ -43,6 +66,49 @@ def decoder_fault(decoder: Decoder, z: Tensor, x: Tensor | None = None) -> str |
             "batch norm? Call decoder.eval()."
         )
     return None
+
+
+def _batch_fault(decoder: Decoder, rows: Tensor) -> str | None:
+    """What to say of a decoder that takes a batch of latents but not one of them."""
+    try:
+        decoder(rows[0])
+    except _OF_SHAPE as error:
+        try:
+            decoder(rows[:1])
+        except _OF_SHAPE:
+            return None
+        return (
+            "`decoder` must take one latent [latent], without a batch axis; it takes batches "
+            f"alone ({str(error).strip().partition(chr(10))[0]}). Call decoder.eval() and wrap "
+            "it: lambda z: decoder(z[None])[0]."
+        )
+    return None
+
+
+def in_train_mode(function: Callable[..., Any]) -> str | None:
+    """Kind of the first part of a module, or of a method's, that trains otherwise than it runs."""
+    module = module_of(function)
+    for part in module.modules() if module is not None else ():
+        if part.training and isinstance(part, _TRAINS_DIFFERENTLY):
+            return type(part).__name__
+    return None
+
+
+def module_of(function: Callable[..., Any]) -> nn.Module | None:
+    """The module that this is, or is a method of."""
+    owner = function if isinstance(function, nn.Module) else getattr(function, "__self__", None)
+    return owner if isinstance(owner, nn.Module) else None
+
+
+def finite(caller: str, values: Tensor) -> Tensor:
+    """These values, one a sample; a NaN among them is an error that names its sample."""
+    if not values.isfinite().all():
+        sample = int((~values.isfinite()).flatten(1).any(1).nonzero()[0])
+        raise ValueError(
+            f"`{caller}` must be finite; that of sample {sample} is not. Is the decoder "
+            "differentiable there, and are its weights and all arguments finite?"
+        )
+    return values
 
 
 def sign_fault(**values: float) -> str | None:

@@ -1,5 +1,6 @@
 """The right side of Eq. 6, in the mean over a posterior, with its Monte Carlo error."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -8,11 +9,13 @@ from torch import Tensor
 from torch.func import grad
 
 from seams.derivatives import pointwise
-from seams.derivatives.checks import decoder_fault, sign_fault
+from seams.derivatives.checks import decoder_fault, finite, sign_fault
 from seams.derivatives.mapping import Decoder, over_batch
 from seams.shapes import Float
 
 __all__ = ["Precision", "optimal_precision", "optimal_precision_one_derivative"]
+
+_ENTRIES = 2**20  # of means differentiated at once: 256 of 64 x 64 pixels
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,8 @@ def optimal_precision(
         sigma: Standard deviation of the likelihood, in the unit of x.
         draws: Posterior draws per sample, at least 2.
         generator: Source of the draws; default is torch's own.
-        chunk_size: Draws differentiated at once, over all samples; bounds the memory.
+        chunk_size: Draws differentiated at once, over all samples; bounds the memory. Default: as
+            many as have 2^20 columns of data.
 
     Returns:
         The precision, its two terms and their standard errors.
@@ -78,7 +82,7 @@ def optimal_precision(
     Raises:
         ValueError: `beta` or `sigma` is not positive, or `draws` is below 2; the decoder's output
             and a row of `x` differ in size, or it is not one row per latent or depends on the
-            batch.
+            batch; the batch is empty, or a result not finite.
 
     Source: Eq. 6, right; Appendix B for beta.
     """
@@ -86,24 +90,18 @@ def optimal_precision(
     if fault := fault or decoder_fault(decoder, mean, x):
         raise ValueError(fault)
     z = mean + _noise(scale_tril, draws, generator)[0]
+    identity = torch.eye(mean.shape[1], dtype=mean.dtype, device=mean.device)
 
     def terms(z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         return pointwise.gram(decoder, z), pointwise.directed_hessian(decoder, z, x)
 
-    # One flat axis of draws and samples, so that `chunk_size` cuts across both.
-    stacked = x.expand(draws, *x.shape).flatten(0, 1)
-    flat = over_batch(terms, z.flatten(0, 1), stacked, chunk_size=chunk_size)
-    gram, hessian = (term.unflatten(0, (draws, -1)) for term in flat)
-    identity = torch.eye(mean.shape[1], dtype=mean.dtype, device=mean.device)
-    precision = identity + (gram - hessian) / (beta * sigma**2)
-    return Precision(
-        gram=gram.mean(0),
-        hessian=hessian.mean(0),
-        precision=precision.mean(0),
-        gram_error=_standard_error(gram),
-        hessian_error=_standard_error(hessian),
-        precision_error=_standard_error(precision),
-    )
+    def at(draw: Tensor, sample: Tensor) -> Tensor:
+        gram, hessian = over_batch(terms, z[draw, sample], x[sample])
+        precision = identity + (gram - hessian) / (beta * sigma**2)
+        return torch.stack([gram, hessian, precision], 1)
+
+    means, errors = _over_draws("optimal_precision", at, draws, x, chunk_size)
+    return Precision(*means.unbind(1), *errors.unbind(1))
 
 
 def optimal_precision_one_derivative(
@@ -135,7 +133,8 @@ def optimal_precision_one_derivative(
         sigma: Standard deviation of the likelihood, in the unit of x.
         draws: Posterior draws per sample, at least 2.
         generator: Source of the draws; default is torch's own.
-        chunk_size: Draws differentiated at once, over all samples; bounds the memory.
+        chunk_size: Draws differentiated at once, over all samples; bounds the memory. Default: as
+            many as have 2^20 columns of data.
 
     Returns:
         The precision and the standard error of each of its entries.
@@ -143,7 +142,7 @@ def optimal_precision_one_derivative(
     Raises:
         ValueError: `beta`, `sigma` or the diagonal of `scale_tril` is not positive, or `draws` is
             below 2; the decoder's output and a row of `x` differ in size, or it is not one row per
-            latent or depends on the batch.
+            latent or depends on the batch; the batch is empty, or a result not finite.
 
     Source: Eq. 6, first form, with the Price/Bonnet theorem used once instead of twice.
     """
@@ -151,23 +150,55 @@ def optimal_precision_one_derivative(
     if fault := fault or decoder_fault(decoder, mean, x):
         raise ValueError(fault)
     smallest = scale_tril.diagonal(dim1=-2, dim2=-1).min().item()
-    if smallest <= 0:
+    if not smallest > 0:  # NaN is not either
         raise ValueError(
             f"`scale_tril` needs a positive diagonal; got {smallest}. A posterior without spread "
             "has no precision: clamp its standard deviations before calling."
         )
     offset, noise = _noise(scale_tril, draws, generator)
     gradient = grad(partial(pointwise.log_likelihood, decoder, sigma))
-    stacked = x.expand(draws, *x.shape).flatten(0, 1)
-    flat = over_batch(gradient, (mean + offset).flatten(0, 1), stacked, chunk_size=chunk_size)
-    centre = over_batch(gradient, mean, x, chunk_size=chunk_size)
-    slope = flat.unflatten(0, (draws, -1)) - centre
+    size = chunk_size or _chunk(x)
+    centre = over_batch(gradient, mean, x, chunk_size=size)
     # Sigma^-1 (z - mu) = L^-T epsilon: no inverse of the covariance is formed.
     whitened = torch.linalg.solve_triangular(scale_tril.mT, noise.unsqueeze(-1), upper=True)
-    product = whitened * slope.unsqueeze(-2)
     identity = torch.eye(mean.shape[1], dtype=mean.dtype, device=mean.device)
-    precision = identity - (product + product.mT) / (2 * beta)
-    return precision.mean(0), _standard_error(precision)
+
+    def at(draw: Tensor, sample: Tensor) -> Tensor:
+        slope = over_batch(gradient, mean[sample] + offset[draw, sample], x[sample])
+        product = whitened[draw, sample] * (slope - centre[sample]).unsqueeze(-2)
+        return (identity - (product + product.mT) / (2 * beta)).unsqueeze(1)
+
+    means, errors = _over_draws("optimal_precision_one_derivative", at, draws, x, size)
+    return means[:, 0], errors[:, 0]
+
+
+def _over_draws(
+    caller: str,
+    at: Callable[[Tensor, Tensor], Tensor],
+    draws: int,
+    x: Tensor,
+    chunk_size: int | None,
+) -> tuple[Tensor, Tensor]:
+    """Mean and standard error over draws of what `at` says of a chunk of (draw, sample)."""
+    batch = len(x)
+    total = squares = shift = torch.empty(0)
+    for flat in torch.arange(draws * batch, device=x.device).split(chunk_size or _chunk(x)):
+        sample = flat % batch
+        values = at(flat // batch, sample)
+        if not len(total):
+            total, squares, shift = values.new_zeros(3, batch, *values.shape[1:]).unbind()
+        # Moments about each sample's first draw: about zero, their difference would be rounding.
+        first = flat < batch
+        shift[sample[first]] = values[first]
+        away = values - shift[sample]
+        total.index_add_(0, sample, away)
+        squares.index_add_(0, sample, away.square())
+    variance = (squares - total.square() / draws).clamp(min=0) / (draws - 1)
+    return finite(caller, shift + total / draws), (variance / draws).sqrt()
+
+
+def _chunk(x: Tensor) -> int:
+    return max(1, _ENTRIES // x.shape[1])
 
 
 def _noise(
@@ -178,10 +209,6 @@ def _noise(
     shape = (draws, *scale_tril.shape[:-1])
     noise = torch.randn(shape, generator=generator, dtype=dtype, device=device)
     return (scale_tril @ noise.unsqueeze(-1)).squeeze(-1), noise
-
-
-def _standard_error(draws: Tensor) -> Tensor:
-    return draws.std(0) / draws.shape[0] ** 0.5
 
 
 def _draws_fault(draws: int) -> str | None:

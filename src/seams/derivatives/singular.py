@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.func import grad, jvp, vmap
 
 from seams.derivatives import pointwise
-from seams.derivatives.checks import half_of_digits
+from seams.derivatives.checks import finite, half_of_digits
 from seams.derivatives.mapping import Decoder, over_batch
 from seams.derivatives.terms import jacobian
 from seams.shapes import Float, Int
@@ -43,8 +43,8 @@ def jacobian_svd(
         U (dimensionless), s (in the unit of x) and V (dimensionless).
 
     Raises:
-        ValueError: There are fewer data columns than latents; or the decoder's output is not one
-            row per latent, or depends on the batch.
+        ValueError: There are fewer data columns than latents; the decoder's output is not one row
+            per latent, or depends on the batch; the batch is empty, or a result not finite.
 
     Source: Section 2, notation; Section 5, "The Jacobian SVD".
     """
@@ -116,8 +116,8 @@ def singular_value_jacobian(
 
     Raises:
         ValueError: Singular values coincide and `coinciding` is "raise"; there are fewer data
-            columns than latents; or the decoder's output is not one row per latent, or depends on
-            the batch.
+            columns than latents; the decoder's output is not one row per latent, or depends on
+            the batch; the batch is empty, or a result not finite.
 
     Source: Lemma 4.1, C2; Appendix A.
     """
@@ -138,7 +138,7 @@ def singular_value_jacobian(
 
         return vmap(row, in_dims=(1, 1))(U, V)
 
-    slopes = over_batch(rows, z, U, V, chunk_size=chunk_size)
+    slopes = finite("singular_value_jacobian", over_batch(rows, z, U, V, chunk_size=chunk_size))
     return torch.where(simple.unsqueeze(-1), slopes, torch.nan)
 
 

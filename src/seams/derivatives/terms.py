@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.func import grad, jacfwd
 
 from seams.derivatives import pointwise
-from seams.derivatives.checks import decoder_fault, sign_fault
+from seams.derivatives.checks import decoder_fault, finite, sign_fault
 from seams.derivatives.mapping import Decoder, over_batch
 from seams.shapes import Float
 
@@ -35,13 +35,15 @@ def jacobian(
         One Jacobian per sample, in the unit of $x$.
 
     Raises:
-        ValueError: The decoder's output is not one row per latent, or depends on the batch.
+        ValueError: The decoder's output is not one row per latent, or depends on the batch; the
+            batch is empty, or a result not finite.
 
     Source: Section 2, notation.
     """
     if fault := decoder_fault(decoder, z):
         raise ValueError(fault)
-    return over_batch(partial(pointwise.jacobian, decoder), z, chunk_size=chunk_size)
+    J = over_batch(partial(pointwise.jacobian, decoder), z, chunk_size=chunk_size)
+    return finite("jacobian", J)
 
 
 def jacobian_gram(
@@ -61,13 +63,15 @@ def jacobian_gram(
         One positive semi-definite matrix per sample, in the unit of $x^2$.
 
     Raises:
-        ValueError: The decoder's output is not one row per latent, or depends on the batch.
+        ValueError: The decoder's output is not one row per latent, or depends on the batch; the
+            batch is empty, or a result not finite.
 
     Source: Eq. 6, first term, without factor.
     """
     if fault := decoder_fault(decoder, z):
         raise ValueError(fault)
-    return over_batch(partial(pointwise.gram, decoder), z, chunk_size=chunk_size)
+    gram = over_batch(partial(pointwise.gram, decoder), z, chunk_size=chunk_size)
+    return finite("jacobian_gram", gram)
 
 
 def directed_hessian(
@@ -95,13 +99,14 @@ def directed_hessian(
 
     Raises:
         ValueError: The decoder's output and a row of `x` differ in size, or the output is not one
-            row per latent, or depends on the batch.
+            row per latent, or depends on the batch; the batch is empty, or a result not finite.
 
     Source: Eq. 6, second term, without sign and factor.
     """
     if fault := decoder_fault(decoder, z, x):
         raise ValueError(fault)
-    return over_batch(partial(pointwise.directed_hessian, decoder), z, x, chunk_size=chunk_size)
+    H = over_batch(partial(pointwise.directed_hessian, decoder), z, x, chunk_size=chunk_size)
+    return finite("directed_hessian", H)
 
 
 def gram_and_hessian(
@@ -118,7 +123,7 @@ def gram_and_hessian(
     by `torch.func.vmap`.
 
     Args:
-        decoder: One latent to one mean, without a batch axis. Not checked.
+        decoder: One latent to one mean, without a batch axis. Not checked, nor is the result.
         z: Points of differentiation; dimensionless.
         x: Data, in the unit of the decoder's output.
         chunk_size: Samples differentiated at once; bounds the memory.
@@ -157,7 +162,8 @@ def log_likelihood_hessian(
 
     Raises:
         ValueError: `sigma` is not positive; the decoder's output and a row of `x` differ in size,
-            or the output is not one row per latent, or depends on the batch.
+            or the output is not one row per latent, or depends on the batch; the batch is empty,
+            or a result not finite.
 
     Source: Eq. 6, first form.
     """
@@ -165,4 +171,4 @@ def log_likelihood_hessian(
         raise ValueError(fault)
 
     hessian = jacfwd(grad(partial(pointwise.log_likelihood, decoder, sigma)))
-    return over_batch(hessian, z, x, chunk_size=chunk_size)
+    return finite("log_likelihood_hessian", over_batch(hessian, z, x, chunk_size=chunk_size))

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import (
     Distribution,
     Independent,
@@ -20,7 +20,7 @@ from torch.func import grad, jacfwd, vmap
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from seams.derivatives import Decoder
-from seams.derivatives.checks import decoder_fault
+from seams.derivatives.checks import decoder_fault, in_train_mode, module_of
 from seams.derivatives.mapping import over_batch
 from seams.distributions import DiagonalGaussian, FullGaussian, Posterior
 from seams.vae import Likelihood
@@ -30,8 +30,6 @@ __all__ = ["Output", "Second"]
 _ENTRIES = 2**16  # of means differentiated at once, 16 of 64 x 64 pixels: more is not faster
 _BATCH = 1_024  # data encoded at a time
 _LOGIT = 60.0  # beyond it a mean is 0 or 1 to 26 digits, and exp would overflow in float32
-# Modules that mix the data of a batch, or draw, in train mode.
-_TRAINS_DIFFERENTLY = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
 Second = Literal["log_variance", "std", "scale_tril"]
 Output = Literal["mean", "logits"]
 
@@ -42,18 +40,13 @@ def _count(wrong: Tensor) -> int:
 
 def _evaluating(function: Callable[..., Any], name: str, flags: list[str]) -> Callable[..., Any]:
     """A module, or a method of one, on a copy in evaluation mode; anything else as it is."""
-    module = _module_of(function)
+    module = module_of(function)
     if module is None:
         return function
-    if any(part.training and isinstance(part, _TRAINS_DIFFERENTLY) for part in module.modules()):
+    if in_train_mode(function):
         flags.append(f"The {name} was in train mode; a copy in eval mode was diagnosed.")
     twin = copy.deepcopy(module).cpu().eval().requires_grad_(False)
     return twin if function is module else types.MethodType(function.__func__, twin)  # type: ignore[attr-defined]
-
-
-def _module_of(function: Callable[..., Any]) -> nn.Module | None:
-    owner = function if isinstance(function, nn.Module) else getattr(function, "__self__", None)
-    return owner if isinstance(owner, nn.Module) else None
 
 
 def _tried(name: str, wanted: str, calls: Sequence[Callable[[], Any]]) -> list[Any]:
@@ -73,7 +66,7 @@ def _tried(name: str, wanted: str, calls: Sequence[Callable[[], Any]]) -> list[A
 
 def _posteriors(encoder: Callable[..., Any], x: Tensor, second: Second) -> Posterior:
     """Posteriors of all data, float64."""
-    candidates = [x] if _module_of(encoder) is None else []
+    candidates = [x] if module_of(encoder) is None else []
     candidates += [x.float(), x.double()]
     wanted = f"a batch of data shaped as `x`, {[2, *x.shape[1:]]}"
     found = _tried("encoder", wanted, [partial(encoder, some[:2]) for some in candidates])
@@ -224,7 +217,7 @@ def _model(
     """The decoder as a function of one latent, in float64 if it can."""
     decoder = _evaluating(decoder, "decoder", flags)
     size = x[0].numel()
-    if module := _module_of(decoder):
+    if module := module_of(decoder):
         module.double()
     forms: list[tuple[torch.dtype, Decoder]] = [
         (dtype, form)

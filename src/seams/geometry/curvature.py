@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.func import jvp, vjp, vmap
 
 from seams.derivatives import Decoder, jacobian_svd
+from seams.derivatives.checks import finite
 from seams.derivatives.mapping import over_batch
 from seams.geometry.rank import rank_fault
 from seams.shapes import Float
@@ -42,8 +43,9 @@ def riemann_curvature(
         Tensor with $R_{abab}$ the sectional curvature of the plane $u^a, u^b$, in $1/x^2$.
 
     Raises:
-        ValueError: A Jacobian has not full rank; there are fewer data columns than latents; or the
-            decoder's output is not one row per latent, or depends on the batch.
+        ValueError: A Jacobian has not full rank; there are fewer data columns than latents; the
+            decoder's output is not one row per latent, or depends on the batch; the batch is
+            empty, or a result not finite.
 
     Source: Not in the paper; a consequence of C1-C2 by Theorem 5.2 (Gauss's equation).
     """
@@ -61,7 +63,8 @@ def riemann_curvature(
         products = torch.einsum("abk,cdk->abcd", h, h)
         return products.permute(0, 2, 1, 3) - products.permute(0, 2, 3, 1)
 
-    return over_batch(curvature, z, U, s, V, chunk_size=chunk_size)
+    R = over_batch(curvature, z, U, s, V, chunk_size=chunk_size)
+    return finite("riemann_curvature", R)
 
 
 def gaussian_curvature(

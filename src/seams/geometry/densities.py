@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.func import grad, jacfwd
 
 from seams.derivatives import Decoder, align_axes, jacobian_svd
+from seams.derivatives.checks import finite
 from seams.derivatives.mapping import over_batch
 from seams.derivatives.pointwise import component, gram
 from seams.geometry.paths import SingularVectorPath
@@ -97,11 +98,13 @@ def log_manifold_density(
         chunk_size: Samples differentiated at once; bounds the memory.
 
     Returns:
-        Natural logarithm of the density, in units of $x^{-d}$.
+        Natural logarithm of the density, in units of $x^{-d}$; minus infinity where the prior is
+        zero.
 
     Raises:
-        ValueError: A Jacobian has not full rank; there are fewer data columns than latents; or the
-            decoder's output is not one row per latent, or depends on the batch.
+        ValueError: A Jacobian has not full rank or is not finite; there are fewer data columns
+            than latents; the decoder's output is not one row per latent, or depends on the batch;
+            or the batch is empty.
 
     Source: Lemma 5.1, Eq. 7.
     """
@@ -135,8 +138,9 @@ def log_seam_factors(
         Natural logarithm of each factor, in units of $1/x$.
 
     Raises:
-        ValueError: A Jacobian has not full rank; there are fewer data columns than latents; or the
-            decoder's output is not one row per latent, or depends on the batch.
+        ValueError: A Jacobian has not full rank or is not finite; there are fewer data columns
+            than latents; the decoder's output is not one row per latent, or depends on the batch;
+            or the batch is empty.
 
     Source: Lemma 5.1; Theorem 5.2.
     """
@@ -181,8 +185,9 @@ def manifold_hessian(
         One symmetric matrix per sample, in the unit of $1/x^2$.
 
     Raises:
-        ValueError: A Jacobian has not full rank; there are fewer data columns than latents; or the
-            decoder's output is not one row per latent, or depends on the batch.
+        ValueError: The prior is zero at a point; a Jacobian has not full rank; there are fewer
+            data columns than latents; the decoder's output is not one row per latent, or depends
+            on the batch; the batch is empty, or a result not finite.
 
     Source: Lemma 6.3, Eq. 15; Lemma 6.4.
     """
@@ -190,6 +195,12 @@ def manifold_hessian(
     if fault := rank_fault(s, "manifold_hessian"):
         raise ValueError(fault)
     prior = log_prior or _standard_normal
+    if not (possible := prior(z).isfinite().all(1)).all():
+        raise ValueError(
+            "`manifold_hessian` needs points where the prior is positive; that of sample "
+            f"{int((~possible).nonzero()[0])} is zero or undefined. Leave out what lies outside "
+            "its support."
+        )
 
     def log_density(z: Tensor) -> Tensor:
         # Not slogdet: its second derivatives under vmap are silently wrong in torch 2.13.
@@ -203,7 +214,7 @@ def manifold_hessian(
         frame = V / s
         return frame.mT @ (second - jacfwd(grad(partial(component, decoder, w)))(z)) @ frame
 
-    return over_batch(hessian, z, U, s, V, chunk_size=chunk_size)
+    return finite("manifold_hessian", over_batch(hessian, z, U, s, V, chunk_size=chunk_size))
 
 
 def seam_directions(

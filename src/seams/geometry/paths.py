@@ -17,7 +17,7 @@ from seams.shapes import Float
 
 __all__ = ["SingularVectorPath", "singular_vector_path"]
 
-Stop = Literal["extent", "bounds", "crossing", "rank"]
+Stop = Literal["extent", "bounds", "crossing", "rank", "support"]
 
 # The prior's standard deviation is 1. The solver adapts to what it sees, and longer steps could
 # jump over a crossing of singular values without seeing it.
@@ -82,7 +82,9 @@ def singular_vector_path(
     * at the `"extent"` asked for, or at the `"bounds"` of the box;
     * at a `"crossing"` where no vector lies within 30 degrees of the last direction, or where the
       vectors turn too fast to follow: the continuation is undefined there;
-    * where $s^i$ vanishes, so that the latents leave the regular set: `"rank"`.
+    * where $s^i$ vanishes, so that the latents leave the regular set: `"rank"`;
+    * at the last point before the Jacobian is not finite, the edge of where the decoder is
+      defined: `"support"`, or `"bounds"` where both are the same.
 
     Args:
         decoder: One latent to one mean, without a batch axis; continuously differentiable, or the
@@ -206,15 +208,23 @@ def _march(
     from scipy.integrate import RK45, OdeSolution
     from scipy.optimize import brentq
 
+    def columns(state: np.ndarray) -> np.ndarray:
+        return _columns(decoder, torch.as_tensor(state[:-1]).to(z))
+
     def at(state: np.ndarray, last: np.ndarray) -> _Followed:
-        return _follow(_columns(decoder, torch.as_tensor(state[:-1]).to(z)), last)
+        return _follow(columns(state), last)
 
     start = np.append(z.cpu().numpy().astype(float), 0.0)
     here = latest = at(start, direction)
+    undefined = False
 
     def slope(t: float, state: np.ndarray) -> np.ndarray:
-        nonlocal latest
-        latest = at(state, here.direction)
+        nonlocal latest, undefined
+        J = columns(state)
+        if not np.isfinite(J).all():
+            undefined = True
+            return np.full_like(state, np.nan)  # which makes the solver try a shorter step
+        latest = _follow(J, here.direction)
         return np.append(latest.direction, latest.value)
 
     def outside(t: float) -> float:
@@ -225,11 +235,22 @@ def _march(
         return float(before.push @ at(piece(t), before.direction).push)
 
     solver = RK45(slope, 0.0, start, extent, max_step=MAX_STEP, rtol=rtol, atol=atol)
-    times, directions, pieces = [0.0], [direction], []
+    times, directions = [0.0], [direction]
+    pieces: list[Any] = []
     stopped: Stop = "extent"
     end = 0.0
     while solver.status == "running" and stopped == "extent":
+        undefined = False
         solver.step()
+        if solver.status == "failed" and undefined:
+            # However short the step: the edge of the support lies within rounding, which the
+            # interpolation of the last steps may cross.
+            while pieces and not np.isfinite(columns(pieces[-1](times[-1]))).all():
+                del pieces[-1], times[-1], directions[-1]
+            end, reach = times[-1], np.abs(solver.y[:-1]).max()
+            near = bounds is not None and reach >= bounds * (1 - half_of_digits(z.dtype))
+            stopped = "bounds" if near else "support"
+            break
         # The pair 5(4) evaluates the end of a step last, unless it fails to end one.
         point = latest if solver.status != "failed" else at(solver.y, here.direction)
         if solver.status == "failed" or point.overlap <= MIN_OVERLAP:
