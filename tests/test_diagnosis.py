@@ -22,12 +22,14 @@ from seams.derivatives import (
     log_likelihood_hessian,
 )
 from seams.diagnosis import (
+    Estimate,
     cancelled_share,
     compare_sides,
     diagnose,
     relative_difference,
     scores,
     turned_off_diagonality,
+    words,
 )
 from seams.distributions import DiagonalGaussian, FullGaussian
 from seams.refine import refine_posterior
@@ -589,6 +591,40 @@ def test_verdict_names_factors_that_are_mixed_in_close_latents():
         " at 30 degrees (ratio 1.50)." in apart.verdict  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "decoder",
+    [
+        lambda z: torch.cat([z, z]),
+        lambda z: 2 * torch.stack([z[1], -z[0], 0 * z[0]]),
+        lambda z: torch.cat([z.sin(), z.cos()]),
+    ],
+)
+def test_axes_of_equal_singular_values_mean_nothing(decoder):
+    z = spread(16, 2)
+    found = at(decoder, z)
+    assert found.gram_off_diagonal.value < 1e-12 > found.gram_off_diagonal_turned
+    assert "singular values are nearly equal, and any axes would do as well." in found.verdict
+    assert "mean something" not in found.verdict
+    stretched = at(lambda z: decoder(z * z.new_tensor([1.0, 2.0])), z)
+    assert stretched.gram_off_diagonal.value < 1e-12 < 0.1 < stretched.gram_off_diagonal_turned
+    assert "the axes mean something" in stretched.verdict
+
+
+def test_axes_within_the_sampling_error_are_not_said_to_mean_anything():
+    said = lambda error: words._on_axes(Estimate(0.2, error), 0.5)
+    assert said(0.1).endswith("the axes mean something.")
+    assert said(0.2).endswith("any axes would do as well, within the sampling error.")
+
+
+def test_arrays_of_numpy_are_taken():
+    x, factors = torch.randn(40, 5), torch.randint(3, (40, 2))
+    plain_encoder = lambda x: (x[:, :2], x[:, :2] - 3)
+    found = diagnose(plain_encoder, decoder := mlp(2, 5), x.numpy(), factors=factors.numpy())
+    expected = diagnose(plain_encoder, decoder, x, factors=factors)
+    assert_same(found, expected)
+    assert found.mig == expected.mig
+
+
 def test_factors_that_cannot_be_scored_are_flagged():
     n = 64
     x = torch.randn(n, 5)
@@ -683,6 +719,11 @@ def halved(function):
         ({"x": X[:3]}, r"needs 4 data and `samples` or more.*got 3, 128 and 2"),
         ({"x": X.index_fill(0, torch.tensor(4), torch.nan)}, r"`x` must be finite; 5 values"),
         ({"x": 2 * X, "likelihood": "bernoulli"}, r"must lie in \[0, 1\]; `x` goes from"),
+        ({"x": X[:, 0]}, r"`x` must be data \[n, \.\.\.\] in floating point; got \[12\] of"),
+        ({"x": (255 * X).byte()}, r"got \[12, 5\] of torch.uint8\. Give them as the encoder"),
+        ({"factors": torch.ones(12).long()}, r"integers \[n, factor\]; got \[12\] of torch.int64"),
+        ({"factors": X}, r"`factors` must be integers .*got \[12, 5\] of torch.float64"),
+        ({"factors": torch.ones(9, 2).long()}, r"one row a datum; got 9 for 12 data"),
         ({"factor_names": ("a",)}, r"must name every column of `factors`, 0; got 1: a"),
         ({"encoder": lambda x: encoder(x)[0]}, r"or a pair of mean .*got a Tensor"),
         ({"encoder": lambda x: (*encoder(x), x)}, r"got a tuple of 3\. Wrap it in a function"),

@@ -2,8 +2,10 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from seams.claims import find, tally
+from seams.diagnosis import Diagnosis
 from seams.markup import line
 from seams.outcomes import RECORDS, read_results
 
@@ -32,6 +34,15 @@ def table() -> str:
 def test_the_table_is_the_record() -> None:
     readme = (ROOT / "README.md").read_text()
     assert readme.split(START)[1].split(END)[0] == table()
+
+
+def test_the_examples_run(capsys) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert len(blocks) == 2 and len(blocks[0].strip().splitlines()) <= 10
+    names: dict[str, Any] = {}
+    exec(compile("\n".join(blocks), "README.md", "exec"), names)
+    assert isinstance(names["found"], Diagnosis) and names["gram"].shape == (32, 4, 4)
+    assert "of 4 active" in capsys.readouterr().out
 
 
 def test_recorded_claims_have_a_verdict_from_their_numbers() -> None:

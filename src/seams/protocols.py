@@ -28,9 +28,12 @@ __all__ = [
     "fig11",
     "gap",
     "ident",
+    "own",
 ]
 
-WITH_WEIGHTS = frozenset({"eq06", "fig01", "fig02", "fig06", "fig07", "fig08", "fig09", "fig10"})
+WITH_WEIGHTS = frozenset(
+    {"eq06", "fig01", "fig02", "fig06", "fig07", "fig08", "fig09", "fig10", "own"}
+)
 """Notebooks that differentiate, refine or decode: runs of the record have no weights for that."""
 
 _KINDS = ("diagonal", "full")  # of posterior covariance, the comparison of the paper
@@ -214,6 +217,21 @@ def eq06(**parameters: Any) -> list[TrainConfig]:
     Source: Eq. 6.
     """
     return fig05(**parameters | _ALONE)
+
+
+def own(*, beta: float, **of_fig05: Any) -> list[TrainConfig]:
+    """Models to be diagnosed: runs of Figure 5 at one beta, without its comparison and its pairs.
+
+    Args:
+        beta: In the unit of the variance of a 64 x 64 pixel.
+        **of_fig05: What else `fig05` takes.
+
+    Returns:
+        Seeds with a diagonal posterior, then as many with a full one.
+
+    Source: Section 7; the diagnosis is ours.
+    """
+    return fig05(betas=[beta], **of_fig05 | _ALONE)
 
 
 def fig06(

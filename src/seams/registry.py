@@ -286,6 +286,12 @@ STATEMENTS = (
         "fig01:flat_diagonal fig01:flat_full",
     ),
     _row(
+        "own",
+        OURS,
+        "Where two ranges are equal a diagnosis of the model alone says which latents stay mixed.",
+        "own",
+    ),
+    _row(
         "speed",
         OURS,
         "How much faster this code computes what the paper computes.",

@@ -18,6 +18,7 @@ and the curvature are taken of that map instead of the mean.
 from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,7 +48,6 @@ from seams.diagnosis.sides import (
 )
 from seams.distributions import FullGaussian
 from seams.networks import Covariance
-from seams.shapes import Float, Int
 from seams.vae import Likelihood
 
 __all__ = [
@@ -66,9 +66,9 @@ __all__ = [
 def diagnose(
     encoder: Callable[..., Any],
     decoder: Callable[..., Any],
-    x: Float[Tensor, " n *shape"],
+    x: Tensor | np.ndarray,
     *,
-    factors: Int[Tensor, "n factor"] | None = None,
+    factors: Tensor | np.ndarray | None = None,
     factor_names: Sequence[str] = (),
     likelihood: Likelihood = "gaussian",
     sigma: float = 1.0,
@@ -100,8 +100,9 @@ def diagnose(
             `seams.distributions`, or a pair of the mean `[n, latent]` and what `second` names.
         decoder: From one latent `[latent]` or a batch `[n, latent]` to means of any shape, one
             value a column of `x`.
-        x: Data; all axes but the first are flattened for the derivatives.
-        factors: True factors as integers, if they are known.
+        x: Data `[n, ...]`, floating point; all axes but the first are flattened for the
+            derivatives.
+        factors: True factors `[n, factor]` as integers, if they are known.
         factor_names: One a column of `factors`; default their numbers.
         likelihood: Of x given z; "bernoulli" for data in [0, 1].
         sigma: Standard deviation of a Gaussian likelihood, in the unit of x.
@@ -118,12 +119,17 @@ def diagnose(
         The diagnosis: scores, matrices, `.table()`, `.plot()` and `.verdict`.
 
     Raises:
-        ValueError: An option is out of range; `x` is not finite, or not in [0, 1] for a Bernoulli
+        ValueError: An option is out of range; `x` or `factors` have another shape or type, or not
+            the same length; `x` is not finite, or not in [0, 1] for a Bernoulli
             likelihood; encoder or decoder return something of another shape or kind, or that is
             not finite, or that depends on the rest of the batch.
 
     Source: Eq. 6, P1, C1, C2, Appendix E; the verdict on gaps: Eq. 4 and Theorem 6.5.
     """
+    x = torch.as_tensor(x)
+    factors = None if factors is None else torch.as_tensor(factors)
+    if fault := _data_fault(x, factors):
+        raise ValueError(fault)
     fault = _option_fault(x, likelihood, sigma, beta, second, output, samples, draws)
     if fault := fault or _factor_fault(factors, factor_names):
         raise ValueError(fault)
@@ -190,6 +196,28 @@ def diagnose(
         probe=informed.probe or {},
         flags=tuple(flags),
     )
+
+
+def _data_fault(x: Tensor, factors: Tensor | None) -> str | None:
+    if x.ndim < 2 or not x.is_floating_point():
+        return (
+            "`x` must be data [n, ...] in floating point; got "
+            f"{list(x.shape)} of {x.dtype}. Give them as the encoder takes them."
+        )
+    if factors is None:
+        return None
+    if factors.ndim != 2 or factors.is_floating_point() or factors.is_complex():
+        return (
+            "`factors` must be integers [n, factor]; got "
+            f"{list(factors.shape)} of {factors.dtype}. Number the values of each factor, and "
+            "give one column a factor."
+        )
+    if len(factors) != len(x):
+        return (
+            f"`factors` must have one row a datum; got {len(factors)} for {len(x)} data. Are they "
+            "of another part of the data?"
+        )
+    return None
 
 
 def _option_fault(

@@ -1,10 +1,14 @@
 """A diagnosis in sentences."""
 
+import math
 from collections.abc import Sequence
 
-from seams.diagnosis.result import _NEAR_RATIO, ALIGNED, CLOSE, TURNED, Diagnosis, Estimate
+from seams.diagnosis.result import _NEAR_RATIO, ALIGNED, CLOSE, NEAR, TURNED, Diagnosis, Estimate
 
 _SHOWN = 4  # pairs that the verdict spells out
+# Off-diagonality that the mean rotation gives to two squared singular values as near as `NEAR`:
+# below it there is nothing to turn, and 0 is no merit.
+_EQUAL = NEAR / math.pi
 
 
 def _sentences(found: Diagnosis) -> list[str]:
@@ -56,6 +60,10 @@ def _on_axes(score: Estimate, turned: float) -> str:
         f"C1: the Jacobian's columns have a mean |cos| of {score.value:.2f} +- {score.error:.1g}, "
         f"against {turned:.2f} after a random rotation of the latents"
     )
+    if turned < _EQUAL:
+        return f"{number}: singular values are nearly equal, and any axes would do as well."
+    if turned - score.value < 2 * score.error:
+        return f"{number}: any axes would do as well, within the sampling error."
     if score.value < ALIGNED[0] * turned:
         return f"{number}: the axes mean something."
     if score.value < ALIGNED[1] * turned:
