@@ -397,6 +397,21 @@ def test_active_latents_at_the_threshold() -> None:
     ]
 
 
+def test_latents_in_use_cost_more_than_a_tenth_of_a_nat() -> None:
+    kl = torch.tensor([0.0, 0.1, 0.11, 3.0])
+    assert metrics.latents_in_use(kl).tolist() == [False, False, True, True]
+    assert metrics.latents_in_use(torch.stack([kl, kl]), 1.0)[1].tolist() == [False] * 3 + [True]
+
+
+def test_a_mean_that_varies_a_little_is_active_and_not_in_use() -> None:
+    # A linear-Gaussian posterior: means of variance v, posterior variance 1 - v.
+    v = torch.tensor([0.009, 0.02, 0.17, 0.19, 0.9])
+    means = v.sqrt() * torch.tensor([1.0, -1.0]).repeat(50)[:, None]
+    kl = -0.5 * torch.log1p(-v)
+    assert metrics.active_latents(means).tolist() == [False, True, True, True, True]
+    assert metrics.latents_in_use(kl).tolist() == [False, False, False, True, True]
+
+
 def off_diagonality_twin(M: Tensor) -> float:
     """The listing of Appendix E, entry by entry."""
     d = M.shape[1]

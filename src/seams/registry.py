@@ -234,11 +234,35 @@ STATEMENTS = (
         "fig05",
     ),
     _row("fig-6", "Figure 6", "β sets the variance of x given z.", "fig06"),
-    _row("fig-7", "Figure 7", "On faces, traversals of latents have a meaning.", "fig07"),
+    _row(
+        "fig-7",
+        "Figure 7",
+        "On faces, latents change the image in more nearly orthogonal ways with diagonal "
+        "posteriors; whether a change has a meaning is left to the eye.",
+        "fig07",
+    ),
     _row("fig-8", "Figure 8", "On faces, a larger β leaves fewer latents active.",
          "fig08 celeba:grows celeba:special"),
-    _row("fig-9", "Figure 9", r"On faces, both terms of Eq. 6 are nearer to diagonal at larger "
-         r"$\beta$.", "fig09 celeba:gram celeba:hessian"),
+    _row(
+        "fig-9",
+        "Figure 9",
+        "On faces with diagonal posteriors the block of active latents grows as β falls, and JᵀJ "
+        "is diagonal in it, unlike with full ones; the Hessian shows less structure.",
+        "fig09:block fig09:gram fig09:less_structure celeba:gram celeba:less_structure",
+    ),
+    _row(
+        "fig-9-draws",
+        "Figure 9, suspicion",
+        "More samples are needed to estimate the Hessian's structure: stochastic error hides it.",
+        "fig09:noise fig09:more_draws",
+    ),
+    _row(
+        "fig-9-hessian",
+        "Property P1, on faces",
+        "On faces the directed Hessian, too, is nearer to diagonal with diagonal posteriors; the "
+        "caption of Figure 9 does not say so.",
+        "fig09:hessian celeba:hessian",
+    ),
     _row("fig-10", "Figure 10", "On faces, a smaller β gives sharper images.", "fig10"),
     _row(
         "fig-11",

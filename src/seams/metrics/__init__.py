@@ -24,6 +24,7 @@ from seams.metrics.diagonality import (
     active_latents,
     distance_to_orthogonality,
     independent_mechanism_contrast,
+    latents_in_use,
     off_diagonality,
     off_diagonality_of_mean,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "greedy_columns",
     "greedy_order",
     "independent_mechanism_contrast",
+    "latents_in_use",
     "linear_probe_r2",
     "mean_correlation",
     "mutual_information",

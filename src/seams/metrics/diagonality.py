@@ -1,6 +1,6 @@
 r"""How diagonal $d \times d$ matrices are, or the singular vectors behind them.
 
-Undefined for inactive latents: `active_latents` says which ones to keep.
+Undefined for inactive latents: `active_latents` and `latents_in_use` say which ones to keep.
 """
 
 import torch
@@ -12,6 +12,7 @@ __all__ = [
     "active_latents",
     "distance_to_orthogonality",
     "independent_mechanism_contrast",
+    "latents_in_use",
     "off_diagonality",
     "off_diagonality_of_mean",
 ]
@@ -32,6 +33,27 @@ def active_latents(
     Source: Burda et al. 2016, the activity statistic and its threshold.
     """
     return means.var(dim=-2, correction=0) > threshold
+
+
+def latents_in_use(
+    kl: Float[Tensor, "*runs latent"], nats: float = 0.1
+) -> Bool[Tensor, "*runs latent"]:
+    r"""Latents that say something of a datum, $\mathrm E_x[\mathrm{KL}_j] > 0.1$ nats.
+
+    Stricter than `active_latents`: a mean whose variance is 0.01 costs about 0.005 nats, so a
+    model with few data keeps latents whose means vary a little and whose effect is nothing. The
+    KL of a diagonal posterior is the sum of its latents'. Of a full one it exceeds the sum over
+    the marginals, by what correlations between latents hold: a count of these is a lower bound.
+
+    Args:
+        kl: Mean KL of each latent's marginal posterior to the prior, in nats; array `kl` of an
+            evaluation. Leading axes are runs.
+        nats: Threshold.
+
+    Returns:
+        True for a latent in use.
+    """
+    return kl > nats
 
 
 def off_diagonality(
