@@ -256,13 +256,6 @@ STATEMENTS = (
         "More samples are needed to estimate the Hessian's structure: stochastic error hides it.",
         "fig09:noise fig09:more_draws",
     ),
-    _row(
-        "fig-9-hessian",
-        "Property P1, on faces",
-        "On faces the directed Hessian, too, is nearer to diagonal with diagonal posteriors; the "
-        "caption of Figure 9 does not say so.",
-        "fig09:hessian celeba:hessian",
-    ),
     _row("fig-10", "Figure 10", "On faces, a smaller β gives sharper images.", "fig10"),
     _row(
         "fig-11",
