@@ -309,6 +309,13 @@ STATEMENTS = (
         "own",
     ),
     _row(
+        "faces-hessian",
+        OURS,
+        "On faces the directed Hessian, too, is nearer to diagonal with diagonal posteriors: "
+        "weaker than P1, and not in the caption of Figure 9.",
+        "fig09:hessian celeba:hessian",
+    ),
+    _row(
         "speed",
         OURS,
         "How much faster this code computes what the paper computes.",
