@@ -697,7 +697,7 @@ def test_ctrl_c_and_the_end_of_a_batch_job_keep_checkpoints(
     ("words", "message"),
     [
         (["fig2"], "No notebook 'fig2' has runs to train. Did you mean 'fig02'?"),
-        (["zzz"], "No notebook 'zzz' has runs to train. There are eq06"),
+        (["zzz"], "No notebook 'zzz' has runs to train. There are celeba"),
         (["fig02", "-p", "seed=1"], "fig02 has no parameter 'seed'. Did you mean 'seeds'?"),
         (["fig02", "-p", "seeds=two"], "`seeds` must be int, such as "),
         (["fig02", "-p", "seeds=0"], "`seeds` must be 1 or more; got 0."),
