@@ -259,11 +259,13 @@ def test_desk_record_stands_where_there_is_no_better_one(tmp_path: Path, results
     figures = tmp_path / "record" / "figures"
     write_result(figures, "fig05", "desk", values={"x": 1}, claims=[CLAIM])
     write_result(results / "quick", "fig05", "quick")
-    source = write_pages(tmp_path / "pages", "{{ fig05.evidence }}", index="{{ claims }}")
+    page = "{{ fig05.evidence }}\n{{ record.tally }}"
+    source = write_pages(tmp_path / "pages", page, index="{{ claims }}")
     for profile in ("quick", "desk"):
         book.assemble(results, tmp_path / "work", profile, figures.parent, source=source)
         assert "Run of record: desk profile" in (tmp_path / "work" / "fig05.md").read_text()
         assert "desk profile: 1 (1 supported)." in (tmp_path / "work" / "index.md").read_text()
+        assert "1 supported, 33 not run." in (tmp_path / "work" / "fig05.md").read_text()
     write_result(results / "paper", "fig05", "paper")
     book.assemble(results, tmp_path / "work", "quick", figures.parent, source=source)
     text = (tmp_path / "work" / "fig05.md").read_text()

@@ -14,7 +14,8 @@ sees the page, so that a page reads the same whether its figure has been run or 
   there are of each.
 * `{{ claims }}`, `{{ cover }}`, `{{ record }}` and `{{ live }}`: the table of all claims, notebook
   by notebook, the picture of the first page, the runs of record, and their decoders to play with.
-* `{{ failing }}`: the claims that the run of record does not support.
+* `{{ failing }}`: the claims that the run of record does not support; `{{ record.tally }}`: as
+  `tally`, of the run of record.
 * `{{ benchmark.derivatives | ratio_to_ours > gram/vmap of jacrev }}`: an entry of the benchmark's
   result.
 * `{{ test.vae }}`: the file that tests `seams.vae`, if there is one.
@@ -211,6 +212,7 @@ def _resolve(book: _Book, page: str, path: str, argument: str | None) -> str:
         "cover": _cover,
         "failing": lambda book: failing_table(book.results, book.pages),
         "record": _record_table,
+        "record.tally": _record_tally,
         "live": _live,
         "statements": lambda book: statements_table(book.results, book.profile, book.pages),
         "tally": lambda book: tally(book.results, book.profile),
@@ -523,8 +525,15 @@ def _record_table(book: _Book) -> str:
         for run in runs.to_dict("records")
     ]
     names = ["Run", "What", "β", "Seed", "Time", "On", "Commit"]
-    listed = markup.fence("dropdown", "Every run", markup.table(names, each, "claims"))
-    return f"{total}\n\n{markup.table(head, rows, 'claims')}\n\n{listed}"
+    table = lambda head, rows: markup.table(head, rows, "record", fitted=True)
+    listed = markup.fence("dropdown", "Every run", table(names, each))
+    return f"{total}\n\n{table(head, rows)}\n\n{listed}"
+
+
+def _record_tally(book: _Book) -> str:
+    recorded = {profile for _, profile in book.results}
+    profile = next((profile for profile in RECORDS if profile in recorded), RECORDS[0])
+    return tally(book.results, profile)
 
 
 def _live(book: _Book) -> str:

@@ -197,10 +197,10 @@ def failing_table(results: Mapping[tuple[str, str], Result], pages: Mapping[str,
                 page = f"[{name}]({pages[name]}.md)" if name in pages else f"`{name}`"
                 claimed = markup.line(claim["tolerance"]).replace("-", "−")
                 measured = f"{markup.measured(claim)}; claimed {claimed}"
-                rows.append([page, markup.line(claim["statement"]), measured])
+                rows.append([markup.line(claim["statement"]), measured, page])
     if not rows:
         return "There is none in the record."
-    return markup.table(["Notebook", "Claim", "Measured"], rows, "claims")
+    return markup.table(["Claim", "Measured", "Notebook"], rows, "failing", fitted=True)
 
 
 def tally(results: Mapping[tuple[str, str], Result], profile: str) -> str:

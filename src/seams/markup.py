@@ -54,13 +54,14 @@ def fence(directive: str, argument: str, body: str, colons: int = 3) -> str:
     return f"{':' * colons}{{{directive}}} {argument}\n{body}\n{':' * colons}"
 
 
-def table(head: list[str], rows: list[list[str]], style: str) -> str:
+def table(head: list[str], rows: list[list[str]], style: str, *, fitted: bool = False) -> str:
     """A table whose cells may hold paragraphs.
 
     Args:
         head: First row.
         rows: The others.
         style: Class, for the style sheet.
+        fitted: Whether columns are as wide as their contents ask for, and not alike.
 
     Returns:
         Markdown.
@@ -71,7 +72,8 @@ def table(head: list[str], rows: list[list[str]], style: str) -> str:
         return "\n".join(f"{'* -' if k == 0 else '  -'} {cell}" for k, cell in enumerate(indented))
 
     body = "\n".join(row(cells) for cells in [head, *rows])
-    return f"```{{list-table}}\n:header-rows: 1\n:class: {style}\n\n{body}\n```"
+    options = f":header-rows: 1\n:class: {style}" + "\n:widths: auto" * fitted
+    return f"```{{list-table}}\n{options}\n\n{body}\n```"
 
 
 def line(text: object) -> str:
