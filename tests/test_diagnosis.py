@@ -57,6 +57,12 @@ def at(decoder, z, x=None, **options):
     return diagnose(narrow(z), decoder, x, samples=len(z), **options)
 
 
+LIKELIHOODS = {
+    "gaussian": lambda mean, x: -(x - mean).square().sum() / (2 * 0.3**2),
+    "bernoulli": lambda a, x: (x * a - nn.functional.softplus(a)).sum(),
+}
+
+
 def spread(n, latent):
     """Latents with mean 0 and covariance 1 in the sample, so that all are active."""
     z = torch.randn(n, latent)
@@ -769,7 +775,7 @@ def test_what_cannot_be_diagnosed_is_refused_in_one_line(changes, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"likelihood": "poisson"}, r"`likelihood` must be one of gaussian, bernoulli; got 'poi"),
+        ({"likelihood": "poisson"}, r"`likelihood` must be one of gaussian, bernoulli, or a f"),
         ({"second": "variance"}, r"`second` must be one of log_variance, std, scale_tril; got"),
         ({"output": "logit"}, r"`output` must be one of mean, logits; got 'logit'"),
     ],
@@ -796,3 +802,53 @@ def test_the_decoder_of_the_paper_takes_less_than_a_minute_of_one_core():
     torch.set_num_threads(threads)
     assert found.active.all() and len(found.grams) == 128
     assert seconds < 60
+
+
+# --- a likelihood of one's own ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["gaussian", "bernoulli"])
+def test_a_likelihood_of_ones_own_is_what_it_is_called(name):
+    decoder, z, x = mlp(2, 6), spread(16, 2), torch.rand(16, 6)
+    x[:, 0] = torch.linspace(0, 1, 16)  # by which a datum is known
+    encoder = lambda x: narrow(z)((x * 15).round())
+    known = {"likelihood": name, "sigma": 0.3, "output": "logits"}
+    expected = diagnose(encoder, decoder, x, samples=16, beta=0.7, **known)
+    found = diagnose(encoder, decoder, x, samples=16, beta=0.7, likelihood=LIKELIHOODS[name])
+    unit = 0.3**2 if name == "gaussian" else 1.0
+    torch.testing.assert_close(found.grams * unit, expected.grams, **EXACT)
+    torch.testing.assert_close(found.hessians * unit, expected.hessians, **EXACT)
+    torch.testing.assert_close(found.right, expected.right, **EXACT)
+    assert found.likelihood == "custom" and found.sigma == 1
+    if name == "bernoulli":
+        assert found.distortion.value == pytest.approx(expected.distortion.value, rel=1e-9)
+
+
+def test_eq_6_of_counts_is_known():
+    """Poisson counts of rate exp(W z): the Hessian is -W' diag(rate) W, whatever x is."""
+    W, z = torch.randn(7, 2) / 2, spread(16, 2)
+    rate = (z @ W.T).exp()
+    found = at(
+        lambda z: (W @ z).exp(),
+        z,
+        torch.ones(16, 7),
+        beta=0.5,
+        likelihood=lambda mean, x: (x * mean.log() - mean).sum(),
+    )
+    exact = torch.eye(2) + torch.einsum("ni,ij,ik->njk", rate, W, W) / 0.5
+    order = found.right[:, 0, 0].argsort(), exact[:, 0, 0].argsort()
+    torch.testing.assert_close(found.right[order[0]], exact[order[1]], rtol=1e-5, atol=1e-5)
+    assert any("The likelihood is yours" in flag for flag in found.flags)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "message"),
+    [
+        (lambda mean, x: -(x - mean).square(), r"a scalar, .*got \[5\]. Sum over the columns"),
+        (lambda mean, x: (x * mean.log()).sum(), "its value or slope is not finite"),
+        (lambda mean, x: mean @ torch.ones(3), "a scalar, .*it fails: "),
+    ],
+)
+def test_a_likelihood_that_cannot_be_used(likelihood, message):
+    with pytest.raises(ValueError, match=message):
+        at(lambda z: -torch.cat([z.square(), z, z[:1]]) - 1, spread(16, 2), likelihood=likelihood)

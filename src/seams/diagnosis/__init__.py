@@ -13,6 +13,10 @@ $G = \sum_k p_k (1 - p_k)\, \nabla a_k \nabla a_k^\top$ and $H = (x - p)^\top \n
 and $H$ are what the two terms of Eq. 6 are for a Gaussian. $G$ is the Gram matrix of the Jacobian
 of $2 \arcsin \sqrt p$, the map of $p$ that has the same noise everywhere; C1, C2, the contrast
 and the curvature are taken of that map instead of the mean.
+
+**Any other likelihood.** With $\ell(a) = \log p(x|a)$ of the decoder's output $a$, the same
+Hessian is $-(G - H)$ with $G = -J^\top \nabla_a^2 \ell\, J$ and $H = \nabla_a \ell^\top
+\nabla^2 a$. C1, C2 and the curvature are taken of $a$ as it is.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +28,15 @@ from torch import Tensor
 
 from seams import metrics
 from seams.derivatives.checks import sign_fault
-from seams.diagnosis.model import Output, Second, _count, _evaluating, _model, _posteriors
+from seams.diagnosis.model import (
+    LogLikelihood,
+    Output,
+    Second,
+    _count,
+    _evaluating,
+    _model,
+    _posteriors,
+)
 from seams.diagnosis.result import Diagnosis, Estimate, Pair
 from seams.diagnosis.scores import (
     _DECODED,
@@ -70,7 +82,7 @@ def diagnose(
     *,
     factors: Tensor | np.ndarray | None = None,
     factor_names: Sequence[str] = (),
-    likelihood: Likelihood = "gaussian",
+    likelihood: Likelihood | LogLikelihood = "gaussian",
     sigma: float = 1.0,
     beta: float = 1.0,
     second: Second = "log_variance",
@@ -104,7 +116,9 @@ def diagnose(
             derivatives.
         factors: True factors `[n, factor]` as integers, if they are known.
         factor_names: One a column of `factors`; default their numbers.
-        likelihood: Of x given z; "bernoulli" for data in [0, 1].
+        likelihood: Of x given z; "bernoulli" for data in [0, 1]; or a function of the decoder's
+            output for one datum and of that datum, both `[data]`, that returns
+            $\log p(x|z)$ in nats, a scalar, twice differentiable in torch.
         sigma: Standard deviation of a Gaussian likelihood, in the unit of x.
         beta: Weight of the KL term, where the loss is $-\log p(x|z) + \beta\,$KL, summed over a
             datum. A loss with another reduction has another beta.
@@ -121,8 +135,9 @@ def diagnose(
     Raises:
         ValueError: An option is out of range; `x` or `factors` have another shape or type, or not
             the same length; `x` is not finite, or not in [0, 1] for a Bernoulli
-            likelihood; encoder or decoder return something of another shape or kind, or that is
-            not finite, or that depends on the rest of the batch.
+            likelihood; a `likelihood` of your own returns no scalar, or one that is not finite;
+            encoder or decoder return something of another shape or kind, or that is not finite,
+            or that depends on the rest of the batch.
 
     Source: Eq. 6, P1, C1, C2, Appendix E; the verdict on gaps: Eq. 4 and Theorem 6.5.
     """
@@ -169,7 +184,7 @@ def diagnose(
     informed = _information(factors, names, latents, posterior.mean, flags)
     difference = relative_difference(L, found.precision)
     return Diagnosis(
-        likelihood=likelihood,
+        likelihood=likelihood if isinstance(likelihood, str) else "custom",
         beta=float(beta),
         sigma=float(sigma),
         covariance=covariance,
@@ -222,7 +237,7 @@ def _data_fault(x: Tensor, factors: Tensor | None) -> str | None:
 
 def _option_fault(
     x: Tensor,
-    likelihood: str,
+    likelihood: str | LogLikelihood,
     sigma: float,
     beta: float,
     second: str,
@@ -230,8 +245,10 @@ def _option_fault(
     samples: int,
     draws: int,
 ) -> str | None:
+    if not callable(likelihood) and likelihood not in get_args(Likelihood):
+        known = ", ".join(get_args(Likelihood))
+        return f"`likelihood` must be one of {known}, or a function; got {likelihood!r}."
     for name, value, options in (
-        ("likelihood", likelihood, get_args(Likelihood)),
         ("second", second, get_args(Second)),
         ("output", output, get_args(Output)),
     ):

@@ -25,13 +25,14 @@ from seams.derivatives.mapping import over_batch
 from seams.distributions import DiagonalGaussian, FullGaussian, Posterior
 from seams.vae import Likelihood
 
-__all__ = ["Output", "Second"]
+__all__ = ["LogLikelihood", "Output", "Second"]
 
 _ENTRIES = 2**16  # of means differentiated at once, 16 of 64 x 64 pixels: more is not faster
 _BATCH = 1_024  # data encoded at a time
 _LOGIT = 60.0  # beyond it a mean is 0 or 1 to 26 digits, and exp would overflow in float32
 Second = Literal["log_variance", "std", "scale_tril"]
 Output = Literal["mean", "logits"]
+LogLikelihood = Callable[[Tensor, Tensor], Tensor]  # output [data], x [data] -> scalar
 
 
 def _count(wrong: Tensor) -> int:
@@ -144,8 +145,8 @@ def _described(found: Any) -> str:
 class _Model:
     """The decoder as a function of one latent, and what the likelihood makes of it."""
 
-    natural: Decoder  # means if Gaussian, logits if Bernoulli
-    likelihood: Likelihood
+    natural: Decoder  # logits if Bernoulli, else means
+    likelihood: Likelihood | LogLikelihood
     dtype: torch.dtype
     data: int
 
@@ -156,7 +157,7 @@ class _Model:
 
     def metric(self, z: Tensor) -> Tensor:
         """What has the same noise in every column: the mean, or 2 arcsin of its root."""
-        if self.likelihood == "gaussian":
+        if self.likelihood != "bernoulli":
             return self.natural(z)
         return 2 * (0.5 * self.natural(z).clamp(-_LOGIT, _LOGIT)).exp().atan()
 
@@ -172,7 +173,9 @@ class _Model:
             value = self.natural(z)
             p = value.sigmoid()
             gaussian = self.likelihood == "gaussian"
-            residual = x - (value if gaussian else p)  # held constant
+            slope = None if isinstance(self.likelihood, str) else grad(self.likelihood)
+            # What the second derivatives are weighted with, held constant.
+            residual = slope(value, x) if slope else x - (value if gaussian else p)
 
             def component(z: Tensor) -> tuple[Tensor, Tensor]:
                 value = self.natural(z)
@@ -180,6 +183,9 @@ class _Model:
 
             # Forward over reverse has the Jacobian on its way: less work than two calls.
             hessian, J = jacfwd(grad(component, has_aux=True))(z)
+            if slope:
+                pulled = jacfwd(lambda z: slope(self.natural(z), x))(z)
+                return -(J.mT @ pulled), hessian
             weighted = J if gaussian else (p * (1 - p)).unsqueeze(-1) * J
             return weighted.mT @ J, hessian
 
@@ -197,6 +203,8 @@ class _Model:
     def distortion(self, z: Tensor, x: Tensor) -> Tensor:
         """Squared error or negative log-likelihood of each datum."""
         output = self(z.to(self.dtype)).double()
+        if not isinstance(self.likelihood, str):
+            return -vmap(self.likelihood)(output, x.double())
         if self.likelihood == "gaussian":
             return (x.double() - output).square().sum(-1)
         return binary_cross_entropy_with_logits(output, x.double(), reduction="none").sum(-1)
@@ -210,7 +218,7 @@ def _model(
     decoder: Callable[..., Any],
     x: Tensor,
     latents: Tensor,
-    likelihood: Likelihood,
+    likelihood: Likelihood | LogLikelihood,
     output: Output,
     flags: list[str],
 ) -> _Model:
@@ -245,7 +253,14 @@ def _model(
             f"The decoder's output must be finite; {_count(~means.isfinite())} of {size} values "
             "are not. Did the run diverge?"
         )
-    if likelihood == "gaussian" or output == "logits":
+    if not isinstance(likelihood, str):
+        if fault := _likelihood_fault(likelihood, means, x[0].flatten().to(dtype)):
+            raise ValueError(fault)
+        flags.append(
+            "The likelihood is yours: its noise is not known to be alike in all columns, so C2 "
+            "and flatness are those of the decoder's output as it is."
+        )
+    if likelihood != "bernoulli" or output == "logits":
         return _Model(single, likelihood, dtype, size)
     if means.min() < 0 or means.max() > 1:
         raise ValueError(
@@ -259,6 +274,27 @@ def _model(
         return p.log() - (-p).log1p()
 
     return _Model(logits, likelihood, dtype, size)
+
+
+def _likelihood_fault(likelihood: LogLikelihood, mean: Tensor, x: Tensor) -> str | None:
+    """What is wrong with a log-likelihood, tried on one datum."""
+    wanted = (
+        "`likelihood` must return log p(x | mean) of one datum, a scalar, from the decoder's "
+        "output [data] and x [data]"
+    )
+    try:
+        found = likelihood(mean, x)
+        slope = grad(likelihood)(mean, x) if found.ndim == 0 else None
+    except Exception as error:
+        return f"{wanted}; it fails: {' '.join(str(error).split())}"
+    if slope is None:
+        return f"{wanted}; got {list(found.shape)}. Sum over the columns."
+    if not (found.isfinite() and slope.isfinite().all()):
+        return (
+            f"{wanted}; its value or slope is not finite at the first datum. Does the decoder's "
+            "output lie where the density is defined?"
+        )
+    return None
 
 
 def _flattened(mean: Any) -> Tensor:

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from seams.networks import Covariance
 from seams.shapes import Bool, Float
-from seams.vae import Likelihood
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,16 +106,16 @@ class Diagnosis:
     A score is None where it is not defined; `flags` says why.
 
     Attributes:
-        likelihood: As given.
+        likelihood: As given; "custom" for a function.
         beta: As given.
-        sigma: As given; 1 for a Bernoulli likelihood.
+        sigma: As given; 1 for a likelihood that is not Gaussian.
         covariance: Of the posteriors found.
         data: Number of data encoded.
         activity: Variance of each latent's posterior mean over the data.
         active: Activity above 0.01.
         kl: Mean KL of each latent's marginal to the prior, nats.
         rate: KL of the posterior to the prior, nats a datum.
-        distortion: Squared error, summed over a datum; for a Bernoulli likelihood the negative
+        distortion: Squared error, summed over a datum; for another likelihood the negative
             log-likelihood in nats. One posterior draw a datum.
         grams: First term of Eq. 6 for each sample, mean over its draws; without the factor
             $1/(\beta\sigma^2)$.
@@ -154,7 +153,7 @@ class Diagnosis:
         flags: What could not be computed, or should be known; one sentence each.
     """
 
-    likelihood: Likelihood
+    likelihood: str
     beta: float
     sigma: float
     covariance: Covariance
@@ -260,7 +259,10 @@ class Diagnosis:
 _MEANINGS = {
     "active": (math.nan, "latents whose posterior mean varies by more than 0.01"),
     "rate": (math.nan, "KL of the posterior to the prior, nats a datum"),
-    "distortion": (math.nan, "squared error a datum (Bernoulli: negative log-likelihood, nats)"),
+    "distortion": (
+        math.nan,
+        "squared error a datum (else negative log-likelihood, nats)",
+    ),
     "difference": (0.0, "Eq. 6: relative difference of both sides, root mean square"),
     "implied_variance": (math.nan, "beta sigma^2 for which Eq. 6 would hold on average"),
     "gram_off_diagonal": (0.0, "P1, C1: off-diagonality of the first term, mean of the scores"),
