@@ -52,6 +52,8 @@ def latents_in_use(
 
     Returns:
         True for a latent in use.
+
+    Source: ours, for Figures 7 to 10, where the paper says "active".
     """
     return kl > nats
 
