@@ -305,8 +305,8 @@ STATEMENTS = (
     _row(
         "own",
         OURS,
-        "Where two ranges are equal a diagnosis finds their latents mixed, and too close to be told "
-        "apart.",
+        "Where two ranges are equal a diagnosis finds their latents mixed, and too close to be "
+        "told apart.",
         "own",
     ),
     _row(
