@@ -28,7 +28,7 @@ from torch.func import hessian, jacrev, vmap
 
 from seams.derivatives import directed_hessian, jacobian_gram
 from seams.networks import burgess_decoder
-from seams.provenance import environment
+from seams.training.provenance import environment
 
 LATENT, SIDE, BATCH, REPEATS = 10, 64, 8, 3
 EVERY = 64  # pixels of which one enters the whole Hessian tensor

@@ -1,9 +1,9 @@
 """How long is the evaluation of runs, together and one model at a time, beside their training?
 
 Runs of small fully connected nets on dSprites at 16 x 16, trained for long enough that their
-posteriors are like those of the figures, with their snapshots: every score of `seams.evaluate`,
-MIG in both forms and both derivative terms among them. With a GPU the 64 x 64 net of Burgess 2018
-too.
+posteriors are like those of the figures, with their snapshots: every score of
+`seams.training.evaluate`, MIG in both forms and both derivative terms among them. With a GPU the
+64 x 64 net of Burgess 2018 too.
 
 * *together*: the runs of the stack, each with its snapshots, on the device of the stack.
 * *one at a time*: the same models by themselves, there.
@@ -25,11 +25,11 @@ import torch
 from summaries import summary
 
 from seams import data as datasets
-from seams import evaluate as evaluation
 from seams.data import Data
-from seams.notebook import profile_of
-from seams.provenance import environment
-from seams.train import CHUNK, Stack, TrainConfig, train
+from seams.paper.notebook import profile_of
+from seams.training import CHUNK, Stack, TrainConfig, train
+from seams.training import evaluate as evaluation
+from seams.training.provenance import environment
 
 RESULTS = Path(__file__).parent / "results"
 TURNS = 5

@@ -29,10 +29,10 @@ import numpy
 import torch
 from torch import Tensor
 
-from seams.cost import measure
 from seams.data import Samples
-from seams.provenance import environment
-from seams.train import Stack, TrainConfig, _draws, _Stepper
+from seams.sweep.cost import measure
+from seams.training.loop import Stack, TrainConfig, _draws, _Stepper
+from seams.training.provenance import environment
 
 RESULTS = Path(__file__).parent / "results"
 TURNS = 7

@@ -13,7 +13,7 @@ install_import_hook("seams", "beartype.beartype")
 
 import torch  # noqa: E402  (the hook must be in place before anything of seams is imported)
 
-from seams.runs import Store  # noqa: E402
+from seams.training.store import Store  # noqa: E402
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -7,9 +7,8 @@ import numpy as np
 import torch
 
 from seams.data import Samples
-from seams.evaluate import VERSION
-from seams.runs import Run, Store
-from seams.train import Stack, TrainConfig, train
+from seams.training import Run, Stack, Store, TrainConfig, train
+from seams.training.evaluate import VERSION
 
 CONFIG = TrainConfig(
     dataset="linear", resolution=1, network="mlp", width=4, latent=2, images=64, batch=16

@@ -13,12 +13,10 @@ import pytest
 import torch
 
 from seams import data as datasets
-from seams import jobs, local
-from seams import train as training
 from seams.data import Samples
-from seams.runs import Store
-from seams.sweep import train_or_load
-from seams.train import Stack, TrainConfig
+from seams.sweep import jobs, local, train_or_load
+from seams.training import Stack, Store, TrainConfig
+from seams.training import loop as training
 
 CHUNK = 4  # steps, of these tests, so that a run of a few steps has several
 BASE = TrainConfig(

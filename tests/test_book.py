@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from seams import book
-from seams.runs import run_id
-from seams.train import TrainConfig
+from seams.training import TrainConfig, run_id
 
 ROOT = Path(__file__).parent.parent
 PAGES = ROOT / "book"

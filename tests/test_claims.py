@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from seams import claims
-from seams.__main__ import main
-from seams.outcomes import PROFILES, Result, read_results
-from seams.registry import DEFINITIONS, OURS, STATEMENTS
+from seams.book import tables
+from seams.cli import main
+from seams.paper import findings as claims
+from seams.paper.outcomes import PROFILES, Result, read_results
+from seams.paper.statements import DEFINITIONS, OURS, STATEMENTS
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = {path.stem.partition("_")[0] for path in (ROOT / "notebooks").glob("*.ipynb")}
@@ -73,7 +74,7 @@ def test_no_claim_is_without_a_row() -> None:
     found = read_results(ROOT / "results", ROOT / "record")
     assert {name for name, _ in found} >= NOTEBOOKS, "the record lacks a figure"
     assert claims.orphans(found) == []
-    source = "".join(path.read_text() for path in (ROOT / "src/seams/statements").glob("*.py"))
+    source = "".join(path.read_text() for path in (ROOT / "src/seams/paper/checks").glob("*.py"))
     named = {t[7:] for row in STATEMENTS for t in row.tests if t.startswith("claims:")}
     assert named == set(re.findall(r"Check\(\s+\"(\w+)\"", source))
 
@@ -141,7 +142,7 @@ def test_one_line_a_statement_fits_the_terminal(width: int) -> None:
 
 
 def shown(found: dict[tuple[str, str], Result], pages: dict[str, str] | None = None) -> str:
-    table = claims.statements_table(found, "quick", pages or {})
+    table = tables.statements_table(found, "quick", pages or {})
     return table.replace("\N{NO-BREAK SPACE}", " ")
 
 
@@ -169,10 +170,10 @@ def test_the_tally_counts_every_row_of_the_paper() -> None:
 def test_what_the_record_does_not_support_is_listed() -> None:
     recorded = result("fig05", "desk", mig="supported", aas="not_supported")
     own = result("fig06", "quick", points="not_supported")
-    table = claims.failing_table(results(recorded, own), {"fig05": "fig05"})
+    table = tables.failing_table(results(recorded, own), {"fig05": "fig05"})
     (row,) = table.split("* - ")[2:]
     assert "  - 0.25 (0.2 to 0.3); claimed > 0.1\n  - [fig05](fig05.md)\n" in row
-    assert claims.failing_table(results(own), {}) == "There is none in the record."
+    assert tables.failing_table(results(own), {}) == "There is none in the record."
 
 
 @pytest.fixture

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from seams import book, notebook
-from seams.__main__ import main
+from seams import book
+from seams.cli import main
 from seams.data import dsprites, faces
+from seams.paper import notebook
 
 ROOT = Path(__file__).parent.parent
 
@@ -245,7 +246,7 @@ def test_the_book_is_built_where_asked(
 
 def test_as_a_program() -> None:
     """Help needs no torch, so that it comes at once."""
-    code = "import sys, seams.__main__; assert 'torch' not in sys.modules"
+    code = "import sys, seams.cli; assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     done = subprocess.run(

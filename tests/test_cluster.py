@@ -15,17 +15,15 @@ from typing import Any
 import pytest
 import torch
 
-from seams import cluster, jobs, plan
-from seams import evaluate as evaluation
-from seams import train as training
-from seams.__main__ import main
-from seams.cluster import Target, connect, count, engine, target
-from seams.cost import Cost
+from seams.cli import main
 from seams.data import linear
-from seams.jobs import Job, Report, Stop, steps_done
-from seams.runs import Store, run_id
-from seams.sweep import grid, train_or_load
-from seams.train import CHUNK, TrainConfig
+from seams.sweep import cluster, grid, jobs, plan, train_or_load
+from seams.sweep.cluster import Target, connect, count, engine, target
+from seams.sweep.cost import Cost
+from seams.sweep.jobs import Job, Report, Stop, steps_done
+from seams.training import CHUNK, Store, TrainConfig, run_id
+from seams.training import evaluate as evaluation
+from seams.training import loop as training
 
 ROOT = Path(__file__).parent.parent
 BASE = TrainConfig(

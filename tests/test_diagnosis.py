@@ -31,8 +31,8 @@ from seams.diagnosis import (
     turned_off_diagonality,
     words,
 )
+from seams.diagnosis.refine import refine_posterior
 from seams.distributions import DiagonalGaussian, FullGaussian
-from seams.refine import refine_posterior
 
 EXACT = {"rtol": 1e-9, "atol": 1e-11}
 NARROW = 1e-7  # a posterior so narrow that a draw is its mean, to the digits that are compared

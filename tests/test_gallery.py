@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seams.gallery import FILE, Panel, markup, write_gallery
+from seams.paper.gallery import FILE, Panel, markup, write_gallery
 
 PROGRAMS = Path(__file__).parents[1] / "book" / "_live"
 LATENTS, STEPS, SIDE = 2, 3, 4

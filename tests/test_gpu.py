@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from seams.data import Samples
-from seams.train import CHUNK, Stack, TrainConfig, _Stepper, train
+from seams.training.loop import CHUNK, Stack, TrainConfig, _Stepper, train
 
 pytestmark = [
     pytest.mark.gpu,

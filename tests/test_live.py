@@ -14,12 +14,11 @@ import torch
 from stored import add
 from torch.testing import assert_close
 
-from seams import live
+from seams.book import live
 from seams.derivatives import jacobian_gram
 from seams.metrics import off_diagonality
-from seams.record import import_runs
-from seams.runs import Run
-from seams.train import TrainConfig
+from seams.training import Run, TrainConfig
+from seams.training.record import import_runs
 
 CONFIG = TrainConfig(
     dataset="linear", resolution=2, network="mlp", width=8, latent=3, images=64, batch=16

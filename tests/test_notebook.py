@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from seams import notebook as module
-from seams.notebook import (
+from seams.paper import notebook as module
+from seams.paper.notebook import (
     NotebookError,
     Parameter,
     UsageError,
@@ -455,9 +455,9 @@ def test_a_notebook_executes_to_the_same_bytes_each_time(
     assert folder.stat().st_mode & 0o055 == 0o055
 
 
-OF_SEAMS = "from seams.train import TrainConfig; TrainConfig(beta=-1.0)"
+OF_SEAMS = "from seams.training.loop import TrainConfig; TrainConfig(beta=-1.0)"
 OF_NUMPY = "import numpy as np; np.linalg.norm(np.ones(3), ord='x')"  # a `raise` of theirs
-SLIP = "from seams.markup import duration; duration(float('nan'))"
+SLIP = "from seams.book.markup import duration; duration(float('nan'))"
 LINES = r"raise RuntimeError('two\nlines')"
 MISSING = 'raise FileNotFoundError("images.npy is missing: run `seams data`.")'
 NEGATIVE = r"`beta` must be a positive number; got -1\.0\."

@@ -21,60 +21,19 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "seams"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
-# In order: a module, and what it builds on; all that those build on is allowed too. A new module
-# has to be given its place here. `...` stands for every module above.
-BUILDS_ON = {
-    "shapes": "",
-    "paths": "",
-    "provenance": "paths",
-    "distributions": "shapes",
-    "networks": "distributions",
-    "linear": "distributions",
-    "derivatives": "shapes",
-    "metrics": "shapes",
-    "geometry": "derivatives metrics",
-    "traversals": "derivatives",
-    "plotting": "shapes",
-    "overlap": "shapes",
-    "vae": "distributions",
-    "refine": "derivatives networks",
-    "diagnosis": "refine geometry plotting vae",
-    "data": "linear paths",
-    "train": "vae data networks",
-    "runs": "train provenance",
-    "results": "runs metrics",
-    "identify": "geometry metrics",
-    "models": "vae networks",
-    "evaluate": "runs identify models",
-    "cost": "train evaluate",
-    "jobs": "cost runs",
-    "local": "jobs",
-    "plan": "jobs",
-    "cluster": "jobs",
-    "sweep": "local",
-    "protocols": "sweep data",
-    "gallery": "",
-    "outcomes": "paths",
-    "record": "evaluate outcomes",
-    "live": "record",
-    "markup": "outcomes",
-    "registry": "",
-    "claims": "markup registry",
-    "statements": "geometry data",
-    "notebook": "...",
-    "book": "...",
-    "sweep_command": "...",
-    "__main__": "...",
-}
-
-
-def allowed() -> dict[str, set[str]]:
-    """Close `BUILDS_ON` over what the named modules build on."""
-    closed: dict[str, set[str]] = {}
-    for name, below in BUILDS_ON.items():
-        direct = set(closed) if below == "..." else set(below.split())
-        closed[name] = direct.union(*(closed[d] for d in direct))
-    return closed
+# From the ground up: a module or package imports from floors below its own, and within itself.
+FLOORS = (
+    "shapes project files",
+    "distributions derivatives metrics plotting",
+    "networks vae linear geometry traversals collapse",
+    "identify data",
+    "diagnosis training",
+    "sweep",
+    "paper",
+    "book",
+    "cli",
+    "__main__",
+)
 
 
 def module_of(source: Path) -> str:
@@ -93,18 +52,19 @@ def imported(tree: ast.AST) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_point_one_way(source: Path) -> None:
-    module = module_of(source)
+def test_imports_point_down(source: Path) -> None:
     names = list(imported(ast.parse(source.read_text())))
     assert not [n for n in names if n.startswith(".")], "write `from seams.x import y`"
-    ours = {n.split(".")[1] for n in names if n.startswith("seams.")} & {
-        module_of(s) for s in SOURCES
-    }
+    known = {module_of(s) for s in SOURCES}
+    ours = {n.split(".")[1] for n in names if n.startswith("seams.")} & known
+    floors = {name: level for level, row in enumerate(FLOORS) for name in row.split()}
+    module = module_of(source)
     if module == "__init__":
         assert not ours, "`import seams` loads no module"
-    else:
-        assert module in BUILDS_ON, f"give {module} its place in BUILDS_ON"
-        assert ours <= allowed()[module] | {module}
+        return
+    assert module in floors, f"give {module} its place in FLOORS"
+    higher = sorted(n for n in ours - {module} if floors[n] >= floors[module])
+    assert not higher, f"{module} stands below {higher}"
 
 
 def test_library_imports_with_few_packages() -> None:

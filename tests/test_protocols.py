@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from seams import data, notebook, protocols
-from seams.protocols import (
+from seams import data
+from seams.paper import figures as protocols
+from seams.paper import notebook
+from seams.paper.figures import (
     eq06,
     fig01,
     fig02,
@@ -24,8 +26,7 @@ from seams.protocols import (
     fig10,
     fig11,
 )
-from seams.runs import run_id
-from seams.train import TrainConfig, beta_at
+from seams.training import TrainConfig, beta_at, run_id
 
 ROOT = Path(__file__).parent.parent
 

@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from seams.protocols import gap, ident
-from seams.train import stack_key
+from seams.paper.figures import gap, ident
+from seams.training import stack_key
 
 IDENT = {
     "dimensions": [2, 4],

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import seams
-from seams import provenance as module
 from seams.data import Samples
-from seams.provenance import environment, provenance
+from seams.training import provenance as module
+from seams.training.provenance import environment, provenance
 
 ROOT = Path(__file__).parent.parent
 

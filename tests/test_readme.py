@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from seams.claims import find, tally
+from seams.book.markup import line
 from seams.diagnosis import Diagnosis
-from seams.markup import line
-from seams.outcomes import RECORDS, read_results
+from seams.paper.findings import find, tally
+from seams.paper.outcomes import RECORDS, read_results
 
 ROOT = Path(__file__).parents[1]
 START, END = "<!-- from record/figures -->\n", "<!-- end -->\n"

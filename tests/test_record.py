@@ -9,11 +9,12 @@ import pytest
 import torch
 from stored import CONFIG, FACTS, SCORES, add
 
-from seams import record as module
-from seams.__main__ import main
-from seams.evaluate import VERSION
-from seams.record import import_figures, import_runs, listing
-from seams.runs import Run, Store, run_id
+from seams.cli import main
+from seams.paper.outcomes import import_figures
+from seams.training import Run, Store, run_id
+from seams.training import record as module
+from seams.training.evaluate import VERSION
+from seams.training.record import import_runs, listing
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from torch import nn
 from torch.distributions import MultivariateNormal, kl_divergence
 
 from seams.derivatives import optimal_precision
-from seams.refine import refine_posterior
+from seams.diagnosis.refine import refine_posterior
 
 LATENT, DATA, BATCH = 3, 8, 4
 BETA, SIGMA = 0.7, 0.5

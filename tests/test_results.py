@@ -13,9 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from seams.metrics import bootstrap_interval
-from seams.results import Results, mean_with_interval
-from seams.runs import Run
-from seams.train import TrainConfig
+from seams.paper.results import Results, mean_with_interval
+from seams.training import Run, TrainConfig
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from seams import runs as module
 from seams.data import Samples
-from seams.runs import FORMAT, Run, Store, run_id, table
-from seams.train import Stack, TrainConfig, train
+from seams.training import Stack, TrainConfig, train
+from seams.training import store as module
+from seams.training.store import FORMAT, Run, Store, run_id, table
 
 CONFIG = TrainConfig(
     dataset="linear",

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from seams import cluster, sweep
-from seams.cluster import connect, engine, target
+from seams import sweep
 from seams.data import linear
-from seams.jobs import Job, Report, steps_done
-from seams.runs import Store, run_id
-from seams.sweep import grid, train_jobs
-from seams.train import CHUNK, TrainConfig
+from seams.sweep import cluster, grid, train_jobs
+from seams.sweep.cluster import connect, engine, target
+from seams.sweep.jobs import Job, Report, steps_done
+from seams.training import CHUNK, Store, TrainConfig, run_id
 
 pytestmark = pytest.mark.slow
 

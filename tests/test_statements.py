@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from seams.geometry import c1_violation, c2_violation, log_manifold_density
-from seams.statements import CHECKS, Check, base, gaussian, manifolds
+from seams.paper.checks import CHECKS, Check, base, gaussian, manifolds
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.id)

@@ -16,17 +16,15 @@ import torch
 from sweeping import CHUNK, Worker, make_small, trained, use_threads, watched
 
 from seams import data as datasets
-from seams import evaluate as evaluation
-from seams import jobs as jobs_module
-from seams import local
 from seams import sweep as module
-from seams import train as training
 from seams.data import Samples
-from seams.evaluate import COLLAPSED_RATE, VERSION
-from seams.jobs import Job, Limits, Stop, execute
-from seams.runs import Store, run_id
-from seams.sweep import Diverged, Interrupted, grid, progress_stream, train_or_load
-from seams.train import TrainConfig
+from seams.sweep import Diverged, Interrupted, grid, local, progress_stream, train_or_load
+from seams.sweep import jobs as jobs_module
+from seams.sweep.jobs import Job, Limits, Stop, execute
+from seams.training import Store, TrainConfig, run_id
+from seams.training import evaluate as evaluation
+from seams.training import loop as training
+from seams.training.evaluate import COLLAPSED_RATE, VERSION
 
 BASE = replace(sweeping.BASE, snapshots=2)
 

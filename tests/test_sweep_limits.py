@@ -13,19 +13,18 @@ import pytest
 import torch
 from sweeping import BASE, CHUNK, make_small, trained, use_threads, watched
 
-from seams import cost, jobs, local, notebook, plan
 from seams import data as datasets
 from seams import sweep as sweeping
-from seams import train as training
-from seams.__main__ import main
-from seams.cost import Cost, fitting, is_out_of_memory, measure, run_bytes
+from seams.cli import main
 from seams.data import Samples
-from seams.jobs import Job, Limits, Report, Stop, execute
-from seams.plan import Plan, Work, duration, parse_seconds
-from seams.protocols import fig02
-from seams.runs import Store
-from seams.sweep import grid, train_or_load
-from seams.train import build
+from seams.paper import notebook
+from seams.paper.figures import fig02
+from seams.sweep import cost, grid, jobs, local, plan, train_or_load
+from seams.sweep.cost import Cost, fitting, is_out_of_memory, measure, run_bytes
+from seams.sweep.jobs import Job, Limits, Report, Stop, execute
+from seams.sweep.plan import Plan, Work, duration, parse_seconds
+from seams.training import Store, build
+from seams.training import loop as training
 
 ROOT = Path(__file__).parent.parent
 MLP = replace(BASE, network="mlp", width=8, depth=1)
@@ -84,9 +83,9 @@ def test_convolutional_stack_stays_within_its_estimate() -> None:
     program = """
 import resource, torch
 from dataclasses import replace
-from seams.cost import run_bytes
+from seams.sweep.cost import run_bytes
 from seams.data import Samples
-from seams.train import Stack, TrainConfig, train
+from seams.training import Stack, TrainConfig, train
 data = Samples(torch.rand(256, 32 * 32))
 configs = [TrainConfig(resolution=32, images=128, batch=64, seed=s) for s in range(12)]
 each = run_bytes(configs, data, "cpu")
@@ -739,7 +738,7 @@ class Blocker:
         if name.partition(".")[0] in heavy:
             raise ModuleNotFoundError(f"blocked: {name}", name=name)
 sys.meta_path.insert(0, Blocker())
-from seams.__main__ import main
+from seams.cli import main
 sys.exit(main(sys.argv[1:]))
 """
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")

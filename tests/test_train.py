@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from seams import train as module
 from seams.data import Samples, linear
 from seams.linear import decoder_distances
-from seams.train import Stack, TrainConfig, beta_at, build, stack_key, train
+from seams.training import Stack, TrainConfig, beta_at, build, stack_key, train
+from seams.training import loop as module
+from seams.training import stack as stacking
 
 CHUNK = 8  # of these tests: the hook makes steps slow
 LINEAR = TrainConfig(
@@ -328,7 +329,7 @@ def test_mean_is_taken_from_at_most_65536_data() -> None:
             return self.x[indices]
 
     data = Counted(torch.arange(100_000, dtype=torch.float32)[:, None])
-    mean = module._mean(data)
+    mean = stacking._mean(data)
     assert Counted.seen == 50_000
     assert mean.item() == (0 + 99_998) / 2
 

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from seams.data import dsprites
-from seams.record import listing
-from seams.runs import Run, run_id
-from seams.train import TrainConfig
+from seams.training import Run, TrainConfig, run_id
+from seams.training.record import listing
 
 ROOT = Path(__file__).parents[2]
 RUNS, FIGURES = ROOT / "record" / "runs", ROOT / "record" / "figures"

@@ -13,8 +13,7 @@ SOURCE = ROOT / "src" / "seams"
 
 # What cannot change a result: where things lie, what a shape is called, which runs there are and
 # who trains them when. The store names a run by its configuration: a change of that trains anew.
-WITHOUT_INFLUENCE = {"__init__", "paths", "provenance", "runs", "shapes"}
-WITHOUT_INFLUENCE |= {"cluster", "cost", "jobs", "local", "plan", "sweep"}
+WITHOUT_INFLUENCE = {"__init__", "project", "files", "shapes", "sweep", "training/provenance"}
 # Files, by how their path starts, that `seams.data.load` takes for data sets of these names only.
 BY_NAME = {"data/dsprites": "dsprites", "data/faces/": "faces", "data/families": "families"}
 
@@ -38,7 +37,7 @@ def imported(code: str) -> set[Path]:
 def whole_packages(file: str) -> str:
     """The folder of a module, where it is one whose modules are used together, else the module."""
     folder = file.rpartition("/")[0]
-    return file if folder in ("src/seams", "src/seams/data") else folder
+    return file if folder in ("src/seams", "src/seams/data", "src/seams/paper") else folder
 
 
 def expected(name: str) -> set[str]:
@@ -49,15 +48,14 @@ def expected(name: str) -> set[str]:
     while left:
         found |= left
         left = {f for path in left for f in imported(path.read_text())} - found
-    modules = {str(f.relative_to(SOURCE).with_suffix("")) for f in found} - WITHOUT_INFLUENCE
+    modules = {str(f.relative_to(SOURCE).with_suffix("")) for f in found}
+    modules = {m for m in modules if not {m, m.partition("/")[0]} & WITHOUT_INFLUENCE}
     values = json.dumps(PARAMETERS["profiles"]["quick"].get(name)) + code
     for start, word in BY_NAME.items():
         if word not in values:
             modules -= {m for m in modules if m.startswith(start)}
     files = {whole_packages(f"src/seams/{m}.py") for m in modules}
     files.add(f"notebooks/{NOTEBOOKS[name].name}")
-    if "plotting" in modules:
-        files.add("src/seams/seams.mplstyle")
     if "benchmarks/results" in values:
         files.add("benchmarks/results")
     if "data/dsprites" in modules:

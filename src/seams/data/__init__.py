@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from seams.paths import project_root
+from seams.project import project_root
 from seams.shapes import Float, Int
 
 if TYPE_CHECKING:

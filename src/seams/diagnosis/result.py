@@ -40,7 +40,7 @@ MIXED = (0.1, 0.5)
 lesser one at least this share of what the greater one knows."""
 
 COLLAPSED_RATE = 0.05
-"""Nats a datum below which posteriors ignore the data, as in `seams.evaluate`."""
+"""Nats a datum below which posteriors ignore the data, as in `seams.training.evaluate`."""
 
 CLOSE = 0.1
 """Relative difference of both sides of Eq. 6 below which the verdict calls them close."""

@@ -1,0 +1,194 @@
+"""What was found about each of the paper's statements, read from what notebooks have written."""
+
+import json
+import shutil
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from seams.paper.outcomes import RECORDS, VERDICTS, Result
+from seams.paper.statements import OURS, STATEMENTS, Statement
+
+__all__ = [
+    "Finding",
+    "as_json",
+    "find",
+    "orphans",
+    "printed",
+    "taken",
+    "tally",
+]
+
+NOT_RUN = "not run"
+IN_PART = "in part"
+"""Of several claims about one statement, some are supported and some are not."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found about a statement.
+
+    Attributes:
+        statement: The row of the registry.
+        verdict: Of all its claims together; "in part" if only some are supported.
+        claims: Notebook, profile and claim, in order.
+        missing: Notebooks that left nothing.
+    """
+
+    statement: Statement
+    verdict: str
+    claims: tuple[tuple[str, str, Mapping[str, Any]], ...]
+    missing: tuple[str, ...]
+
+    @property
+    def count(self) -> str:
+        """How many of the testable claims are supported."""
+        verdicts = [claim["verdict"] for _, _, claim in self.claims]
+        testable = sum(verdict != "not testable at this scale" for verdict in verdicts)
+        return f"{verdicts.count('supported')} of {testable}" if testable else ""
+
+
+def find(results: Mapping[tuple[str, str], Result], profile: str) -> list[Finding]:
+    """What was found about each statement, in one profile.
+
+    Args:
+        results: As of `seams.paper.outcomes.read_results`.
+        profile: Whose results are taken; those of the run of record where it has none.
+
+    Returns:
+        One finding a statement, in the paper's order.
+    """
+    counted = taken(results, profile)
+    findings = []
+    for statement in STATEMENTS:
+        claims = tuple(
+            (name, counted[name].profile, claim)
+            for name in statement.notebooks
+            if name in counted
+            for claim in counted[name].claims
+            if statement.reaches(name, claim["id"])
+        )
+        missing = tuple(name for name in statement.notebooks if name not in counted)
+        verdict = _verdict([claim["verdict"] for _, _, claim in claims])
+        findings.append(Finding(statement, verdict, claims, missing))
+    return findings
+
+
+def orphans(results: Mapping[tuple[str, str], Result]) -> list[str]:
+    """Claims that no row of the registry shows.
+
+    Args:
+        results: As of `seams.paper.outcomes.read_results`.
+
+    Returns:
+        Each as `notebook:claim`.
+    """
+    found = {
+        (name, claim["id"]) for (name, _), result in results.items() for claim in result.claims
+    }
+    reached = lambda name, claim: any(row.reaches(name, claim) for row in STATEMENTS)
+    return sorted(f"{name}:{claim}" for name, claim in found if not reached(name, claim))
+
+
+def taken(results: Mapping[tuple[str, str], Result], profile: str) -> dict[str, Result]:
+    """The result of each notebook that counts in a profile: its own, else that of record.
+
+    Args:
+        results: As of `seams.paper.outcomes.read_results`.
+        profile: As in `find`.
+
+    Returns:
+        By the notebook's short name.
+    """
+    names = {name for name, _ in results}
+    order = (profile, *RECORDS)
+    kept = {
+        name: next((results[name, p] for p in order if (name, p) in results), None)
+        for name in sorted(names)
+    }
+    return {name: result for name, result in kept.items() if result is not None}
+
+
+def _verdict(verdicts: list[str]) -> str:
+    testable = [verdict for verdict in verdicts if verdict != "not testable at this scale"]
+    if not verdicts:
+        return NOT_RUN
+    if not testable:
+        return "not testable at this scale"
+    return testable[0] if len(set(testable)) == 1 else IN_PART
+
+
+def tally(results: Mapping[tuple[str, str], Result], profile: str) -> str:
+    """How many statements of the paper have which verdict, in one sentence; ours do not count.
+
+    Args:
+        results: As of `seams.paper.outcomes.read_results`.
+        profile: As in `find`.
+
+    Returns:
+        Such as "Of 32 statements and figures: 20 supported, 3 in part, 9 not run."
+    """
+    rows = [found for found in find(results, profile) if found.statement.name != OURS]
+    verdicts = [found.verdict for found in rows]
+    order = (*list(VERDICTS)[:1], IN_PART, *list(VERDICTS)[1:], NOT_RUN)
+    parts = [f"{verdicts.count(v)} {v}" for v in order if v in verdicts]
+    return f"Of {len(verdicts)} statements and figures of the paper: {', '.join(parts)}."
+
+
+def printed(findings: list[Finding], width: int | None = None) -> str:
+    """The table for a terminal, one line a statement.
+
+    Args:
+        findings: As of `find`.
+        width: Columns; default those of the terminal.
+
+    Returns:
+        Lines of at most `width` columns.
+    """
+    width = width or shutil.get_terminal_size().columns
+    cells = [
+        (found.statement.name, f"{found.verdict} {found.count}".rstrip(), _where(found))
+        for found in findings
+    ]
+    first, second, last = (max(len(row[k]) for row in cells) for k in range(3))
+    room = width - first - second - last - 6
+    lines = []
+    for found, (name, verdict, where) in zip(findings, cells, strict=True):
+        says = " ".join(found.statement.says.split())
+        told = textwrap.shorten(says, room, placeholder="...") if room >= 20 else ""
+        parts = [f"{name:{first}}", f"{verdict:{second}}", f"{where:{last}}", told]
+        lines.append("  ".join(parts).rstrip()[:width])
+    return "\n".join(lines)
+
+
+def as_json(findings: list[Finding]) -> str:
+    """The same with every claim, for programs.
+
+    Args:
+        findings: As of `find`.
+
+    Returns:
+        A JSON list, one entry a statement.
+    """
+    entries = [
+        {
+            "id": found.statement.id,
+            "name": found.statement.name,
+            "says": found.statement.says,
+            "verdict": found.verdict,
+            "not_run": list(found.missing),
+            "claims": [
+                {"notebook": name, "profile": profile, **claim}
+                for name, profile, claim in found.claims
+            ],
+        }
+        for found in findings
+    ]
+    return json.dumps(entries, indent=1, ensure_ascii=False)
+
+
+def _where(found: Finding) -> str:
+    return ", ".join(
+        f"({name})" if name in found.missing else name for name in found.statement.notebooks
+    )

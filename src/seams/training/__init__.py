@@ -1,0 +1,22 @@
+"""Training: configurations, stacks of runs, the loop, evaluation, the run store and the record."""
+
+from seams.training.config import TrainConfig, beta_at, stack_key
+from seams.training.loop import CHUNK, Progress, train
+from seams.training.stack import Stack, build, data_of
+from seams.training.store import Run, Store, run_id, table
+
+__all__ = [
+    "CHUNK",
+    "Progress",
+    "Run",
+    "Stack",
+    "Store",
+    "TrainConfig",
+    "beta_at",
+    "build",
+    "data_of",
+    "run_id",
+    "stack_key",
+    "table",
+    "train",
+]

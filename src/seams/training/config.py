@@ -1,0 +1,156 @@
+"""One run of training, whole: what is trained, on what, how; and the schedule of beta."""
+
+import math
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, get_args, get_origin, no_type_check
+
+import torch
+from torch import Tensor
+
+from seams.data import alike
+from seams.networks import Activation, Covariance
+from seams.vae import Likelihood
+
+__all__ = ["TrainConfig", "beta_at", "stack_key"]
+
+
+@no_type_check  # by the shape hook, which would refuse an int for a float before we can convert it
+@dataclass(frozen=True)
+class TrainConfig:
+    """One run, whole: what is trained, on what, how. Equal configurations give equal results.
+
+    Attributes:
+        dataset: Name of the data set, see `seams.data.load`.
+        resolution: Side of the images in pixels; block averages of 64 for dSprites.
+        network: Architecture; "burgess" is the paper's.
+        width: Units of each hidden layer of "mlp".
+        depth: Hidden layers of "mlp".
+        activation: Smooth by default, since Eq. 6 needs Hessians; the paper's net has ReLU.
+        latent: Latents d; 10 on dSprites as in Section 7.
+        covariance: Of the posterior.
+        likelihood: Gaussian in the paper; App. B speaks of any.
+        sigma: Standard deviation of x given z in the unit of x; the paper states none. 1 with SSE
+            summed over 64 x 64 pixels fits its Figure 11; averages of 4 x 4 pixels need 1/4.
+        beta: Weight of the KL term, at the end if it changes.
+        beta_start: None for a constant beta; else the value from which beta moves exponentially to
+            `beta` over the run (Appendix G).
+        hold: Fraction of the run in which beta stays at `beta_start` before it moves; 0 in the
+            paper.
+        warmup: Fraction of the run in which the KL term's weight rises linearly from zero.
+            Without it a net can stay on the plateau where all latents are collapsed.
+        images: Training images shown in all, with repetition.
+        batch: Images a step; 64 in Burgess et al. 2018.
+        learning_rate: Of Adam; 5e-4 in the public versions of Burgess et al. 2018.
+        seed: Of initial weights, order of data and draws.
+        precision: Of the training arithmetic; weights stay float32.
+        snapshots: Points of training, equally spaced in the logarithm, whose weights are kept.
+    """
+
+    dataset: str = "dsprites"
+    resolution: int = 64
+    network: Literal["linear", "mlp", "burgess"] = "burgess"
+    width: int = 128
+    depth: int = 2
+    activation: Activation = "silu"
+    latent: int = 10
+    covariance: Covariance = "diagonal"
+    likelihood: Likelihood = "gaussian"
+    sigma: float = 1.0
+    beta: float = 1.0
+    beta_start: float | None = None
+    hold: float = 0.0
+    warmup: float = 0.05
+    images: int = 512_000
+    batch: int = 64
+    learning_rate: float = 5e-4
+    seed: int = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    snapshots: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse values of a wrong type, and numbers that no run can have."""
+        for item in fields(self):
+            object.__setattr__(self, item.name, _checked(item.name, item.type, self[item.name]))
+        for name in ("beta", "beta_start", "sigma", "learning_rate"):
+            value = self[name]
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ValueError(f"`{name}` must be a positive number; got {value!r}.")
+        for name in ("images", "batch", "latent", "width", "resolution"):
+            if self[name] < 1:
+                raise ValueError(f"`{name}` must be 1 or more; got {self[name]}.")
+        for name in ("depth", "snapshots", "seed"):
+            if self[name] < 0:
+                raise ValueError(f"`{name}` must not be negative; got {self[name]}.")
+        for name in ("hold", "warmup"):
+            if not 0 <= self[name] < 1:
+                raise ValueError(
+                    f"`{name}` is a fraction of the run, 0 <= {name} < 1; got {self[name]}."
+                )
+        if self.hold and self.beta_start is None:
+            raise ValueError(
+                f"`hold` needs a `beta_start` at which to hold beta; got hold={self.hold} alone."
+            )
+
+    def __getitem__(self, name: str) -> Any:
+        return getattr(self, name)
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps: enough batches to show `images`."""
+        return math.ceil(self.images / self.batch)
+
+    @property
+    def effective_variance(self) -> float:
+        """Effective noise variance beta sigma^2, all that matters for the optimum (App. B)."""
+        return self.beta * self.sigma**2
+
+
+def _checked(name: str, kind: Any, value: Any) -> Any:
+    """`value` as the field's type: ints become floats where one is due, nothing else changes."""
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise ValueError(f"`{name}` must be one of {get_args(kind)}; got {value!r}.")
+        return value
+    allowed = get_args(kind) or (kind,)
+    if float in allowed and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+        names = " or ".join(part.__name__ for part in allowed)
+        raise ValueError(f"`{name}` must be of type {names}; got {value!r}.")
+    return value
+
+
+def beta_at(config: TrainConfig, step: int | Tensor) -> Tensor:
+    """Weight of the KL term at a step, warm-up included.
+
+    Args:
+        config: The run.
+        step: Steps done, 0 to `config.steps`; a tensor gives one weight each.
+
+    Returns:
+        The weight, float64.
+
+    Source: Appendix G for the exponential schedule; to hold beta first is ours.
+    """
+    progress = torch.as_tensor(step, dtype=torch.float64) / max(config.steps - 1, 1)
+    beta = torch.full_like(progress, config.beta)
+    if config.beta_start is not None:
+        moved = (progress - config.hold) / (1 - config.hold)
+        beta = config.beta_start * (config.beta / config.beta_start) ** moved.clamp(0, 1)
+    if config.warmup:
+        beta = beta * (progress / config.warmup).clamp(max=1)
+    return beta
+
+
+def stack_key(config: TrainConfig) -> TrainConfig:
+    """What the runs of a stack must share: all but beta, its schedule and the seed.
+
+    Args:
+        config: A run.
+
+    Returns:
+        The configuration with those at their defaults, and with `data.alike` for the data set;
+        equal keys can be stacked.
+    """
+    shared = alike(config.dataset, config.resolution)
+    return replace(config, beta=1.0, beta_start=None, hold=0.0, seed=0, dataset=shared)
