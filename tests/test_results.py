@@ -240,3 +240,14 @@ def test_an_end_on_the_threshold_does_not_pass_by_a_rounding_error(tmp_path: Pat
     assert 0.8 < low < 0.8 + 1e-12
     assert results.claim("above", "", shares, 0.8) == "not supported"
     assert results.claim("below", "", [1 - v for v in shares], 0.2, above=False) == "not supported"
+
+
+def test_a_notebook_names_its_parameters_by_annotating_them(tmp_path: Path) -> None:
+    namespace: dict[str, Any] = {}
+    exec("profile: str = 'quick'\noutput: str = ''\nbetas: list[float] = [1.0]", namespace)
+    exec("betas = [2.5]\nelse_ = 3", namespace)  # as papermill injects them
+    namespace["output"] = str(tmp_path / "fig05")
+    results = Results.of("fig05", namespace)
+    assert results.parameters == {"betas": [2.5]}
+    assert results.content["profile"] == "quick"
+    assert results.folder == tmp_path / "fig05"

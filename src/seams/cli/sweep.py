@@ -73,7 +73,7 @@ def _sweep(chosen: argparse.Namespace) -> int:
 
 def _plan_and_train(chosen: argparse.Namespace, started: float) -> int:
     from seams import sweep
-    from seams.paper import figures as protocols
+    from seams.paper import figures
     from seams.sweep import cluster, local, plan
     from seams.training import Store
 
@@ -87,7 +87,9 @@ def _plan_and_train(chosen: argparse.Namespace, started: float) -> int:
     if device == "cuda" and not target and sweep.default_device() != "cuda":
         raise ValueError("There is no CUDA device here: leave --device out, or name a cluster.")
     configs = [config for name in chosen.name for config in _wanted(name, chosen)]
-    alone = chosen.retrain or protocols.WITH_WEIGHTS.intersection(chosen.name)
+    alone = chosen.retrain or any(
+        figures.FIGURES[n].weights for n in chosen.name if n in figures.FIGURES
+    )
     store = Store(chosen.store, record=None if alone else record_folder())
     deadline = started + limit if limit else None
     there = cluster.count(target) if target else sweep.default_workers(device)
@@ -127,12 +129,11 @@ def _plan_and_train(chosen: argparse.Namespace, started: float) -> int:
 
 def _wanted(name: str, chosen: argparse.Namespace) -> list[Any]:
     """Runs of one notebook, with the values that `seams run` would give it."""
-    from seams.paper import figures as protocols
-    from seams.paper import notebook
+    from seams.paper import figures, notebook
 
     known = notebook.available()
-    if name not in protocols.__all__ or name not in known:
-        names = [n for n in protocols.__all__ if n in known]
+    if name not in figures.FIGURES or name not in known:
+        names = [n for n in figures.FIGURES if n in known]
         close = difflib.get_close_matches(name, names, 1)
         hint = f"Did you mean {close[0]!r}?" if close else f"There are {', '.join(names)}."
         raise ValueError(f"No notebook {name!r} has runs to train. {hint}")
@@ -141,7 +142,7 @@ def _wanted(name: str, chosen: argparse.Namespace) -> list[Any]:
     values = {n: parameter.default for n, parameter in parameters.items()}
     values |= notebook.check(notebook.profile_of(name, profile), parameters, "params.yaml")
     values |= notebook.check(notebook.parse(chosen.p), parameters, name)
-    return getattr(protocols, name)(**values)
+    return figures.FIGURES[name].runs(**values)
 
 
 def _standing(jobs: Sequence[Any], store: Any) -> str:

@@ -5,36 +5,16 @@ trained elsewhere is what the notebook finds. Parameters that change the figure 
 ignored. Every name in `__all__` is the short name of a notebook.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from seams import data
-from seams.sweep import grid
-from seams.training import TrainConfig
+from seams.paper.results import Results
+from seams.sweep import grid, train_or_load
+from seams.training import Run, Store, TrainConfig
 
-__all__ = [
-    "celeba",
-    "eq06",
-    "fig01",
-    "fig02",
-    "fig03",
-    "fig05",
-    "fig06",
-    "fig07",
-    "fig08",
-    "fig09",
-    "fig10",
-    "fig11",
-    "gap",
-    "ident",
-    "own",
-]
-
-WITH_WEIGHTS = frozenset(
-    {"eq06", "fig01", "fig02", "fig06", "fig07", "fig08", "fig09", "fig10", "own"}
-)
-"""Notebooks that differentiate, refine or decode: runs of the record have no weights for that."""
+__all__ = ["FIGURES", "Figure", "load"]
 
 _KINDS = ("diagonal", "full")  # of posterior covariance, the comparison of the paper
 _ALONE: dict[str, Any] = {  # Figure 5 without what stands beside its main panel
@@ -562,3 +542,53 @@ def _seeds(count: int) -> range:
     if count < 1:
         raise ValueError(f"`seeds` must be 1 or more; got {count}.")
     return range(count)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What a notebook loads.
+
+    Attributes:
+        runs: From its parameters to its runs.
+        weights: Whether it differentiates, refines or decodes: most runs of the record have no
+            weights for that.
+    """
+
+    runs: Callable[..., list[TrainConfig]]
+    weights: bool = False
+
+
+FIGURES = {
+    "celeba": Figure(celeba),
+    "eq06": Figure(eq06, weights=True),
+    "fig01": Figure(fig01, weights=True),
+    "fig02": Figure(fig02, weights=True),
+    "fig03": Figure(fig03),
+    "fig05": Figure(fig05),
+    "fig06": Figure(fig06, weights=True),
+    "fig07": Figure(fig07, weights=True),
+    "fig08": Figure(fig08, weights=True),
+    "fig09": Figure(fig09, weights=True),
+    "fig10": Figure(fig10, weights=True),
+    "fig11": Figure(fig11),
+    "gap": Figure(gap),
+    "ident": Figure(ident),
+    "own": Figure(own, weights=True),
+}
+"""By the short names of their notebooks."""
+
+
+def load(results: Results, store: Store | None = None) -> list[Run]:
+    """The runs of a notebook, trained where they are missing, and noted in its results.
+
+    Args:
+        results: Of the notebook, with its name and parameters.
+        store: As in `seams.sweep.train_or_load`.
+
+    Returns:
+        Evaluated runs, in the order of the figure's function.
+    """
+    figure = FIGURES[results.name]
+    runs = train_or_load(figure.runs(**results.parameters), store, weights=figure.weights)
+    results.runs(runs)
+    return runs

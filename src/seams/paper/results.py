@@ -40,6 +40,7 @@ class Results:
     def __init__(
         self, name: str, profile: str, output: str, parameters: Mapping[str, Any]
     ) -> None:
+        self.name, self.parameters = name, dict(parameters)
         self.folder = Path(output) if output else project_root() / "results" / "notebook" / name
         self.folder.mkdir(parents=True, exist_ok=True)
         self.content: dict[str, Any] = {
@@ -51,6 +52,20 @@ class Results:
             "runs": {"count": 0, "trained_images": 0, "seconds": 0.0, "device": "none"},
             "environment": environment(),
         }
+
+    @classmethod
+    def of(cls, name: str, namespace: Mapping[str, Any]) -> "Results":
+        """The same for the notebook that calls it, from its parameters cell.
+
+        Args:
+            name: Of the figure, such as "fig05".
+            namespace: `globals()`; its annotated names are the notebook's parameters.
+
+        Returns:
+            Empty results, with all parameters but `profile` and `output` in `parameters`.
+        """
+        values = {n: namespace[n] for n in namespace["__annotations__"]}
+        return cls(name, values.pop("profile"), values.pop("output"), values)
 
     def figure(self, figure: Figure, name: str = "figure") -> None:
         """Save a figure as SVG for the book and as PDF for a paper; a notebook shows the SVG.

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from seams import data
-from seams.paper import figures as protocols
 from seams.paper import notebook
 from seams.paper.figures import (
+    FIGURES,
     eq06,
     fig01,
     fig02,
@@ -281,10 +281,10 @@ def test_values_of_a_configuration_are_checked() -> None:
 # --- notebooks ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", protocols.__all__)
+@pytest.mark.parametrize("name", FIGURES)
 def test_a_protocol_takes_the_parameters_of_its_notebook(name: str) -> None:
     """Every profile's, and all that it asks for; what it ignores is the figure's own."""
-    protocol = getattr(protocols, name)
+    protocol = FIGURES[name].runs
     parameters = notebook.parameters_of(notebook.available(ROOT)[name])
     asked = {
         p.name
@@ -304,17 +304,18 @@ def source(name: str) -> ast.Module:
     return ast.parse("\n".join(code))
 
 
-@pytest.mark.parametrize("name", protocols.__all__)
-def test_a_notebook_loads_what_its_protocol_says(name: str) -> None:
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_notebook_loads_its_figures_runs(name: str) -> None:
     calls: list[Any] = [n for n in ast.walk(source(name)) if isinstance(n, ast.Call)]
-    loads = [c for c in calls if ast.unparse(c.func) == "train_or_load"]
-    assert [ast.unparse(c.args[0]) for c in loads] == [f"{name}(**parameters)"]
-    assert "TrainConfig" not in {ast.unparse(c.func) for c in calls}
+    called = [ast.unparse(c) for c in calls]
+    assert called.count("load(results)") == 1
+    assert called.count(f"Results.of('{name}', globals())") == 1
+    assert not {"TrainConfig", "train_or_load"} & {ast.unparse(c.func) for c in calls}
 
 
-@pytest.mark.parametrize("name", protocols.__all__)
-def test_notebooks_that_need_weights_ask_for_them(name: str) -> None:
+@pytest.mark.parametrize("name", FIGURES)
+def test_notebooks_that_need_weights_say_so(name: str) -> None:
     cells = json.loads(notebook.available(ROOT)[name].read_text())["cells"]
     code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
     needed = any(f".{word}()" in code for word in ("model", "weights", "snapshots", "decoder"))
-    assert ("weights=True" in code) == needed == (name in protocols.WITH_WEIGHTS)
+    assert needed == FIGURES[name].weights
