@@ -6,6 +6,8 @@ import torch
 from seams.geometry import c1_violation, c2_violation, log_manifold_density
 from seams.paper.checks import CHECKS, Check, base, gaussian, manifolds
 
+MEASURES = {check.id: check.measure for check in CHECKS}
+
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.id)
 def test_every_draw_is_on_the_claimed_side(check: Check) -> None:
@@ -20,8 +22,8 @@ def test_ids_and_names_are_unique() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_maps_satisfy_what_they_are_drawn_for(seed: int) -> None:
-    z = base._points(seed, 16)
-    wanted = {"_curves": (0, 0), "_polar": (0, 1), "_tilted": (1, 0), "_twisted": (1, 1)}
+    z = base.points(seed, 16)
+    wanted = {"curves": (0, 0), "polar": (0, 1), "tilted": (1, 0), "twisted": (1, 1)}
     for name, broken in wanted.items():
         g = getattr(base, name)(seed)
         found = (c1_violation(g, z).mean() > 0.05, c2_violation(g, z).mean() > 0.05)
@@ -29,32 +31,32 @@ def test_maps_satisfy_what_they_are_drawn_for(seed: int) -> None:
 
 
 def test_untwisting_finds_the_same_points() -> None:
-    z = base._points(1, 16)
-    there = torch.vmap(base._curves(1))(base._untwist(1, z))
-    torch.testing.assert_close(torch.vmap(base._twisted(1))(z), there)
+    z = base.points(1, 16)
+    there = torch.vmap(base.curves(1))(base.untwist(1, z))
+    torch.testing.assert_close(torch.vmap(base.twisted(1))(z), there)
 
 
 def test_the_warped_prior_is_a_density_whose_image_is_normal() -> None:
     w = torch.linspace(-8, 8, 4001)
-    density = base._warped_prior(w).exp()
+    density = base.warped_prior(w).exp()
     assert torch.trapezoid(density, w).item() == pytest.approx(1, abs=1e-9)
-    second = torch.trapezoid(density * base._warp(w).square(), w)
+    second = torch.trapezoid(density * base.warp(w).square(), w)
     assert second.item() == pytest.approx(1, abs=1e-9)
 
 
 def test_residuals_see_a_wrong_map(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each identity fails where its condition is taken away."""
     with monkeypatch.context() as patch:
-        patch.setattr(manifolds, "_curves", base._polar)
-        assert manifolds._thm_5_2_if(0) > 0.1 and manifolds._rem_6_6(0) > 0.1
+        patch.setattr(manifolds, "curves", base.polar)
+        assert MEASURES["thm_5_2_if"](0) > 0.1 and MEASURES["rem_6_6"](0) > 0.1
     with monkeypatch.context() as patch:
-        patch.setattr(manifolds, "_untwist", lambda seed, z: z)
-        for check in ("_lem_6_3", "_lem_6_4_seams", "_cor_6_7", "_rem_6_8_density"):
-            assert getattr(manifolds, check)(0) > 0.01, check
-    monkeypatch.setattr(manifolds, "_any_map", base._curves)
+        patch.setattr(manifolds, "untwist", lambda seed, z: z)
+        for check in ("lem_6_3", "lem_6_4_seams", "cor_6_7", "rem_6_8_density"):
+            assert MEASURES[check](0) > 0.01, check
+    monkeypatch.setattr(manifolds, "any_map", base.curves)
     wrong = lambda g, z: log_manifold_density(g, z) + 0.05
     monkeypatch.setattr(manifolds, "log_manifold_density", wrong)
-    assert manifolds._lem_5_1(0) == pytest.approx(torch.tensor(0.05).exp().item() - 1, abs=1e-3)
+    assert MEASURES["lem_5_1"](0) == pytest.approx(torch.tensor(0.05).exp().item() - 1, abs=1e-3)
 
 
 def test_residuals_see_a_wrong_formula(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,5 +64,5 @@ def test_residuals_see_a_wrong_formula(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         gaussian.linear, "decoder_mle", lambda *a, sigma, **k: right(*a, sigma=1.1 * sigma, **k)
     )
-    assert gaussian._eq_3_decoder(0) > 1e-3
-    assert gaussian._eq_4(0) > 1e-3
+    assert MEASURES["eq_3_decoder"](0) > 1e-3
+    assert MEASURES["eq_4"](0) > 1e-3

@@ -89,7 +89,7 @@ def test_the_pipeline_knows_it(clone: Path) -> None:
 def test_it_runs_and_is_in_the_book(clone: Path) -> None:
     call(clone, "-m", "seams", "run", "toy", "--profile", "smoke")
     numbers = json.loads((clone / "results" / "smoke" / "toy" / "numbers.json").read_text())
-    assert numbers["parameters"] == {"seeds": 2, "images": 12800}
+    assert numbers["parameters"] == {"seeds": 2, "images": 2560}
     assert numbers["runs"]["count"] == 2 and numbers["values"]["rate"] > 0
     assemble(clone / "results", clone / "work", "smoke", ROOT / "record", source=clone / "book")
     page = (clone / "work" / "toy.md").read_text()

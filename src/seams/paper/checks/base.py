@@ -24,8 +24,8 @@ from seams.data.generators import Generator
 ROUNDING, DIRECTIONS, GRID, OPTIMUM = 1e-8, 1e-6, 0.01, 0.01
 NATS, COST, SHARE = 0.1, 0.005, 0.05
 
-_SIGMA = 0.5
-_GAP = 0.05  # relative, of eigenvalues below which directions are not compared
+SIGMA = 0.5
+GAP = 0.05  # relative, of eigenvalues below which directions are not compared
 
 
 @dataclass(frozen=True)
@@ -51,78 +51,96 @@ class Check:
     unit: str = ""
 
 
-def _draw(seed: int, *shape: int) -> Tensor:
+def check(
+    name: str, statement: str, threshold: float, above: bool = False, unit: str = ""
+) -> Callable[[Callable[[int], float]], Check]:
+    """Make a check of the function below it; its id is the function's name."""
+    make = lambda f: Check(f.__name__.lstrip("_"), name, statement, f, threshold, above, unit)
+    return make
+
+
+def uniform(seed: int, *shape: int) -> Tensor:
+    """Numbers in 0..1 that belong to a seed."""
     source = torch.Generator().manual_seed(7919 * seed + 12345)
     return torch.rand(*shape, generator=source, dtype=torch.float64)
 
 
-def _normal(seed: int, *shape: int) -> Tensor:
+def normal(seed: int, *shape: int) -> Tensor:
+    """Standard normal numbers that belong to a seed."""
     source = torch.Generator().manual_seed(7919 * seed + 12345)
     return torch.randn(*shape, generator=source, dtype=torch.float64)
 
 
-def _points(seed: int, count: int = 64) -> Tensor:
-    # Well inside the range in which all maps below are regular and keep their order of values.
-    return _normal(seed + 1000, count, 2).clamp(-1.5, 1.5)
+def points(seed: int, count: int = 64) -> Tensor:
+    """Latents `[count, 2]` where all maps below are regular and keep their order of values."""
+    return normal(seed + 1000, count, 2).clamp(-1.5, 1.5)
 
 
-def _curves(seed: int) -> Generator:
-    u = _draw(seed, 3)
+def curves(seed: int) -> Generator:
+    """C1 and C2: a product of two curves."""
+    u = uniform(seed, 3)
     scales = (2.2 + 0.4 * u[0].item(), 0.8 + 0.2 * u[1].item())
     return generators.product_of_curves(scales, warp=0.1 + 0.2 * u[2].item())
 
 
-def _polar(seed: int) -> Generator:
-    return generators.polar(bend=0.15 + 0.1 * _draw(seed, 1).item())
+def polar(seed: int) -> Generator:
+    """C1 without C2: polar coordinates."""
+    return generators.polar(bend=0.15 + 0.1 * uniform(seed, 1).item())
 
 
-def _turn(degrees: float) -> Tensor:
+def turn(degrees: float) -> Tensor:
+    """Rotation of the plane."""
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return torch.tensor([[c, s], [-s, c]], dtype=torch.float64)
 
 
-def _angle(seed: int) -> float:
-    return 20 + 25 * _draw(seed, 1).item()
+def angle(seed: int) -> float:
+    """Between 20 and 45 degrees."""
+    return 20 + 25 * uniform(seed, 1).item()
 
 
-def _tilted(seed: int) -> Generator:
+def tilted(seed: int) -> Generator:
     """C2 without C1: a linear map with its latents turned."""
-    W = torch.linalg.qr(_normal(seed, 4, 2)).Q * torch.tensor([2.5, 1.0], dtype=torch.float64)
-    return generators.rotated(generators.linear(W), _turn(_angle(seed)))
+    W = torch.linalg.qr(normal(seed, 4, 2)).Q * torch.tensor([2.5, 1.0], dtype=torch.float64)
+    return generators.rotated(generators.linear(W), turn(angle(seed)))
 
 
 def _strength(seed: int) -> float:
-    return 0.1 + 0.1 * _draw(seed + 7, 1).item()
+    return 0.1 + 0.1 * uniform(seed + 7, 1).item()
 
 
-def _twisted(seed: int) -> Generator:
-    """Neither C1 nor C2, with the manifold density of `_curves`."""
-    return generators.twisted(_curves(seed), _strength(seed))
+def twisted(seed: int) -> Generator:
+    """Neither C1 nor C2, with the manifold density of `curves`."""
+    return generators.twisted(curves(seed), _strength(seed))
 
 
-def _untwist(seed: int, z: Tensor) -> Tensor:
-    """Latents of `_curves` at the same points of the manifold."""
+def untwist(seed: int, z: Tensor) -> Tensor:
+    """Latents of `curves` at the same points of the manifold."""
     angle = _strength(seed) * z.square().sum(1)
     c, s = angle.cos(), angle.sin()
     return torch.stack([c * z[:, 0] - s * z[:, 1], s * z[:, 0] + c * z[:, 1]], 1)
 
 
-def _warp(w: Tensor) -> Tensor:
+def warp(w: Tensor) -> Tensor:
+    """An increasing map of one number."""
     return w + 0.3 * torch.tanh(w)
 
 
-def _warped_prior(w: Tensor) -> Tensor:
-    """Log density of w, axis by axis, if `_warp(w)` is standard normal."""
-    return _log_normal(_warp(w)) + (1 + 0.3 * (1 - torch.tanh(w) ** 2)).log()
+def warped_prior(w: Tensor) -> Tensor:
+    """Log density of w, axis by axis, if `warp(w)` is standard normal."""
+    return log_normal(warp(w)) + (1 + 0.3 * (1 - torch.tanh(w) ** 2)).log()
 
 
-def _log_normal(z: Tensor) -> Tensor:
+def log_normal(z: Tensor) -> Tensor:
+    """Log density of the standard normal law."""
     return -0.5 * (z.square() + math.log(2 * math.pi))
 
 
-def _any_map(seed: int) -> Generator:
-    return (_curves, _polar, _tilted, _twisted)[seed % 4](seed)
+def any_map(seed: int) -> Generator:
+    """One of the four maps above."""
+    return (curves, polar, tilted, twisted)[seed % 4](seed)
 
 
-def _largest(*residuals: Tensor) -> float:
+def largest(*residuals: Tensor) -> float:
+    """Largest absolute entry of all."""
     return max(residual.abs().max().item() for residual in residuals)

@@ -17,24 +17,24 @@ from seams.geometry import (
     singular_vector_path,
 )
 from seams.paper.checks.base import (
-    _GAP,
     DIRECTIONS,
+    GAP,
     GRID,
     NATS,
     ROUNDING,
     SHARE,
-    Check,
-    _any_map,
-    _curves,
-    _largest,
-    _log_normal,
-    _points,
-    _polar,
-    _tilted,
-    _twisted,
-    _untwist,
-    _warp,
-    _warped_prior,
+    any_map,
+    check,
+    curves,
+    largest,
+    log_normal,
+    points,
+    polar,
+    tilted,
+    twisted,
+    untwist,
+    warp,
+    warped_prior,
 )
 
 
@@ -46,24 +46,44 @@ def _along_seams(g: Generator, z: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack(hessians, 1), V.abs().argmax(1)
 
 
+@check(
+    "Lemma 4.1",
+    "Given C1, a singular value changes along another latent as much as the Hessian "
+    "directed along its seam is off-diagonal: P1 leaves nothing of it (largest "
+    "difference).",
+    ROUNDING,
+)
 def _lem_4_1(seed: int) -> float:
     residuals = []
-    for g in (_curves(seed), _polar(seed)):
-        z = _points(seed)
+    for g in (curves(seed), polar(seed)):
+        z = points(seed)
         hessians, axis = _along_seams(g, z)
         rows = torch.take_along_dim(hessians, axis[:, :, None, None], 2).squeeze(2)
         residuals.append(singular_value_jacobian(g, z).abs() - rows.abs())
-    return _largest(*residuals)
+    return largest(*residuals)
 
 
+@check(
+    "Lemma 4.1, half of P1",
+    "The first half of P1 is not enough: with orthogonal columns alone the directed "
+    "Hessian is not diagonal (polar coordinates; least off-diagonal entry).",
+    0.1,
+    above=True,
+)
 def _lem_4_1_needed(seed: int) -> float:
-    hessians, _ = _along_seams(_polar(seed), _points(seed))
+    hessians, _ = _along_seams(polar(seed), points(seed))
     return hessians[:, :, 0, 1].abs().amax(1).min().item()
 
 
+@check(
+    "Lemma C.1",
+    "The image of a singular-vector path moves along the left singular vector at the speed "
+    "of the singular value (largest relative deviation).",
+    GRID,
+)
 def _lem_c_1(seed: int) -> float:
-    g = _any_map(seed)
-    path = singular_vector_path(g, _points(seed)[0] / 2, seed % 2, extent=1.0, points=101)
+    g = any_map(seed)
+    path = singular_vector_path(g, points(seed)[0] / 2, seed % 2, extent=1.0, points=101)
     velocity = torch.gradient(path.x, spacing=(path.t,), dim=0)[0][1:-1]
     U, s, V = jacobian_svd(g, path.z[1:-1])
     overlap = (V.mT @ path.direction[1:-1, :, None]).squeeze(-1)
@@ -72,8 +92,14 @@ def _lem_c_1(seed: int) -> float:
     return ((velocity - told).norm(dim=1) / told.norm(dim=1)).max().item()
 
 
+@check(
+    "Lemma 5.1",
+    "The product of the factors over the seams, summed over triangles that only know where "
+    "the points lie, gives the probability of a box of latents (relative difference).",
+    GRID,
+)
 def _lem_5_1(seed: int) -> float:
-    g, reach, side = _any_map(seed), 1.2, 81
+    g, reach, side = any_map(seed), 1.2, 81
     t = torch.linspace(-reach, reach, side, dtype=torch.float64)
     z = torch.cartesian_prod(t, t)
     corner = torch.arange(side * side).reshape(side, side)
@@ -90,29 +116,57 @@ def _lem_5_1(seed: int) -> float:
 
 def _along_axes(g: Generator, seed: int) -> float:
     """Largest log ratio of the densities over the images of the axes to that of the manifold."""
-    z = _points(seed)
+    z = points(seed)
     over = torch.zeros(len(z), dtype=z.dtype)
     for i, axis in enumerate(torch.eye(2, dtype=z.dtype)):
         speed = jacobian(g, z[:, i : i + 1] * axis)[:, :, i].norm(dim=1)
-        over += _log_normal(z[:, i]) - speed.log()
-    density = _log_normal(z).sum(1) - torch.vmap(g.volume)(z).log()
-    return _largest(over - density)
+        over += log_normal(z[:, i]) - speed.log()
+    density = log_normal(z).sum(1) - torch.vmap(g.volume)(z).log()
+    return largest(over - density)
 
 
+@check(
+    "Thm. 5.2, C1 and C2",
+    "With C1 and C2 the densities over the images of the latent axes multiply to that on "
+    "the manifold (largest log ratio).",
+    ROUNDING,
+    unit="nats",
+)
 def _thm_5_2_if(seed: int) -> float:
-    return max(_along_axes(_curves(seed), seed), _along_axes(generators.rolled_sheet(), seed))
+    return max(_along_axes(curves(seed), seed), _along_axes(generators.rolled_sheet(), seed))
 
 
+@check(
+    "Thm. 5.2, C2 alone",
+    "Without C1 they do not (a linear map with its latents turned; largest log ratio).",
+    NATS,
+    above=True,
+    unit="nats",
+)
 def _thm_5_2_without_c1(seed: int) -> float:
-    return _along_axes(_tilted(seed), seed)
+    return _along_axes(tilted(seed), seed)
 
 
+@check(
+    "Thm. 5.2, C1 alone",
+    "Without C2 they do not (polar coordinates; largest log ratio).",
+    NATS,
+    above=True,
+    unit="nats",
+)
 def _thm_5_2_without_c2(seed: int) -> float:
-    return _along_axes(_polar(seed), seed)
+    return _along_axes(polar(seed), seed)
 
 
+@check(
+    "Thm. 5.2, neither",
+    "Without either they do not (curves with their latents twisted; largest log ratio).",
+    NATS,
+    above=True,
+    unit="nats",
+)
 def _thm_5_2_without_both(seed: int) -> float:
-    return _along_axes(_twisted(seed), seed)
+    return _along_axes(twisted(seed), seed)
 
 
 # --- identification -----------------------------------------------------------------------------
@@ -126,188 +180,107 @@ def _from_seams(directions: Tensor, U: Tensor) -> Tensor:
     return (directions - sign * nearest).norm(dim=1)
 
 
+@check(
+    "Lemma 6.3",
+    "The Hessian of the log density, computed from an entangled decoder, has the seams as "
+    "eigenvectors (largest distance of unit vectors).",
+    DIRECTIONS,
+)
 def _lem_6_3(seed: int) -> float:
-    z = _points(seed)
-    found = seam_directions(_twisted(seed), z)
-    U = jacobian_svd(_curves(seed), _untwist(seed, z))[0]
-    return _largest(_from_seams(found.directions, U)[found.gap > _GAP])
+    z = points(seed)
+    found = seam_directions(twisted(seed), z)
+    U = jacobian_svd(curves(seed), untwist(seed, z))[0]
+    return largest(_from_seams(found.directions, U)[found.gap > GAP])
 
 
 def _matching(seed: int) -> tuple[Generator, Callable[[Tensor], Tensor]]:
     """A map with C1 and C2, and a decoder with both and another prior that has its density."""
-    g = _curves(seed)
-    return g, lambda w: g(_warp(w).flip(0))
+    g = curves(seed)
+    return g, lambda w: g(warp(w).flip(0))
 
 
+@check(
+    "Lemma 6.4, seams",
+    "Left singular vectors of a decoder with C1, C2, the same density and another prior "
+    "are these eigenvectors (largest distance of unit vectors).",
+    DIRECTIONS,
+)
 def _lem_6_4_seams(seed: int) -> float:
-    z = _points(seed)
-    found = seam_directions(_twisted(seed), z)
+    z = points(seed)
+    found = seam_directions(twisted(seed), z)
     _, decoder = _matching(seed)
-    # The decoder's latents at the same points: _warp is inverted by Newton's method.
-    told = _untwist(seed, z).flip(1)
+    # The decoder's latents at the same points: warp is inverted by Newton's method.
+    told = untwist(seed, z).flip(1)
     w = told.clone()
     for _ in range(20):
-        w = w - (_warp(w) - told) / (1 + 0.3 * (1 - torch.tanh(w) ** 2))
+        w = w - (warp(w) - told) / (1 + 0.3 * (1 - torch.tanh(w) ** 2))
     U = jacobian_svd(decoder, w)[0]
-    return _largest(_from_seams(found.directions, U)[found.gap > _GAP])
+    return largest(_from_seams(found.directions, U)[found.gap > GAP])
 
 
+@check(
+    "Lemma 6.4, factors",
+    "And its factors are those of the generator (largest log ratio).",
+    ROUNDING,
+    unit="nats",
+)
 def _lem_6_4_factors(seed: int) -> float:
     g, decoder = _matching(seed)
-    w = _points(seed)
-    factors = log_seam_factors(decoder, w, log_prior=_warped_prior)
-    return _largest(factors.flip(1) - log_seam_factors(g, _warp(w).flip(1)))
+    w = points(seed)
+    factors = log_seam_factors(decoder, w, log_prior=warped_prior)
+    return largest(factors.flip(1) - log_seam_factors(g, warp(w).flip(1)))
 
 
+@check(
+    "Cor. 6.7",
+    "An entangled decoder with a prior that is not normal gives the same seams (largest "
+    "distance of unit vectors).",
+    DIRECTIONS,
+)
 def _cor_6_7(seed: int) -> float:
     # Entangled, with a prior that is not normal: only the density is that of the map.
-    twisted, w = _twisted(seed), _points(seed)
-    found = seam_directions(lambda w: twisted(_warp(w)), w, log_prior=_warped_prior)
-    U = jacobian_svd(_curves(seed), _untwist(seed, _warp(w)))[0]
-    return _largest(_from_seams(found.directions, U)[found.gap > _GAP])
+    g, w = twisted(seed), points(seed)
+    found = seam_directions(lambda w: g(warp(w)), w, log_prior=warped_prior)
+    U = jacobian_svd(curves(seed), untwist(seed, warp(w)))[0]
+    return largest(_from_seams(found.directions, U)[found.gap > GAP])
 
 
+@check(
+    "Remark 6.6",
+    "A generator with its latents exchanged and mirrored is as disentangled (largest log "
+    "ratio, as for Theorem 5.2).",
+    ROUNDING,
+    unit="nats",
+)
 def _rem_6_6(seed: int) -> float:
     swap = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)
-    return _along_axes(generators.rotated(_curves(seed), swap), seed)
+    return _along_axes(generators.rotated(curves(seed), swap), seed)
 
 
+@check(
+    "Remark 6.8, density",
+    "A twist of normal latents leaves the density on the manifold as it was (largest log ratio).",
+    ROUNDING,
+    unit="nats",
+)
 def _rem_6_8_density(seed: int) -> float:
-    z = _points(seed)
-    there = log_manifold_density(_curves(seed), _untwist(seed, z))
-    return _largest(log_manifold_density(_twisted(seed), z) - there)
+    z = points(seed)
+    there = log_manifold_density(curves(seed), untwist(seed, z))
+    return largest(log_manifold_density(twisted(seed), z) - there)
 
 
+@check(
+    "Remark 6.8, C1",
+    "But C1 sees it (mean cosine of the angles between the Jacobian's columns).",
+    SHARE,
+    above=True,
+)
 def _rem_6_8_mixed(seed: int) -> float:
-    return c1_violation(_twisted(seed), _points(seed)).mean().item()
+    return c1_violation(twisted(seed), points(seed)).mean().item()
 
 
 CHECKS = (
-    Check(
-        "lem_4_1",
-        "Lemma 4.1",
-        "Given C1, a singular value changes along another latent as much as the Hessian directed "
-        "along its seam is off-diagonal: P1 leaves nothing of it (largest difference).",
-        _lem_4_1,
-        ROUNDING,
-    ),
-    Check(
-        "lem_4_1_needed",
-        "Lemma 4.1, half of P1",
-        "The first half of P1 is not enough: with orthogonal columns alone the directed Hessian "
-        "is not diagonal (polar coordinates; least off-diagonal entry).",
-        _lem_4_1_needed,
-        0.1,
-        above=True,
-    ),
-    Check(
-        "lem_c_1",
-        "Lemma C.1",
-        "The image of a singular-vector path moves along the left singular vector at the speed of "
-        "the singular value (largest relative deviation).",
-        _lem_c_1,
-        GRID,
-    ),
-    Check(
-        "lem_5_1",
-        "Lemma 5.1",
-        "The product of the factors over the seams, summed over triangles that only know where "
-        "the points lie, gives the probability of a box of latents (relative difference).",
-        _lem_5_1,
-        GRID,
-    ),
-    Check(
-        "thm_5_2_if",
-        "Thm. 5.2, C1 and C2",
-        "With C1 and C2 the densities over the images of the latent axes multiply to that on the "
-        "manifold (largest log ratio).",
-        _thm_5_2_if,
-        ROUNDING,
-        unit="nats",
-    ),
-    Check(
-        "thm_5_2_without_c1",
-        "Thm. 5.2, C2 alone",
-        "Without C1 they do not (a linear map with its latents turned; largest log ratio).",
-        _thm_5_2_without_c1,
-        NATS,
-        above=True,
-        unit="nats",
-    ),
-    Check(
-        "thm_5_2_without_c2",
-        "Thm. 5.2, C1 alone",
-        "Without C2 they do not (polar coordinates; largest log ratio).",
-        _thm_5_2_without_c2,
-        NATS,
-        above=True,
-        unit="nats",
-    ),
-    Check(
-        "thm_5_2_without_both",
-        "Thm. 5.2, neither",
-        "Without either they do not (curves with their latents twisted; largest log ratio).",
-        _thm_5_2_without_both,
-        NATS,
-        above=True,
-        unit="nats",
-    ),
-    Check(
-        "lem_6_3",
-        "Lemma 6.3",
-        "The Hessian of the log density, computed from an entangled decoder, has the seams as "
-        "eigenvectors (largest distance of unit vectors).",
-        _lem_6_3,
-        DIRECTIONS,
-    ),
-    Check(
-        "lem_6_4_seams",
-        "Lemma 6.4, seams",
-        "Left singular vectors of a decoder with C1, C2, the same density and another prior are "
-        "these eigenvectors (largest distance of unit vectors).",
-        _lem_6_4_seams,
-        DIRECTIONS,
-    ),
-    Check(
-        "lem_6_4_factors",
-        "Lemma 6.4, factors",
-        "And its factors are those of the generator (largest log ratio).",
-        _lem_6_4_factors,
-        ROUNDING,
-        unit="nats",
-    ),
-    Check(
-        "rem_6_6",
-        "Remark 6.6",
-        "A generator with its latents exchanged and mirrored is as disentangled (largest log "
-        "ratio, as for Theorem 5.2).",
-        _rem_6_6,
-        ROUNDING,
-        unit="nats",
-    ),
-    Check(
-        "cor_6_7",
-        "Cor. 6.7",
-        "An entangled decoder with a prior that is not normal gives the same seams (largest "
-        "distance of unit vectors).",
-        _cor_6_7,
-        DIRECTIONS,
-    ),
-    Check(
-        "rem_6_8_density",
-        "Remark 6.8, density",
-        "A twist of normal latents leaves the density on the manifold as it was (largest "
-        "log ratio).",
-        _rem_6_8_density,
-        ROUNDING,
-        unit="nats",
-    ),
-    Check(
-        "rem_6_8_mixed",
-        "Remark 6.8, C1",
-        "But C1 sees it (mean cosine of the angles between the Jacobian's columns).",
-        _rem_6_8_mixed,
-        SHARE,
-        above=True,
-    ),
-)
+    _lem_4_1, _lem_4_1_needed, _lem_c_1, _lem_5_1, _thm_5_2_if, _thm_5_2_without_c1,
+    _thm_5_2_without_c2, _thm_5_2_without_both, _lem_6_3, _lem_6_4_seams, _lem_6_4_factors,
+    _rem_6_6, _cor_6_7, _rem_6_8_density, _rem_6_8_mixed,
+)  # fmt: skip
