@@ -159,6 +159,14 @@ def test_notebooks_are_stripped_and_have_parameters() -> None:
         assert len(tagged) == 1, f"{path.name}: one cell has the tag `parameters`"
 
 
+def test_numerical_tests_are_run_as_on_other_processors() -> None:
+    names = (ROOT / "tests" / "numerical.txt").read_text().split()
+    assert not [name for name in names if not (ROOT / name).is_file()]
+    for name in (".ci/run", ".github/workflows/ci.yml"):
+        text = (ROOT / name).read_text()
+        assert "@tests/numerical.txt" in text and "default" in text and "avx2" in text
+
+
 def test_no_text_names_a_machine() -> None:
     """Only what every clone has: no absolute path of someone's, no host of a package registry."""
     rules = re.compile(
