@@ -102,9 +102,10 @@ def test_run_passes_on_what_it_is_given(
 def test_list_shows_every_notebook_and_parameter(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
+    assert "fig02: Figure 2: a linear VAE breaks rotational symmetry" in lines
     for name, path in notebook.available(ROOT).items():
-        place = lines.index(f"{name}  {path.name}")
-        for offset, parameter in enumerate(notebook.parameters_of(path).values(), 1):
+        (place,) = (i for i, line in enumerate(lines) if line.startswith(f"{name}: "))
+        for offset, parameter in enumerate([*notebook.parameters_of(path).values()][2:], 1):
             expected = f"    {parameter.name} = {parameter.default!r}  {parameter.comment}"
             assert lines[place + offset] == expected
 

@@ -1,4 +1,4 @@
-"""Command line: `seams run | sweep | record | data | claims | book`."""
+"""Command line: `seams run | sweep | record | data | claims | inputs | book`."""
 
 import argparse
 import os
@@ -11,6 +11,8 @@ from seams.cli.sweep import add_sweep
 from seams.project import project_root, record_folder, shown
 
 __all__ = ["main"]
+
+_PROFILE = "of params.yaml: smoke, quick, desk or paper"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="a parameter, such as 'betas=[2.5]'; may be repeated",
     )
-    run.add_argument("--profile", help="of params.yaml: smoke, quick, desk or paper")
+    run.add_argument("--profile", help=_PROFILE)
     run.add_argument("-o", metavar="FOLDER", type=Path, help="where the results go")
     run.set_defaults(command=_run)
 
@@ -91,12 +93,12 @@ def _parser() -> argparse.ArgumentParser:
         "inputs", help="write what each notebook depends on, for the pipeline to compare"
     )
     inputs.add_argument("--out", type=Path, help="folder; default build/inputs under the project")
-    inputs.add_argument("--profile", help="of params.yaml: smoke, quick, desk or paper")
+    inputs.add_argument("--profile", help=_PROFILE)
     inputs.set_defaults(command=_inputs)
 
     book = commands.add_parser("book", help="build the book from the results at hand")
     book.add_argument("--out", type=Path, help="folder; default build/book under the project")
-    book.add_argument("--profile", help="of params.yaml: smoke, quick, desk or paper")
+    book.add_argument("--profile", help=_PROFILE)
     book.set_defaults(command=_book)
     return parser
 
@@ -109,7 +111,7 @@ def _add_claims(commands: Any) -> None:
         "notebooks that test it, in brackets if they left no result. Where this profile has no "
         "result here, the run of record counts.",
     )
-    claims.add_argument("--profile", help="of params.yaml: smoke, quick, desk or paper")
+    claims.add_argument("--profile", help=_PROFILE)
     how = claims.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="every claim, with its numbers")
     how.add_argument("--markdown", action="store_true", help="the table of the book")
@@ -117,15 +119,16 @@ def _add_claims(commands: Any) -> None:
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    from seams.paper import notebook
+    from seams.paper import notebook, parameters
 
     if chosen.name == "list":
-        for name, path in notebook.available().items():
-            print(f"{name}  {path.name}")
-            for parameter in notebook.parameters_of(path).values():
-                print(f"    {parameter.name} = {parameter.default!r}  {parameter.comment}")
+        for name, path in parameters.available().items():
+            print(f"{name}: {parameters.title_of(path)}")
+            for parameter in parameters.parameters_of(path).values():
+                if parameter.name not in parameters.RUNNER:
+                    print(f"    {parameter.name} = {parameter.default!r}  {parameter.comment}")
         return 0
-    folder = notebook.run(chosen.name, chosen.profile, notebook.parse(chosen.p), chosen.o)
+    folder = notebook.run(chosen.name, chosen.profile, parameters.parse(chosen.p), chosen.o)
     print(f"{chosen.name}: results in {shown(folder)}")
     return 0
 
@@ -212,13 +215,13 @@ def _inputs(chosen: argparse.Namespace) -> int:
 
 def _book(chosen: argparse.Namespace) -> int:
     from seams import book
-    from seams.paper import notebook
+    from seams.paper import parameters
 
     root = project_root()
     page = book.build(
         root / "results",
         chosen.out or root / "build" / "book",
-        profile=chosen.profile or notebook.default_profile(),
+        profile=chosen.profile or parameters.default_profile(),
     )
     print(f"Book: open {shown(page)}")
     return 0
@@ -227,11 +230,11 @@ def _book(chosen: argparse.Namespace) -> int:
 def _claims(chosen: argparse.Namespace) -> int:
     from seams.book import tables
     from seams.paper import findings as claims
-    from seams.paper import notebook
+    from seams.paper import parameters
     from seams.paper.reading import PROFILES, read_results
 
     root = project_root()
-    profile = chosen.profile or notebook.default_profile()
+    profile = chosen.profile or parameters.default_profile()
     if profile not in PROFILES:
         raise ValueError(f"--profile must be one of {', '.join(PROFILES)}; got {profile!r}.")
     results = read_results(root / "results")

@@ -18,6 +18,7 @@ from typing import Any, get_args, get_origin
 from seams.project import project_root
 
 __all__ = [
+    "RUNNER",
     "Parameter",
     "UsageError",
     "available",
@@ -28,9 +29,12 @@ __all__ = [
     "parameters_of",
     "parse",
     "profile_of",
+    "title_of",
 ]
 
-_RUNNER = ("profile", "output")  # parameters that the runner sets itself
+RUNNER = ("profile", "output")
+"""Parameters that the runner sets itself."""
+
 _TYPES = {"str": str, "int": int, "float": float, "bool": bool}
 
 
@@ -78,6 +82,13 @@ def available(root: Path | None = None) -> dict[str, Path]:
     if not paths:
         raise UsageError(f"There are no notebooks under {root}: call from inside the project.")
     return {path.stem.partition("_")[0]: path for path in paths}
+
+
+def title_of(path: Path) -> str:
+    """The first heading of a notebook; its file's name if it has none."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    text = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+    return next((line[2:] for line in text.splitlines() if line.startswith("# ")), path.name)
 
 
 def parameters_of(path: Path) -> dict[str, Parameter]:
@@ -178,8 +189,8 @@ def check(values: Mapping[Any, Any], parameters: Mapping[str, Parameter], where:
     """
     checked = {}
     for name, value in values.items():
-        if name not in parameters or name in _RUNNER:
-            known = [n for n in parameters if n not in _RUNNER]
+        if name not in parameters or name in RUNNER:
+            known = [n for n in parameters if n not in RUNNER]
             hint = nearest(name, known, f"It takes {', '.join(known)}.")
             raise UsageError(f"{where} has no parameter {name!r}.{hint}")
         parameter = parameters[name]
@@ -239,7 +250,7 @@ def profile_of(name: str, profile: str, root: Path | None = None) -> dict[str, A
             hint = nearest(row, notebooks)
             raise UsageError(f"params.yaml has values of {row!r}, which is no notebook.{hint}")
     parameters = parameters_of(notebooks[name])
-    values = {n: p.default for n, p in parameters.items() if n not in _RUNNER}
+    values = {n: p.default for n, p in parameters.items() if n not in RUNNER}
     listed = _listed(profiles[profile], profile, name, notebooks)
     return values | listed | overrides(name, root)
 
