@@ -103,15 +103,7 @@ def _sheet(rows: np.ndarray) -> bytes:
 
 
 def markup(path: Path, programs: Path) -> str:
-    """A gallery as a part of a page.
-
-    Args:
-        path: What `write_gallery` wrote.
-        programs: Folder of the program, `book/_live`.
-
-    Returns:
-        HTML that needs no other file.
-    """
+    """A gallery as a part of a page, with `gallery.js` of the folder `programs`: one text."""
     content = json.dumps(json.loads(path.read_text()), separators=(",", ":"))
     program = (programs / "gallery.js").read_text(encoding="utf-8")
     return (

@@ -66,17 +66,7 @@ def nearest(word: object, known: Iterable[str], otherwise: str = "") -> str:
 
 
 def available(root: Path | None = None) -> dict[str, Path]:
-    """Notebooks by their short names, sorted: "fig05" to `notebooks/fig05_beta_sweep.ipynb`.
-
-    Args:
-        root: The project; default the one around the working directory.
-
-    Returns:
-        Name to path.
-
-    Raises:
-        UsageError: There are none.
-    """
+    """Notebooks by their short names, sorted: "fig05" to `notebooks/fig05_beta_sweep.ipynb`."""
     root = root or project_root()
     paths = sorted((root / "notebooks").glob("*.ipynb"))
     if not paths:
@@ -92,17 +82,7 @@ def title_of(path: Path) -> str:
 
 
 def parameters_of(path: Path) -> dict[str, Parameter]:
-    """The parameters of a notebook, in their order.
-
-    Args:
-        path: A notebook with one code cell tagged `parameters`, which holds annotated literals.
-
-    Returns:
-        Name to parameter.
-
-    Raises:
-        UsageError: No such cell, or one that holds anything else.
-    """
+    """The parameters of a notebook in their order, from its cell of annotated literals."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", ())]
     if len(tagged) != 1:
@@ -140,17 +120,7 @@ def _type_of(text: str) -> Any:
 
 
 def parse(assignments: Sequence[str]) -> dict[str, Any]:
-    """Values from texts such as "betas=[1.0, 2.5]", read as YAML.
-
-    Args:
-        assignments: Each `name=value`.
-
-    Returns:
-        Name to value.
-
-    Raises:
-        UsageError: No `=`, or a value that is not YAML.
-    """
+    """Values from texts such as "betas=[1.0, 2.5]", read as YAML."""
     values = {}
     for text in assignments:
         name, equals, value = text.partition("=")
@@ -174,19 +144,7 @@ def _yaml(text: str, problem: str) -> Any:
 
 
 def check(values: Mapping[Any, Any], parameters: Mapping[str, Parameter], where: str) -> dict:
-    """Values as the notebook's types: an int becomes a float where one is due.
-
-    Args:
-        values: Name to value.
-        parameters: What the notebook takes.
-        where: Named in messages.
-
-    Returns:
-        The same values.
-
-    Raises:
-        UsageError: An unknown name, with the nearest known one, or a wrong type.
-    """
+    """Values as the notebook's types; `where` is named in messages. An int may be a float."""
     checked = {}
     for name, value in values.items():
         if name not in parameters or name in RUNNER:

@@ -117,15 +117,7 @@ def _read_numbers(path: Path, name: str, profile: str) -> dict[str, Any]:
 
 
 def read_result(folder: Path, profile: str = "") -> Result:
-    """What one notebook has written; `ValueError` if it is not that.
-
-    Args:
-        folder: Of its `numbers.json`, under the notebook's name.
-        profile: Which it must be of; empty for one of `RECORDS`.
-
-    Returns:
-        The result.
-    """
+    """What one notebook has written, in the profile given or one of `RECORDS`."""
     numbers = _read_numbers(folder / "numbers.json", folder.name, profile)
     notebook = folder / "notebook.ipynb"
     if notebook.is_file():

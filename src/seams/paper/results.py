@@ -174,11 +174,7 @@ class Results:
         return verdict
 
     def runs(self, runs: Sequence[Run]) -> None:
-        """Record what was trained, and how long that took when it was.
-
-        Args:
-            runs: All runs that the figure shows.
-        """
+        """Record what was trained for a figure, and how long that took when it was."""
         unique = {run.id: run for run in runs}.values()
         known = self.content["runs"]
         devices = {run.provenance["device"] for run in unique}
@@ -192,11 +188,7 @@ class Results:
         known["device"] = ", ".join(sorted(devices))
 
     def write(self) -> Path:
-        """Write `numbers.json`.
-
-        Returns:
-            Its path.
-        """
+        """Write `numbers.json`, and return its path."""
         path = self.folder / "numbers.json"
         path.write_text(json.dumps(self.content, indent=1, sort_keys=True, allow_nan=False) + "\n")
         return path
