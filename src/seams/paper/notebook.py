@@ -50,7 +50,7 @@ __all__ = [
     "run",
 ]
 
-_KERNEL_SETTINGS = "c.IPKernelApp.log_level = 40\n"  # its transport warning, each time
+_KERNEL_SETTINGS = "c.IPKernelApp.log_level = 50\n"  # its warnings at start, and at its end
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _FRAME = re.compile(r"(?:Cell In\[\d+\]|File (.+?):\d+), ")  # of IPython's traceback
 _RAISED = re.compile(r"^-+> *\d+ +raise\b", re.MULTILINE)  # the line that it points at
