@@ -4,6 +4,15 @@ Nothing here loads or saves. Each module has a topic; all their names are here.
 """
 
 from seams.plotting.images import plot_images
+from seams.plotting.kinds import (
+    plot_grid_of_curves,
+    plot_kind_curves,
+    plot_kind_panels,
+    plot_kinds,
+    plot_sweep,
+    plot_unit_diagonals,
+    use_log_ticks,
+)
 from seams.plotting.manifold import (
     plot_density,
     plot_ellipses,
@@ -42,13 +51,20 @@ __all__ = [
     "plot_ellipses",
     "plot_images",
     "plot_information",
+    "plot_grid_of_curves",
+    "plot_kind_curves",
+    "plot_kind_panels",
+    "plot_kinds",
     "plot_magnitude",
     "plot_marginal",
     "plot_moving_beta",
     "plot_path",
     "plot_surface",
+    "plot_sweep",
     "plot_unit_diagonal",
+    "plot_unit_diagonals",
     "plot_vectors",
+    "use_log_ticks",
     "use_style",
     "use_view",
 ]
