@@ -30,6 +30,7 @@ __all__ = [
     "paired",
     "predicted",
     "random_dto",
+    "reconstructions",
     "traversals",
     "unit_diagonal",
 ]
@@ -238,6 +239,21 @@ def unit_diagonal(runs: Iterable[Run], term: str) -> np.ndarray:
         found.append((matrix / np.outer(root, root))[order][:, order])
     count = np.isfinite(found).sum(0)
     return np.where(count, np.nansum(found, 0) / np.maximum(count, 1), np.nan)
+
+
+def reconstructions(run: Run) -> np.ndarray:
+    """Images of a run, of which there is an even number, above their reconstructions.
+
+    Args:
+        run: On square grey images.
+
+    Returns:
+        `[4, column, side, side]`, 0..255: two pairs of rows.
+    """
+    side = run.config.resolution
+    pairs = np.stack([run.arrays["images"], run.arrays["reconstructions"]])
+    first, second = np.split(pairs, 2, axis=1)
+    return np.concatenate([first, second]).reshape(4, -1, side, side)
 
 
 def random_dto(active: pd.Series) -> pd.Series:

@@ -3,6 +3,7 @@
 Nothing here loads or saves. Each module has a topic; all their names are here.
 """
 
+from seams.plotting.annealing import plot_schedule_curves, plot_schedules, plot_tradeoff
 from seams.plotting.images import plot_images
 from seams.plotting.kinds import (
     plot_grid_of_curves,
@@ -59,8 +60,11 @@ __all__ = [
     "plot_marginal",
     "plot_moving_beta",
     "plot_path",
+    "plot_schedule_curves",
+    "plot_schedules",
     "plot_surface",
     "plot_sweep",
+    "plot_tradeoff",
     "plot_unit_diagonal",
     "plot_unit_diagonals",
     "plot_vectors",
