@@ -255,7 +255,7 @@ FIGURES = {
         fig03,
         weights=True,
         says="A diagnosis tells diagonal from full posteriors by model and data alone: by latents "
-        "that mix the positions, and by axes that mean something.",
+        "that tell of one position each, and by axes that mean something.",
     ),
     "speed": Figure(says="How much faster this code computes what the paper computes."),
 }

@@ -22,6 +22,7 @@ __all__ = [
     "conditions",
     "exponent",
     "exponents",
+    "loss_gradient",
     "slowness",
     "times_of_descent",
     "with_times",
@@ -142,7 +143,7 @@ def angles_in_descent(
     first, second = np.zeros_like(D), np.zeros_like(D)
     path = [_angle_left(D, spectrum, beta)]
     for count in range(1, steps + 1):
-        g = _gradient(D, spectrum, beta)
+        g = loss_gradient(D, spectrum, beta)
         if adam:
             first, second = 0.9 * first + 0.1 * g, 0.999 * second + 0.001 * g**2
             g = (first / (1 - 0.9**count)) / (np.sqrt(second / (1 - 0.999**count)) + 1e-8)
@@ -151,8 +152,18 @@ def angles_in_descent(
     return step * np.arange(1, steps + 2), np.stack(path, -1)
 
 
-def _gradient(D: np.ndarray, spectrum: np.ndarray, variance: float) -> np.ndarray:
-    """Of the loss with diagonal posteriors at their best, in the decoder's entries."""
+def loss_gradient(D: np.ndarray, spectrum: np.ndarray, variance: float) -> np.ndarray:
+    r"""Gradient of a linear VAE's loss with diagonal posteriors at their best, at unit noise.
+
+    Args:
+        D: Decoders `[*batch, 2, 2]`.
+        spectrum: Covariances of the data `[*batch, 2, 2]`.
+        variance: $\beta\sigma^2$; as $\sigma = 1$, $\beta$ too.
+
+    Returns:
+        In the entries of $D$: of $\beta$ times the negative mean evidence, plus
+        `seams.linear.diagonal_gap`.
+    """
     one, across = np.eye(2), np.swapaxes(D, -1, -2)
     inverse = np.linalg.inv(D @ across + variance * one)
     P = one + across @ D / variance

@@ -163,8 +163,8 @@ def claim_optimum(results: Results, table: pd.DataFrame) -> None:
     )
     for id, what, least in (
         ("sum", "The right side of Eq. 6", -0.1),
-        ("gram", "The first term of Eq. 6 alone", 0),
-        ("hessian", "The second term of Eq. 6 alone", 0),
+        ("gram", "The first term of Eq. 6 alone", 0.0),
+        ("hessian", "The second term of Eq. 6 alone", 0.0),
     ):
         results.claim(
             id,

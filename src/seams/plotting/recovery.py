@@ -103,7 +103,9 @@ def plot_arms(
             median runs.
         begun: For some arms by ratio, images until both latents are in use.
     """
-    panels = figure.subplots(2, len(titles), sharex=True, sharey="row", height_ratios=[1, 1.15])
+    panels = figure.subplots(
+        2, len(titles), sharex=True, sharey="row", height_ratios=[1, 1.15], squeeze=False
+    )
     ceiling = 1.5 * max(limits.values())
     for (arm, title), above, below in zip(titles.items(), *panels, strict=True):
         rows = frame[frame["arm"] == arm]
@@ -140,7 +142,7 @@ def plot_arm_scores(
         titles: By arm.
         names: From scores to labels.
     """
-    panels = figure.subplots(len(names), len(titles), sharex=True, sharey="row")
+    panels = figure.subplots(len(names), len(titles), sharex=True, sharey="row", squeeze=False)
     for row, (name, label) in zip(panels, names.items(), strict=True):
         for ax, arm in zip(row, titles, strict=True):
             plot_ends(ax, frame[frame["arm"] == arm], name)
