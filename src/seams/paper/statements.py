@@ -199,14 +199,13 @@ Lowering β in training gives both disentanglement and sharp images.
 
 violation | Ours, not the paper's
 Recovery fades as C1 or C2 fails more and more; equal ranges are lost for normal factors alone.
-> ident:equal_normal ident:equal_uniform ident:fades_sheared ident:fades_polar ident:fades_twisted
-> ident:shear_theory
+> ident:equal_normal ident:equal_uniform ident:fades_sheared ident:fades_polar ident:shear_theory
 
 terms | Ours, not the paper's
 With diagonal posteriors both terms of Eq. 6 and their sum are nearer to diagonal than with full
 ones, and the terms do not cancel: weaker than P1.
 > eq06:sum eq06:axes eq06:gram eq06:hessian eq06:no_cancellation fig05:gram fig05:hessian
-> fig05:gram_fair fig05:hessian_fair fig05:hessian_single
+> fig05:gram_ratio fig05:hessian_ratio fig05:gram_fair fig05:hessian_fair
 
 hold | Ours, not the paper's
 Lowering β after it was held at its largest value gives both disentanglement and sharp images.
