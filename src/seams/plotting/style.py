@@ -1,0 +1,41 @@
+"""The style sheet, colours and labels that all figures share.
+
+Diagonal and full posteriors have their two colours everywhere, which the colour-blind can tell
+apart; beta is a sequence. So have paths, seams and traversals, in the plane and on the manifold.
+"""
+
+from pathlib import Path
+
+import matplotlib.style
+from matplotlib.colors import LinearSegmentedColormap
+
+COLOURS = {"diagonal": "#0072B2", "full": "#D55E00", "em": "#666666", "truth": "#000000"}
+"""Of the two posteriors, of EM and of the ground truth (Okabe and Ito's palette)."""
+
+CURVES = {"path": "#2166AC", "seam": "#B2182B", "traversal": "#1B9E5A"}
+"""Of singular-vector paths, of seams, and of axis traversals with their images."""
+
+DENSITY = LinearSegmentedColormap.from_list(
+    "density", ["#F3F1EA", "#D9E0E8", "#A9BCD3", "#7F9BC0"]
+)
+"""Light throughout, so that curves drawn over it stay legible."""
+
+BETA = LinearSegmentedColormap.from_list("beta", ["#FDB863", "#D7566B", "#7A2A84", "#1B1047"])
+"""Of values of beta, the larger the darker; no colour is too light for a line on white."""
+
+
+def use_style() -> None:
+    """Set matplotlib to the project's style sheet."""
+    matplotlib.style.use(Path(__file__).with_name("seams.mplstyle"))
+
+
+def beta_label(beta: float) -> str:
+    r"""Short text for a value of beta.
+
+    Args:
+        beta: The value.
+
+    Returns:
+        Such as `$\beta=0.3$`.
+    """
+    return rf"$\beta={beta:g}$"
