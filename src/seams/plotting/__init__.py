@@ -3,6 +3,7 @@
 Nothing here loads or saves. Each module has a topic; all their names are here.
 """
 
+from seams.plotting.groups import plot_groups
 from seams.plotting.images import plot_images
 from seams.plotting.manifold import (
     plot_density,
@@ -40,6 +41,7 @@ __all__ = [
     "plot_curves",
     "plot_density",
     "plot_ellipses",
+    "plot_groups",
     "plot_images",
     "plot_information",
     "plot_magnitude",
