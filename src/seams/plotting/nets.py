@@ -49,8 +49,6 @@ def net_panels(height: float, side: float, letter: str) -> tuple[Figure, list[Ax
         The figure, the planes, and the spaces of the manifolds.
     """
     figure = Figure(figsize=(_WIDTH, height))
-    page = figure.add_subplot()
-    page.set_axis_off()
     left, top = 0.25 - side / _WIDTH / 2, 1 - (side + 0.225) / height
     square = (side / _WIDTH, side / height)
     planes = [figure.add_axes((left + half, top, *square)) for half in (0, 0.5)]
@@ -59,11 +57,11 @@ def net_panels(height: float, side: float, letter: str) -> tuple[Figure, list[Ax
         figure.add_axes((half, -0.54 / height, *box), projection="3d", computed_zorder=False)
         for half in (0, 0.5)
     ]
-    for half in (0, 0.5):
+    for half, plane in zip((0, 0.5), planes, strict=True):
         x, y = half + left + square[0], 0.595
         arrow = {"arrowstyle": "->", "connectionstyle": "arc3,rad=-0.35"}
-        page.annotate("", (x + 0.0425, y - 0.13), (x, y), "figure fraction", arrowprops=arrow)
-        page.text(x + 0.049, y - 0.05, f"${letter}$", transform=figure.transFigure)
+        plane.annotate("", (x + 0.0425, y - 0.13), (x, y), "figure fraction", arrowprops=arrow)
+        figure.text(x + 0.049, y - 0.05, f"${letter}$")
     return figure, planes, spaces
 
 
