@@ -8,7 +8,22 @@ import pandas as pd
 from seams.paper.results import Results
 from seams.training import Run
 
-__all__ = ["contrast", "ordered_mean", "record_means", "verdicts"]
+__all__ = ["arrivals", "contrast", "ordered_mean", "record_means", "verdicts"]
+
+
+def arrivals(steps: np.ndarray, distances: np.ndarray, close: float) -> np.ndarray:
+    """The step from which on a distance stays below a value.
+
+    Args:
+        steps: Of the distances `[point]`.
+        distances: One a run and point `[run, point]`.
+        close: What counts as arrived.
+
+    Returns:
+        One a run; NaN if it does not arrive.
+    """
+    stays = np.logical_and.accumulate((distances < close)[:, ::-1], axis=1)[:, ::-1]
+    return np.where(stays.any(1), steps[stays.argmax(1)], np.nan)
 
 
 def contrast(values: pd.Series) -> list[float]:
