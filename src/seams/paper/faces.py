@@ -1,6 +1,6 @@
 """Scores of VAEs on faces by covariance, beta and seed: Figures 7 to 10 and CelebA."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,15 @@ from seams.training import Run, table
 from seams.traversals import latent_activity, traversal_changes
 from seams.vae import VAE
 
-__all__ = ["SETTING", "face_scores", "late_fall", "loss_curve", "term_scores", "traversal_cosine"]
+__all__ = [
+    "SETTING",
+    "face_scores",
+    "late_fall",
+    "loss_curve",
+    "reconstruction_scores",
+    "term_scores",
+    "traversal_cosine",
+]
 
 SETTING = ["covariance", "beta", "seed"]
 """Levels of the index of every frame here."""
@@ -73,6 +81,30 @@ def traversal_cosine(vae: VAE, x: Tensor, count: int, reach: float) -> float:
     changes = traversal_changes(vae.decoder, vae.encoder(x).mean, reach)
     kept = changes.square().sum(-1).mean(0).argsort(descending=True)[: max(2, count)]
     return off_diagonality(changes[:, kept] @ changes[:, kept].mT).mean().item()
+
+
+def reconstruction_scores(
+    images: Mapping[str, Tensor],
+    decoded: Mapping[str, Tensor],
+    shape: tuple[int, int, int],
+    sigma: float,
+) -> dict[str, float]:
+    r"""How near reconstructions are, and how sharp samples are.
+
+    Args:
+        images: By part of the data; "test" is what samples are compared with.
+        decoded: Their reconstructions, and "samples" of the prior.
+        shape: Channels, height and width of an image.
+        sigma: Unit of the errors.
+
+    Returns:
+        For each part the squared error summed over an image, over $\sigma^2$; and `sharpness`,
+        the mean square of differences between neighbouring pixels of samples over that of images.
+    """
+    steps = lambda x: sum(x.unflatten(-1, shape).diff(dim=d).square().mean() for d in (-1, -2))
+    error = lambda x, seen: (x - seen).square().sum(-1).mean().item() / sigma**2
+    found = {part: error(x, decoded[part]) for part, x in images.items()}
+    return found | {"sharpness": (steps(decoded["samples"]) / steps(images["test"])).item()}
 
 
 def term_scores(
