@@ -18,6 +18,7 @@ __all__ = [
     "face_scores",
     "late_fall",
     "loss_curve",
+    "off_diagonality_in_use",
     "reconstruction_scores",
     "term_scores",
     "traversal_cosine",
@@ -81,6 +82,23 @@ def traversal_cosine(vae: VAE, x: Tensor, count: int, reach: float) -> float:
     changes = traversal_changes(vae.decoder, vae.encoder(x).mean, reach)
     kept = changes.square().sum(-1).mean(0).argsort(descending=True)[: max(2, count)]
     return off_diagonality(changes[:, kept] @ changes[:, kept].mT).mean().item()
+
+
+def off_diagonality_in_use(run: Run, name: str, kept: int) -> float:
+    """`off_diagonality` of a mean absolute matrix of an evaluation, over its most active latents.
+
+    Args:
+        run: Evaluated.
+        name: Of the array, such as "gram".
+        kept: Latents scored, the most active first.
+
+    Returns:
+        NaN for fewer than 2, for which it is not defined.
+    """
+    if kept < 2:
+        return float("nan")
+    used = np.argsort(-run.arrays["activity"])[:kept]
+    return off_diagonality(torch.from_numpy(run.arrays[name][used][:, used])).item()
 
 
 def reconstruction_scores(
