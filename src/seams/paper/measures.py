@@ -8,7 +8,7 @@ import pandas as pd
 from seams.paper.results import Results
 from seams.training import Run
 
-__all__ = ["arrivals", "contrast", "ordered_mean", "record_means", "verdicts"]
+__all__ = ["arrivals", "contrast", "ordered_mean", "over", "record_means", "verdicts"]
 
 
 def arrivals(steps: np.ndarray, distances: np.ndarray, close: float) -> np.ndarray:
@@ -51,6 +51,11 @@ def ordered_mean(runs: Sequence[Run], name: str, shown: int | None = None) -> np
     """
     order = [np.argsort(-run.arrays["activity"])[:shown] for run in runs]
     return np.mean([r.arrays[name][o][:, o] for r, o in zip(runs, order, strict=True)], 0)
+
+
+def over(own: Sequence[float], others: Sequence[Sequence[float]]) -> list[float]:
+    """One of several measurements taken in turns, over the largest of the others in each turn."""
+    return (np.array(own) / np.array(others).max(0)).tolist()
 
 
 def record_means(
