@@ -29,17 +29,13 @@ SETTING = ["covariance", "beta", "seed"]
 
 
 def face_scores(runs: Sequence[Run]) -> pd.DataFrame:
-    r"""Evaluations of runs by `SETTING`, with counts of latents and the loss.
-
-    Args:
-        runs: With both covariances.
+    r"""`table` of runs by `SETTING`, with counts of latents and the loss in nats.
 
     Returns:
-        `table`, and `run` itself; `in_use`, latents as `seams.metrics.latents_in_use` counts them,
-        and `varying`, as `active_latents` does; `kept`, those in use of the diagonal run of the
-        same beta and seed, the number that scores take, since a full posterior's latents share
-        their KL; `shared`, what the rate exceeds the sum of the latents' KL by; and `loss`,
-        $|x - d|^2 / 2\sigma^2 + \beta$ KL; nats.
+        Besides, `run` itself; `in_use`, latents as `seams.metrics.latents_in_use` counts them, and
+        `varying`, as `active_latents` does; `kept`, those in use of the diagonal run of the same
+        beta and seed, the number that scores take, since a full posterior's latents share their
+        KL; `shared`, what the rate exceeds the sum of the latents' KL by; and `loss`.
     """
     kl = [torch.from_numpy(run.arrays["kl"]) for run in runs]
     scores = table(runs).rename(columns={"active": "varying"})
@@ -68,33 +64,14 @@ def late_fall(run: Run) -> float:
 
 
 def traversal_cosine(vae: VAE, x: Tensor, count: int, reach: float) -> float:
-    """Mean absolute cosine between the changes that the most active latents make to images.
-
-    Args:
-        vae: The model.
-        x: Images, at whose posterior means the other latents stay.
-        count: Latents compared; 2 or more.
-        reach: Of traversals, in standard deviations of the prior.
-
-    Returns:
-        0 if they change the image in orthogonal ways.
-    """
+    """Mean absolute cosine between the changes that the most active latents make to images."""
     changes = traversal_changes(vae.decoder, vae.encoder(x).mean, reach)
     kept = changes.square().sum(-1).mean(0).argsort(descending=True)[: max(2, count)]
     return off_diagonality(changes[:, kept] @ changes[:, kept].mT).mean().item()
 
 
 def off_diagonality_in_use(run: Run, name: str, kept: int) -> float:
-    """`off_diagonality` of a mean absolute matrix of an evaluation, over its most active latents.
-
-    Args:
-        run: Evaluated.
-        name: Of the array, such as "gram".
-        kept: Latents scored, the most active first.
-
-    Returns:
-        NaN for fewer than 2, for which it is not defined.
-    """
+    """`off_diagonality` of an array of a run over its `kept` most active latents; NaN below 2."""
     if kept < 2:
         return float("nan")
     used = np.argsort(-run.arrays["activity"])[:kept]
@@ -109,15 +86,10 @@ def reconstruction_scores(
 ) -> dict[str, float]:
     r"""How near reconstructions are, and how sharp samples are.
 
-    Args:
-        images: By part of the data; "test" is what samples are compared with.
-        decoded: Their reconstructions, and "samples" of the prior.
-        shape: Channels, height and width of an image.
-        sigma: Unit of the errors.
-
     Returns:
-        For each part the squared error summed over an image, over $\sigma^2$; and `sharpness`,
-        the mean square of differences between neighbouring pixels of samples over that of images.
+        For each part of the images, "train" and "test", the squared error summed over an image,
+        over $\sigma^2$; and `sharpness`, the mean square of differences between neighbouring
+        pixels of "samples" over that of "test" images.
     """
     steps = lambda x: sum(x.unflatten(-1, shape).diff(dim=d).square().mean() for d in (-1, -2))
     error = lambda x, seen: (x - seen).square().sum(-1).mean().item() / sigma**2
@@ -144,8 +116,6 @@ def term_scores(
         an off-diagonal entry over the entries' size (root mean squares); `share` of stochastic
         error in the mean square of an entry; and `varying`, the score of one draw. And the
         matrices of the first draw `[image, shown, shown]`, by term.
-
-    Source: Figure 9.
     """
     posterior = vae.encoder(x)
     order = latent_activity(vae.decoder, posterior.mean).argsort(descending=True)[:shown]

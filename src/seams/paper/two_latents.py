@@ -17,21 +17,19 @@ _TICKS = 21  # along each side of the square of latents
 
 
 def sheet_scores(vae: VAE, truth: Generator, z: Tensor) -> dict[str, float]:
-    r"""Where the latents of a model lead on a sheet whose seams are known.
+    r"""Where the latents of a model lead on a sheet, measured at images of points `z` of it.
 
     Args:
         vae: Trained on noisy points of the sheet.
         truth: The map that made the sheet.
-        z: Its latents, at whose images the model is measured.
+        z: Its latents.
 
     Returns:
         `traversal`, the mean angle in degrees between the image of an axis and the model's seam
-        whose path is nearest to it; `seams`, that between the model's seams and the sheet's;
+        whose path is nearest to it; `seams`, between the model's seams and the sheet's;
         `unexplained`, the share of the variance of a seam factor's logarithm, within two standard
         deviations, that its own latent leaves; `c2`, and `c2_turned` after a turn of the latents,
         mean over turns; `curvature` $|K| \sqrt{\det J^\top J}$, in radians.
-
-    Source: Figure 1.
     """
     x = torch.vmap(truth)(z)
     encoded = vae.encoder(x).mean
@@ -68,21 +66,18 @@ def _rotations() -> Tensor:
 def circle_scores(
     vae: VAE, x: Tensor, circle: Tensor, centres: Tensor
 ) -> tuple[dict[str, float], dict[str, Tensor]]:
-    """What a decoder makes of posterior means, and the mean of data weighted by posteriors there.
+    """What a decoder makes of posterior means, beside the mean of data weighted by posteriors.
 
     Args:
         vae: Trained on `x`.
-        x: Points of circles in the plane, those of a circle in sequence, equally many of each.
+        x: Points of circles in the plane, equally many of each, those of one in sequence.
         circle: Which circle each point is of.
         centres: Of the circles.
 
     Returns:
         Root mean square distances: `error` of trained from predicted over the size of the plane,
-        `miss` the same over the radius of a circle, `unlike` of trained from data; spreads kept
-        `within` circles and `between` their means. And what is drawn: `mean`, `scale_tril`,
-        `trained`, `predicted`.
-
-    Source: Caption of Figure 6.
+        `miss` over the radius of a circle, `unlike` of trained from data; spreads kept `within`
+        circles and `between` their means. And what is drawn, by name.
     """
     posterior = vae.encoder(x)
     mean, L = posterior.mean, posterior.scale_tril

@@ -19,14 +19,13 @@ def averages_figure(
     near: np.ndarray,
     pictures: Mapping[float, Mapping[str, np.ndarray]],
 ) -> Figure:
-    """Data, what is made of them, and their posteriors, a column a beta.
+    """Points of circles, what is made of them, and their posteriors, a column a beta.
 
     Args:
-        x: Points of circles `[point, 2]`.
+        x: The data `[point, 2]`.
         circle: Which each is of.
         near: Centre of the circle that is drawn larger `[2]`.
-        pictures: By beta: `trained` and `predicted` `[point, 2]`, and of the posteriors `mean`
-            `[point, 2]` and `scale_tril` `[point, 2, 2]`.
+        pictures: By beta, as of `seams.paper.two_latents.circle_scores`.
 
     Returns:
         All points, one circle, and the plane of latents, from the top.
@@ -73,10 +72,10 @@ def collapse_figure(
     """Spread of reconstructions that is kept, and KL, against beta.
 
     Args:
-        spreads: By label: values of beta and the shares kept, one a run `[2, run]`.
+        spreads: By label: betas and shares kept, one a run `[2, run]`.
         marks: Variances to mark on the axis of beta; at the last a linear VAE keeps nothing.
         rates: By label: shares of the beta of collapse and nats, one a run `[2, run]`.
-        theory: As `rates` for each, with a label of its own: lines.
+        theory: As `rates`, for each of them: lines.
 
     Returns:
         Two panels, the shares and the nats.
@@ -84,9 +83,8 @@ def collapse_figure(
     figure = Figure(figsize=(6.75, 2.5))
     left, right = figure.subplots(1, 2)
     dotted = {"color": "0.4", "linestyle": ":", "linewidth": 0.9}
-    for (label, (betas, kept)), colour in zip(
-        spreads.items(), ("#332288", "#DD7711"), strict=True
-    ):
+    tints = ("#332288", "#DD7711")
+    for (label, (betas, kept)), colour in zip(spreads.items(), tints, strict=True):
         left.plot(betas, kept, ".", color=colour, markersize=4, alpha=0.6)
         values = np.unique(betas)
         left.plot(values, [kept[betas == b].mean() for b in values], color=colour, label=label)
@@ -95,18 +93,15 @@ def collapse_figure(
     left.plot(grid, 1 - grid / marks[-1], **linear)
     for variance in marks:
         left.axvline(variance, **dotted)
-    left.set(xscale="log", ylabel="spread kept")
-    left.set_ylim(-0.03, 1.12)
+    left.set(xscale="log", ylim=(-0.03, 1.12), ylabel="spread kept")
     left.set_xlabel(r"$\beta$ (here also $\sigma_{\rm eff}^2 = \beta\sigma^2$)")
     left.legend(loc="lower left")
     looks = (("#0072B2", "--"), ("#117733", "-"))
-    for (label, (shares, nats)), (told, (x, y)), (colour, dash) in zip(
-        rates.items(), theory.items(), looks, strict=True
-    ):
+    pairs = zip(rates.items(), theory.items(), looks, strict=True)
+    for (label, (shares, nats)), (told, (x, y)), (colour, dash) in pairs:
         right.plot(x, y, dash, color=colour, linewidth=0.9, label=told)
         right.plot(shares, nats, "o", color=colour, markersize=3.5, label=label)
     right.axvline(1, **dotted)
-    right.set_xlabel(r"$s = \beta\,/\,\beta_{\rm collapse}$")
-    right.set_ylabel("KL (nats)")
+    right.set(xlabel=r"$s = \beta\,/\,\beta_{\rm collapse}$", ylabel="KL (nats)")
     right.legend(loc="upper right")
     return figure

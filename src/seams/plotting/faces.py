@@ -9,18 +9,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from seams.plotting.images import plot_images
-from seams.plotting.scores import plot_against_beta, plot_curves, plot_magnitude
+from seams.plotting.scores import plot_against_beta, plot_magnitude
 from seams.plotting.style import COLOURS, beta_label
 
 __all__ = [
     "TERMS",
     "activity_figure",
-    "loss_figure",
     "reconstruction_figure",
     "some_betas",
     "stability_figure",
@@ -40,14 +38,14 @@ def some_betas(betas: Sequence[float]) -> list[float]:
 
 
 def activity_figure(activity: Mapping[tuple[str, float], np.ndarray], legend: str) -> Figure:
-    """Activities by falling order on a logarithmic scale, a panel a covariance, a colour a beta.
+    """Activities `[run, latent]` by falling order, mean over runs with one standard deviation.
 
     Args:
-        activity: One a run and latent, sorted `[run, latent]`; betas rise.
+        activity: By covariance, a panel each, and by rising beta; sorted.
         legend: Where it stands, in the second panel.
 
     Returns:
-        Mean over runs with a band of one standard deviation, cut at the least run.
+        On a logarithmic scale; the band is cut at the least run.
     """
     kinds, betas = (list(dict.fromkeys(names)) for names in zip(*activity, strict=True))
     colours = colormaps["viridis"](np.linspace(0.85, 0.1, len(betas)))
@@ -73,12 +71,12 @@ def stability_figure(
     interval: Callable[[Sequence[float]], tuple[float, float, float]],
     logarithmic: str,
 ) -> Figure:
-    """Scores against beta, means and bands of stable runs, unstable ones as crosses.
+    """Scores against beta: means and intervals of stable runs, unstable ones as crosses.
 
     Args:
         scores: By covariance, beta and seed, with a column `stable`; NaN is left out.
-        labels: Four columns, with what their axes say.
-        interval: From the values of a beta to their mean and the ends of its interval.
+        labels: Of four columns.
+        interval: From values to their mean and the ends of its interval.
         logarithmic: The column with such an axis; the others start at zero.
 
     Returns:
@@ -111,11 +109,10 @@ def stability_figure(
 
 
 def term_strips_figure(entries: Mapping[tuple[str, float, str], np.ndarray]) -> Figure:
-    r"""Both terms of Eq. 6 datum by datum, a row a covariance, beta and term.
+    r"""Both terms of Eq. 6 over $\beta\sigma^2$, a row a covariance, beta and term.
 
     Args:
-        entries: Over $\beta\sigma^2$, latents ordered `[datum, latent, latent]`; the covariance
-            varies slowest, the term fastest.
+        entries: Of each datum `[datum, latent, latent]`; the term varies fastest.
 
     Returns:
         Absolute entries on a logarithmic scale of four decades, one range a term.
@@ -140,14 +137,7 @@ def term_strips_figure(entries: Mapping[tuple[str, float, str], np.ndarray]) -> 
 
 
 def term_maps_figure(maps: Mapping[tuple[str, float, str], np.ndarray]) -> Figure:
-    r"""Both terms of Eq. 6, a row a beta, a column a term and covariance.
-
-    Args:
-        maps: As of `term_strips_figure`, without an axis of data.
-
-    Returns:
-        Absolute entries on a logarithmic scale of four decades, one range a term.
-    """
+    """As `term_strips_figure` for one matrix each; rows are betas, columns covariances."""
     betas = sorted({beta for _, beta, _ in maps})
     kinds = list(dict.fromkeys(kind for kind, *_ in maps))
     columns = [(name, kind) for name in TERMS for kind in kinds]
@@ -174,15 +164,7 @@ def _tops(entries: Mapping[tuple[str, float, str], np.ndarray]) -> dict[str, flo
 
 
 def reconstruction_figure(sheets: Mapping[tuple[str, float], Mapping[str, np.ndarray]]) -> Figure:
-    """Sheets of images in named columns, a row a covariance and beta.
-
-    Args:
-        sheets: By covariance and beta, then by what the images are: `[row, column, channel, side,
-            side]`, 0..255.
-
-    Returns:
-        As wide as a page, as high as images of one size need.
-    """
+    """Sheets `[row, column, channel, side, side]`, 0..255, in named columns, a row a setting."""
     names = list(next(iter(sheets.values())))
     columns = next(iter(sheets.values()))[names[0]].shape[1]
     figure = Figure(figsize=(7.1, 4.4 * len(sheets) / columns + 0.3))
@@ -195,35 +177,4 @@ def reconstruction_figure(sheets: Mapping[tuple[str, float], Mapping[str, np.nda
         row[0].text(-0.02, 0.5, text, transform=row[0].transAxes, **style)
     for ax, name in zip(panels[0], names, strict=True):
         ax.set_title(name, fontsize=8, pad=3)
-    return figure
-
-
-def loss_figure(
-    images: np.ndarray, losses: Mapping[tuple[str, float], np.ndarray], warmup: float
-) -> Figure:
-    """Loss along training, a panel a beta.
-
-    Args:
-        images: Trained on so far `[chunk]`.
-        losses: One a run and chunk `[run, chunk]`, in nats; betas rise.
-        warmup: Share of training in which the KL term rises: dotted.
-
-    Returns:
-        Each panel from zero to a little above what the losses are after a fifth of training.
-    """
-    betas = list(dict.fromkeys(beta for _, beta in losses))
-    figure = Figure(figsize=(7.1, 1.9))
-    panels = figure.subplots(1, len(betas), squeeze=False)[0]
-    x = images / 1000
-    late = {key: loss[:, x > 0.2 * x[-1]].max() for key, loss in losses.items()}
-    for (kind, beta), loss in losses.items():
-        ax: Axes = panels[betas.index(beta)]
-        plot_curves(ax, x, loss, color=COLOURS[kind], label=kind)
-        ax.set_ylim(0, 1.15 * max(top for key, top in late.items() if key[1] == beta))
-        ax.set_title(beta_label(beta), fontsize=8)
-        ax.set_xlabel("1000 images")
-    for ax in panels:
-        ax.axvline(warmup * x[-1], color="0.4", linestyle=":", linewidth=0.9)
-    panels[0].set_ylabel("loss (nats)")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure

@@ -18,7 +18,7 @@ def plot_groups(
     bars: Sequence[float] | None = None,
     **style: Any,
 ) -> None:
-    """Numbers of each group as dots, side by side in their order.
+    """Numbers of each group as dots, groups beside each other.
 
     Args:
         ax: Where to draw.

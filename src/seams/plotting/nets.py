@@ -28,7 +28,7 @@ _GAP, _HEIGHT = 0.08, 1.2  # of the margins on the manifold: distance, and unit 
 class Net(Protocol):
     """What is drawn of a `seams.geometry.nets.SeamNet`: arrays or tensors."""
 
-    offsets: Sequence[float]
+    offsets: Any
     V: Any
     z: Any
     seams: Any
@@ -38,29 +38,27 @@ class Net(Protocol):
 
 
 def net_panels(height: float, side: float, letter: str) -> tuple[Figure, list[Axes], list[Axes3D]]:
-    """Two latent planes above two manifolds, an arrow from each plane to its manifold.
+    """A figure with two latent planes above two manifolds, and an arrow named by the map.
 
     Args:
         height: Of the figure, in inches.
         side: Of the squares of the planes, in inches.
-        letter: Beside the arrow: the name of the map.
+        letter: The name of the map.
 
     Returns:
         The figure, the planes, and the spaces of the manifolds.
     """
-    figure = Figure(figsize=(_WIDTH, height))
-    left, top = 0.25 - side / _WIDTH / 2, 1 - (side + 0.225) / height
-    square = (side / _WIDTH, side / height)
-    planes = [figure.add_axes((left + half, top, *square)) for half in (0, 0.5)]
-    box = (0.5, _SPACE / height)
-    spaces = [
-        figure.add_axes((half, -0.54 / height, *box), projection="3d", computed_zorder=False)
-        for half in (0, 0.5)
-    ]
-    for half, plane in zip((0, 0.5), planes, strict=True):
+    figure, square = Figure(figsize=(_WIDTH, height)), (side / _WIDTH, side / height)
+    left, bottom = 0.25 - square[0] / 2, 1 - square[1] - 0.225 / height
+    planes, spaces = [], []
+    for half in (0, 0.5):
+        planes.append(figure.add_axes((half + left, bottom, *square)))
+        box = (half, -0.54 / height, 0.5, _SPACE / height)
+        spaces.append(figure.add_axes(box, projection="3d", computed_zorder=False))
         x, y = half + left + square[0], 0.595
         arrow = {"arrowstyle": "->", "connectionstyle": "arc3,rad=-0.35"}
-        plane.annotate("", (x + 0.0425, y - 0.13), (x, y), "figure fraction", arrowprops=arrow)
+        end = (x + 0.0425, y - 0.13)
+        planes[-1].annotate("", end, (x, y), "figure fraction", arrowprops=arrow)
         figure.text(x + 0.049, y - 0.05, f"${letter}$")
     return figure, planes, spaces
 
@@ -79,9 +77,7 @@ def plot_net(
     density: np.ndarray,
     radius: float = np.inf,
 ) -> None:
-    """Paths in the plane, and the manifold with the seams that are their images.
-
-    Curves through the image of the origin are thicker.
+    """Paths in the plane, and the manifold with their images; those of the origin are thicker.
 
     Args:
         plane: Of the latents.
@@ -102,15 +98,7 @@ def plot_net(
 
 
 def plot_seam_margins(space: Axes3D, rim: Net) -> np.ndarray:
-    """Densities over two seams, standing outside of the manifold's edge along each.
-
-    Args:
-        space: Of the manifold.
-        rim: One seam each way, at the edge where offsets are negative.
-
-    Returns:
-        Points of the densities, to be kept in view `[2 * point, 3]`.
-    """
+    """Densities over the first seam each way, standing beyond it; their points `[point, 3]`."""
     tops = []
     arrays = (np.asarray(each)[:, 0] for each in (rim.seams, rim.across, rim.density))
     for i, (seam, inward, margin) in enumerate(zip(*arrays, strict=True)):
@@ -123,38 +111,23 @@ def plot_seam_margins(space: Axes3D, rim: Net) -> np.ndarray:
 
 
 def plot_path_margins(plane: Axes, rim: Net) -> None:
-    """Densities over two paths, standing beside the prior.
-
-    Args:
-        plane: Of the latents.
-        rim: As of `plot_seam_margins`.
-    """
-    for i, (path, density) in enumerate(
-        zip(np.asarray(rim.z), np.asarray(rim.prior), strict=True)
-    ):
-        down = np.broadcast_to(-np.asarray(rim.V)[:, 1 - i], path[0].shape)
-        base, label = path[0] + 0.9 * down, "density over a path"
-        plot_marginal(plane, base, 2 * down, density[0], "path", label=label)
-
-
-def use_net_view(space: Axes3D, width: float, *points: np.ndarray) -> None:
-    """One view for all manifolds, of a width as in `use_view`, around points `[..., 3]`."""
-    use_view(
-        space, np.concatenate([np.reshape(each, (-1, 3)) for each in points]), 42, -108, width
-    )
+    """Densities over the first path each way, standing beyond it."""
+    V, z, prior = (np.asarray(each) for each in (rim.V, rim.z[:, 0], rim.prior[:, 0]))
+    for path, inward, density in zip(z, V.T[::-1], prior, strict=True):
+        down, label = np.broadcast_to(-inward, path.shape), "density over a path"
+        plot_marginal(plane, path + 0.9 * down, 2 * down, density, "path", label=label)
 
 
 def plot_axis_images(plane: Axes, space: Axes3D, lines: np.ndarray, images: np.ndarray) -> None:
-    """Both latent axes, named, and their images.
-
-    Args:
-        plane: Of the latents.
-        space: Of the manifold.
-        lines: The axes `[2, point, 2]`.
-        images: What they decode to `[2, point, 3]`.
-    """
+    """Both latent axes `[2, point, 2]`, named, and their images `[2, point, 3]`."""
     for i, (line, image) in enumerate(zip(lines, images, strict=True)):
         plot_path(plane, line, "traversal", label="latent axis, and its image")
         plot_path(space, image, "traversal")
         x, y = 2.62 * np.eye(2)[i]
         plane.text(x, y, f"$z_{i + 1}$", ha="center", va="center", color=CURVES["traversal"])
+
+
+def use_net_view(space: Axes3D, width: float, *points: np.ndarray) -> None:
+    """One view for all manifolds, of a width as in `use_view`, around points `[..., 3]`."""
+    every = np.concatenate([np.reshape(each, (-1, 3)) for each in points])
+    use_view(space, every, 42, -108, width)
