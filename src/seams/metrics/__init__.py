@@ -21,6 +21,7 @@ from seams.metrics.alignment import (
 )
 from seams.metrics.bootstrap import bootstrap_interval
 from seams.metrics.diagonality import (
+    ACTIVE,
     active_latents,
     distance_to_orthogonality,
     independent_mechanism_contrast,
@@ -32,6 +33,7 @@ from seams.metrics.information import density_mutual_information, entropies, mut
 from seams.metrics.recovery import correlation_matrix, linear_probe_r2, mean_correlation
 
 __all__ = [
+    "ACTIVE",
     "active_latents",
     "axis_alignment_score",
     "bootstrap_interval",

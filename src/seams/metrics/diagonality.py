@@ -9,6 +9,7 @@ from torch import Tensor
 from seams.shapes import Bool, Float
 
 __all__ = [
+    "ACTIVE",
     "active_latents",
     "distance_to_orthogonality",
     "independent_mechanism_contrast",
@@ -17,9 +18,12 @@ __all__ = [
     "off_diagonality_of_mean",
 ]
 
+ACTIVE = 0.01
+"""Variance of a posterior mean over the data above which a latent is active; the prior has 1."""
+
 
 def active_latents(
-    means: Float[Tensor, "*runs n latent"], threshold: float = 0.01
+    means: Float[Tensor, "*runs n latent"], threshold: float = ACTIVE
 ) -> Bool[Tensor, "*runs latent"]:
     r"""Latents that respond to the data, $\mathrm{Var}_x\big[\mathrm E_q[z_j \mid x]\big] > 0.01$.
 

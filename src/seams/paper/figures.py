@@ -17,12 +17,6 @@ from seams.training import Run, Store, TrainConfig
 __all__ = ["FIGURES", "Figure", "load"]
 
 _KINDS = ("diagonal", "full")  # of posterior covariance, the comparison of the paper
-_ALONE: dict[str, Any] = {  # Figure 5 without what stands beside its main panel
-    "compare": "",
-    "pair_betas": (),
-    "pair_images": 1,
-    "pair_resolution": 64,
-}
 
 
 def fig01(
@@ -102,7 +96,7 @@ def fig02(
 
 
 def fig03(*, beta: float, **of_fig05: Any) -> list[TrainConfig]:
-    """Runs of Figure 5 at one beta, without its comparison and its pairs.
+    """Runs of Figure 5 at one beta.
 
     Args:
         beta: In the unit of the variance of a 64 x 64 pixel.
@@ -113,13 +107,12 @@ def fig03(*, beta: float, **of_fig05: Any) -> list[TrainConfig]:
 
     Source: Figure 3.
     """
-    return fig05(betas=[beta], **of_fig05 | _ALONE)
+    return fig05(betas=[beta], **of_fig05)
 
 
 def fig05(
     *,
     dataset: str,
-    compare: str,
     resolution: int,
     network: str,
     width: int,
@@ -128,20 +121,16 @@ def fig05(
     images: int,
     batch: int,
     learning_rate: float,
-    pair_betas: Sequence[float],
-    pair_images: int,
-    pair_resolution: int,
     heatmap_beta: float = 0.0,
     **_: object,
 ) -> list[TrainConfig]:
-    """Posteriors x betas x seeds on dSprites, and pairs with the network of the paper.
+    """Posteriors x betas x seeds on dSprites.
 
     A pixel that is the mean of k pixels has 1/k of their noise's variance: sigma follows the
     resolution, so that beta means the same at each.
 
     Args:
-        dataset: Of the main panel.
-        compare: Shown beside it; empty for nothing.
+        dataset: Name of the data; "dsprites", all positions, in the paper.
         resolution: Side of the images in pixels.
         network: As in `TrainConfig`; "burgess" in the paper.
         width: Units of each hidden layer of "mlp".
@@ -150,16 +139,13 @@ def fig05(
         images: Training images of each run.
         batch: Images a step.
         learning_rate: Of Adam.
-        pair_betas: As `betas`, of the pairs, each diagonal and full; may be empty.
-        pair_images: Training images of each run of a pair.
-        pair_resolution: Side of their images.
-        heatmap_beta: Trained on `dataset` with diagonal posteriors too, for the maps of the terms
-            of Eq. 6; 0 for none.
+        heatmap_beta: Trained with diagonal posteriors too, for the maps of the terms of Eq. 6; 0
+            for none.
         **_: Unused.
 
     Returns:
-        The runs on `dataset`, those on `compare`, those at `heatmap_beta` if `betas` lack it, and
-        last the pairs by rising beta.
+        Diagonal posteriors, then full ones, beta rising and seeds fastest; last the runs at
+        `heatmap_beta` if `betas` lack it.
 
     Raises:
         ValueError: No beta.
@@ -169,49 +155,80 @@ def fig05(
     if not betas:
         raise ValueError("`betas` must hold one value or more; got none.")
     base = _dsprites(dataset, resolution, network, width, images, batch, learning_rate)
-    axes = {"covariance": _KINDS, "beta": sorted(betas), "seed": _seeds(seeds)}
-    runs = grid(base, dataset=[d for d in (dataset, compare) if d], **axes)
+    runs = grid(base, covariance=_KINDS, beta=sorted(betas), seed=_seeds(seeds))
     if heatmap_beta and heatmap_beta not in betas:
         runs += grid(replace(base, beta=heatmap_beta), seed=_seeds(seeds))
-    if pair_betas:
-        pair = TrainConfig(
-            resolution=pair_resolution,
-            sigma=pair_resolution / 64,
-            images=pair_images,
-            learning_rate=learning_rate,
-            snapshots=8,
-        )
-        runs += grid(pair, beta=sorted(pair_betas), covariance=_KINDS)
     return runs
 
 
-def eq06(**parameters: Any) -> list[TrainConfig]:
-    """Both sides of Eq. 6 are compared at the optima of Figure 5: its runs on one data set.
+eq06 = fig05  # both sides of Eq. 6 are compared at the optima of Figure 5
+own = fig03  # its models are diagnosed, at one beta
+
+
+def grids(
+    *,
+    resolution: int,
+    width: int,
+    betas: Sequence[float],
+    seeds: int,
+    images: int,
+    batch: int,
+    learning_rate: float,
+    conv_width: int,
+    conv_beta: float,
+    conv_seeds: int,
+    conv_images: int,
+    conv_batch: int,
+    conv_learning_rate: float,
+    **_: object,
+) -> list[TrainConfig]:
+    """Two networks on two grids of dSprites: all positions, and the vertical one restricted.
 
     Args:
-        **parameters: As of `fig05`, without `compare` and the pairs.
+        resolution: Side of the images in pixels.
+        width: Units of each hidden layer of the MLPs.
+        betas: Of the MLPs, in the unit of the variance of a 64 x 64 pixel.
+        seeds: MLPs of each beta, grid and covariance, 1 or more.
+        images: Training images of each MLP.
+        batch: Images a step.
+        learning_rate: Of Adam.
+        conv_width: As `width`, and so on, of the convolutional networks of Figure 5.
+        conv_beta: Their only beta.
+        conv_seeds: As `seeds`.
+        conv_images: As `images`.
+        conv_batch: As `batch`.
+        conv_learning_rate: As `learning_rate`.
+        **_: Unused.
 
     Returns:
-        The runs of `fig05` on `dataset`.
+        Runs of `fig05`: MLPs on the full grid, on half height, then convolutional networks.
 
-    Source: Eq. 6.
+    Source: ours.
     """
-    return fig05(**parameters | _ALONE)
-
-
-def own(*, beta: float, **of_fig05: Any) -> list[TrainConfig]:
-    """Models to be diagnosed: runs of Figure 5 at one beta, without its comparison and its pairs.
-
-    Args:
-        beta: In the unit of the variance of a 64 x 64 pixel.
-        **of_fig05: What else `fig05` takes.
-
-    Returns:
-        Seeds with a diagonal posterior, then as many with a full one.
-
-    Source: Section 7; the diagnosis is ours.
-    """
-    return fig05(betas=[beta], **of_fig05 | _ALONE)
+    mlp: dict[str, Any] = {
+        "network": "mlp",
+        "width": width,
+        "betas": betas,
+        "seeds": seeds,
+        "images": images,
+        "batch": batch,
+        "learning_rate": learning_rate,
+    }
+    convolutional: dict[str, Any] = {
+        "network": "burgess",
+        "width": conv_width,
+        "betas": [conv_beta],
+        "seeds": conv_seeds,
+        "images": conv_images,
+        "batch": conv_batch,
+        "learning_rate": conv_learning_rate,
+    }
+    return [
+        run
+        for network in (mlp, convolutional)
+        for dataset in ("dsprites", "dsprites_half_height")
+        for run in fig05(dataset=dataset, resolution=resolution, **network)
+    ]
 
 
 def fig06(
@@ -572,6 +589,7 @@ FIGURES = {
     "fig10": Figure(fig10, weights=True),
     "fig11": Figure(fig11),
     "gap": Figure(gap),
+    "grids": Figure(grids),
     "ident": Figure(ident),
     "own": Figure(own, weights=True),
 }

@@ -3,8 +3,18 @@
 Nothing here loads or saves. Each module has a topic; all their names are here.
 """
 
+from seams.plotting.annealing import plot_schedule_curves, plot_schedules, plot_tradeoff
 from seams.plotting.groups import plot_groups
 from seams.plotting.images import plot_images
+from seams.plotting.kinds import (
+    plot_grid_of_curves,
+    plot_kind_curves,
+    plot_kind_panels,
+    plot_kinds,
+    plot_sweep,
+    plot_unit_diagonals,
+    use_log_ticks,
+)
 from seams.plotting.manifold import (
     plot_density,
     plot_ellipses,
@@ -44,13 +54,23 @@ __all__ = [
     "plot_groups",
     "plot_images",
     "plot_information",
+    "plot_grid_of_curves",
+    "plot_kind_curves",
+    "plot_kind_panels",
+    "plot_kinds",
     "plot_magnitude",
     "plot_marginal",
     "plot_moving_beta",
     "plot_path",
+    "plot_schedule_curves",
+    "plot_schedules",
     "plot_surface",
+    "plot_sweep",
+    "plot_tradeoff",
     "plot_unit_diagonal",
+    "plot_unit_diagonals",
     "plot_vectors",
+    "use_log_ticks",
     "use_style",
     "use_view",
 ]

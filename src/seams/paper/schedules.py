@@ -1,0 +1,231 @@
+"""Schedules of beta, and what Figure 11 asks of one that moves: is it sharp, and disentangled?"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from seams.paper.frames import curves
+from seams.paper.results import Results
+from seams.plotting import BETA, beta_label
+from seams.training import beta_at
+
+__all__ = [
+    "Schedule",
+    "claim_held",
+    "claim_moving",
+    "compared",
+    "on_the_way",
+    "ways",
+    "with_schedules",
+]
+
+_JUDGED = {
+    "mig": ("disentangles better (MIG", True),
+    "aas": ("disentangles better (AAS", True),
+    "off_diagonal_gram_of_abs": ("has a more diagonal JᵀJ (off-diagonality", False),
+}
+_CONTROL = "A control of ours; not blind: their final MIG and distortion had been seen in the log."
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """One way of choosing beta over training.
+
+    Attributes:
+        name: In the column `schedule`: a beta, "falling" or "held".
+        label: For a figure.
+        written: For a page.
+        colour: Of its lines.
+        moves: Whether beta changes.
+    """
+
+    name: str
+    label: str
+    written: str
+    colour: Any
+    moves: bool = False
+
+
+def with_schedules(rows: pd.DataFrame) -> pd.DataFrame:
+    """The same rows with the column `schedule`: the constant beta, or "falling", or "held" first.
+
+    Args:
+        rows: Of `seams.paper.frames.frame`.
+
+    Returns:
+        A copy.
+    """
+    names = rows["beta"].map("{:g}".format)
+    names = names.mask(rows["beta_start"].notna(), "falling")
+    return rows.assign(schedule=names.mask(rows["hold"] > 0, "held"))
+
+
+def compared(rows: pd.DataFrame) -> list[Schedule]:
+    """Schedules of the figure: both ends of the range, and those that move between them.
+
+    Args:
+        rows: Of `with_schedules`.
+
+    Returns:
+        The largest beta, the least, and what moves and is there.
+    """
+    high, low = rows["beta"].max(), rows["beta"].min()
+    every = [
+        Schedule(f"{high:g}", beta_label(high), f"β = {high:g}", BETA(1.0)),
+        Schedule(f"{low:g}", beta_label(low), f"β = {low:g}", BETA(0.0)),
+        Schedule(
+            "falling", rf"$\beta={high:g}\to{low:g}$", f"β = {high:g} → {low:g}", "#009E73", True
+        ),
+        Schedule(
+            "held",
+            rf"$\beta={high:g}$ held, $\to{low:g}$",
+            f"β = {high:g} held, → {low:g}",
+            "#CC79A7",
+            True,
+        ),
+    ]
+    return [schedule for schedule in every if schedule.name in set(rows["schedule"])]
+
+
+def _betas(row: pd.Series) -> np.ndarray:
+    """Beta at the points where weights were kept."""
+    return beta_at(
+        row["run"].config, torch.from_numpy(row["run"].arrays["curve_step"]) - 1
+    ).numpy()
+
+
+def ways(rows: pd.DataFrame, names: Sequence[str]) -> list[dict[str, np.ndarray]]:
+    """Paths of runs through their scores; the last point is the final evaluation, on more images.
+
+    Args:
+        rows: Runs of one schedule.
+        names: Scores beside `distortion`.
+
+    Returns:
+        A path a run: `beta`, `distortion` and each score at the points of training.
+    """
+    found = []
+    for _, row in rows.iterrows():
+        path = {"beta": _betas(row)}
+        for name in ("distortion", *names):
+            path[name] = np.append(row["run"].arrays[f"curve_{name}"][:-1], row[name])
+        found.append(path)
+    return found
+
+
+def on_the_way(groups: Mapping[str, pd.DataFrame]) -> dict[str, float]:
+    """Mean MIG of the falling, the constant and the held runs while beta falls.
+
+    Args:
+        groups: Runs by schedule, constant ones first at the largest beta, with snapshots.
+
+    Returns:
+        The highest MIG of falling runs and their beta there; how many images halve a falling beta,
+        and the MIG of constant runs after as many; the MIG of held runs when the fall begins.
+    """
+    largest = next(iter(groups.values()))
+    falling = groups["falling"]
+    config = falling["run"].iloc[0].config
+    images, constant = curves(list(largest["run"]), "mig")
+    moving = curves(list(falling["run"]), "mig")[1].mean(0)
+    halving = np.log(2) / np.log(config.beta_start / config.beta)  # share of the run
+    at = lambda share, path, images: float(
+        np.interp(np.log(share * images[-1]), np.log(images), path)
+    )
+    found = {
+        "mig_falling_highest": float(moving.max()),
+        "beta_of_highest_mig": float(_betas(falling.iloc[0])[moving.argmax()]),
+        "images_at_half_beta": float(round(halving * images[-1])),
+        "mig_constant_at_half_beta": at(halving, constant.mean(0), images),
+    }
+    if "held" in groups:
+        seen, held = curves(list(groups["held"]["run"]), "mig")
+        hold = groups["held"]["hold"].iloc[0]
+        found["mig_held_at_fall"] = at(hold, held.mean(0), seen)
+    return found
+
+
+def _ahead(rows: pd.DataFrame, schedule: str, name: str) -> list[float]:
+    """A score minus that of a constant beta of equal distortion, one a seed."""
+    constant = rows[rows["beta_start"].isna()].sort_values("distortion")
+    moved = rows[rows["schedule"] == schedule].set_index("seed")
+    return [
+        float(
+            moved[name][seed]
+            - np.interp(
+                np.log(moved["distortion"][seed]), np.log(group["distortion"]), group[name]
+            )
+        )
+        for seed, group in constant.groupby("seed")
+    ]
+
+
+def claim_moving(
+    results: Results, rows: pd.DataFrame, schedule: str, prefix: str, who: str, note: str = ""
+) -> None:
+    """Claim that a moving beta gets both, by the middle of the ends and by equal distortion.
+
+    Args:
+        results: Where the claims go.
+        rows: Of `with_schedules`.
+        schedule: "falling" or "held".
+        prefix: Of the claims' ids.
+        who: Subject of the statements.
+        note: Of each claim.
+    """
+    ends = [f"{beta:g}" for beta in (rows["beta"].max(), rows["beta"].min())]
+    wide = rows.pivot(index="seed", columns="schedule")[["distortion", *_JUDGED]].astype(float)
+    wide["distortion"] = np.log(wide["distortion"])
+    for id, name, statement, above in (
+        ("sharp", "distortion", "better reconstruction (log distortion", False),
+        ("mig", "mig", "better disentanglement (MIG", True),
+        ("aas", "aas", "better disentanglement by the axis alignment score (AAS", True),
+        ("gram", "off_diagonal_gram_of_abs", "more diagonal JᵀJ (off-diagonality", False),
+    ):
+        beyond = wide[name][schedule] - (wide[name][ends[0]] + wide[name][ends[1]]) / 2
+        text = f"{who} is nearer to the {statement}, from the middle)."
+        results.claim(f"{prefix}_{id}", text, beyond.tolist(), 0, above=above, note=note)
+    start = "" if prefix == "annealed" else f"{prefix}_"
+    for name, (label, above) in _JUDGED.items():
+        results.claim(
+            f"{start}frontier_{name}",
+            f"{who} {label}, difference) than a constant one of the same distortion.",
+            _ahead(rows, schedule, name),
+            0,
+            above=above,
+            note=note,
+        )
+
+
+def claim_held(results: Results, rows: pd.DataFrame) -> None:
+    """The same of a beta that is held first, and against one that falls at once.
+
+    Args:
+        results: Where the claims go; none where no run is held.
+        rows: Of `with_schedules`.
+    """
+    if "held" not in set(rows["schedule"]):
+        return
+    claim_moving(results, rows, "held", "held", "A beta held first, then falling,", _CONTROL)
+    wide = rows.assign(distortion=np.log(rows["distortion"])).pivot(
+        index="seed", columns="schedule"
+    )
+    compare = {
+        "held_more_mig": ("mig", *_JUDGED["mig"]),
+        "held_more_gram": ("off_diagonal_gram_of_abs", *_JUDGED["off_diagonal_gram_of_abs"]),
+        "held_as_sharp": ("distortion", "reconstructs better (log distortion", False),
+    }
+    for id, (name, what, above) in compare.items():
+        gap = wide[name]["held"].astype(float) - wide[name]["falling"].astype(float)
+        results.claim(
+            id,
+            f"A beta held first {what}, difference) than one that falls from the start.",
+            gap.tolist(),
+            0,
+            above=above,
+            note=_CONTROL,
+        )

@@ -1,0 +1,127 @@
+"""Schedules of beta: what each gives, the way there, and the trade-off between two scores."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from seams.plotting.images import plot_images
+from seams.plotting.kinds import use_log_ticks
+from seams.plotting.scores import plot_curves, plot_information, plot_moving_beta
+from seams.plotting.style import BETA
+
+__all__ = ["plot_schedule_curves", "plot_schedules", "plot_tradeoff"]
+
+
+def plot_schedules(
+    figure: Figure,
+    labels: Sequence[str],
+    information: Sequence[np.ndarray],
+    factors: Sequence[str],
+    reconstructions: Sequence[np.ndarray],
+    traversals: Sequence[np.ndarray],
+) -> None:
+    """A row a schedule: mutual information, images above their reconstructions, traversals.
+
+    Args:
+        figure: Empty.
+        labels: One a row, as are those that follow.
+        information: Nats `[latent, factor]`, ordered; one colour range for all.
+        factors: Names of the columns of these.
+        reconstructions: As `plot_images` takes them.
+        traversals: Likewise.
+
+    Source: Figure 11.
+    """
+    latents, steps = traversals[0].shape[:2]
+    widths = [1.1, 1.0, steps / latents]
+    panels = figure.subplots(len(labels), 3, width_ratios=widths, squeeze=False)
+    top = max(matrix.max() for matrix in information)
+    images = []
+    for i, (row, label) in enumerate(zip(panels, labels, strict=True)):
+        images.append(plot_information(row[0], information[i], factors, top, aspect="auto"))
+        row[0].set_ylabel(label, fontsize=9)
+        plot_images(row[1], reconstructions[i])
+        plot_images(row[2], traversals[i])
+    for ax, title in zip(panels[0], ("information", "reconstructions", "traversals"), strict=True):
+        ax.set_title(title)
+    figure.colorbar(
+        images[0],
+        ax=panels[:, 0],
+        orientation="horizontal",
+        shrink=0.8,
+        aspect=30,
+        label="nats",
+    )
+
+
+def plot_tradeoff(
+    figure: Figure,
+    constant: pd.DataFrame,
+    ways: Mapping[str, Sequence[Mapping[str, np.ndarray]]],
+    names: Mapping[str, str],
+    colours: Mapping[str, Any],
+) -> None:
+    """Distortion against other scores: runs of constant beta, and the ways of those that move it.
+
+    Args:
+        figure: Empty.
+        constant: One row a run: `distortion`, `beta` and the scores; drawn as dots.
+        ways: By label, a path a run: `beta`, `distortion` and the scores along training; a row of
+            panels each.
+        names: From scores to labels; a column of panels each.
+        colours: Of the ends of the ways, by label.
+    """
+    norm = LogNorm(constant["beta"].min(), constant["beta"].max())
+    means = constant.groupby("beta")[["distortion", *names]].mean()
+    panels = figure.subplots(len(ways), len(names), sharex=True, sharey="col", squeeze=False)
+    dots = []
+    for (label, paths), row in zip(ways.items(), panels, strict=True):
+        for ax, (name, title) in zip(row, names.items(), strict=True):
+            ax.plot(means["distortion"], means[name], color="#999999", zorder=1)
+            style = {"norm": norm, "cmap": BETA, "zorder": 3}
+            points = (constant["distortion"], constant[name])
+            dots.append(ax.scatter(*points, 18, constant["beta"], **style))
+            for path in paths:
+                plot_moving_beta(ax, path["distortion"], path[name], path["beta"], norm)
+                end = (path["distortion"][-1], path[name][-1])
+                ax.plot(*end, "D", color=colours[label], markersize=5, zorder=4)
+            use_log_ticks(ax, "x")
+            ax.set_xlim(means["distortion"].min() / 1.2, means["distortion"].max() * 5)
+            ax.set_ylabel(title)
+            ax.set_ylim(bottom=0)
+            ax.set_title(label, color=colours[label])
+    for ax in panels[-1]:
+        ax.set_xlabel("distortion (squared error an image)")
+    figure.colorbar(dots[0], ax=panels, label=r"$\beta$", aspect=25, format="{x:g}")
+
+
+def plot_schedule_curves(
+    figure: Figure,
+    curves: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]],
+    names: Mapping[str, str],
+    colours: Mapping[str, Any],
+    start: float = 2e3,
+) -> None:
+    """Scores along training, a panel each and a line a schedule; the first one on a log scale.
+
+    Args:
+        figure: Empty.
+        curves: By score and label, training images `[point]` and values `[seed, point]`.
+        names: From scores to labels of the vertical axes.
+        colours: By label of the schedule.
+        start: Of the axis of training images.
+    """
+    panels = figure.subplots(1, len(curves))
+    for ax, (name, of_labels) in zip(panels, curves.items(), strict=True):
+        for label, (images, values) in of_labels.items():
+            plot_curves(ax, images, values, color=colours[label], label=label)
+        ax.set(xscale="log", xlabel="training images", ylabel=names[name])
+        ax.set_xlim(left=start)
+    use_log_ticks(panels[0], "y")
+    for ax in panels[1:]:
+        ax.set_ylim(bottom=0)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
