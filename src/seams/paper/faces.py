@@ -9,7 +9,8 @@ from torch import Tensor
 
 from seams.derivatives import directed_hessian, jacobian_gram
 from seams.metrics import latents_in_use, off_diagonality
-from seams.training import Run, table
+from seams.paper.frames import frame
+from seams.training import Run
 from seams.traversals import latent_activity, traversal_changes
 from seams.vae import VAE
 
@@ -29,22 +30,19 @@ SETTING = ["covariance", "beta", "seed"]
 
 
 def face_scores(runs: Sequence[Run]) -> pd.DataFrame:
-    r"""`table` of runs by `SETTING`, with counts of latents and the loss in nats.
+    r"""`frame` of runs by `SETTING`, with counts of latents.
 
     Returns:
-        Besides, `run` itself; `in_use`, latents as `seams.metrics.latents_in_use` counts them, and
+        Besides, `in_use`, latents as `seams.metrics.latents_in_use` counts them, and
         `varying`, as `active_latents` does; `kept`, those in use of the diagonal run of the same
         beta and seed, the number that scores take, since a full posterior's latents share their
-        KL; `shared`, what the rate exceeds the sum of the latents' KL by; and `loss`.
+        KL; and `shared`, what the rate exceeds the sum of the latents' KL by, in nats.
     """
     kl = [torch.from_numpy(run.arrays["kl"]) for run in runs]
-    scores = table(runs).rename(columns={"active": "varying"})
-    error = scores["distortion"] / (2 * scores["sigma"] ** 2)
+    scores = frame(runs).rename(columns={"active": "varying"})
     scores = scores.assign(
-        run=pd.Series(dict(zip(scores.index, runs, strict=True))),
         in_use=[int(latents_in_use(one).sum()) for one in kl],
         shared=scores["rate"] - [one.sum().item() for one in kl],
-        loss=error + scores["beta"] * scores["rate"],
     ).set_index(SETTING)
     kept = [scores["in_use"]["diagonal", beta, seed] for _, beta, seed in scores.index]
     return scores.assign(kept=kept)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from seams.paper.frames import means
 from seams.paper.results import Results
 from seams.training import Run
 
@@ -25,20 +26,10 @@ def ordered_mean(runs: Sequence[Run], name: str, shown: int | None = None) -> np
 def record_means(
     results: Results, scores: pd.DataFrame, by: Sequence[str], names: Mapping[str, str]
 ) -> None:
-    """Record means of scores over the runs of each group, as `name_group_...`.
-
-    Args:
-        results: Of the notebook.
-        scores: One row a run; what a run of a group has not is left out for the group.
-        by: Columns or levels of the index that make the groups.
-        names: From columns to the names of their values.
-    """
-    for group, rows in scores.groupby(list(by)):
-        label = "_".join(part if isinstance(part, str) else f"{part:.4g}" for part in group)
-        for column, name in names.items():
-            values = rows[column].astype(float)
-            if values.notna().all():
-                results.value(f"{name}_{label}".replace(".", "_"), values.mean())
+    """Record `means` of scores, each column by the name of its values."""
+    found = means(scores.rename(columns=names), list(names.values()), by)
+    for name, value in found.items():
+        results.value(name, value)
 
 
 def verdicts(results: Results) -> pd.DataFrame:

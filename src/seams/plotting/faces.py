@@ -3,17 +3,15 @@
 Arrays are named by covariance and beta, both covariances in the order of the panels.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pandas as pd
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from seams.plotting.images import plot_images
-from seams.plotting.scores import plot_against_beta, plot_magnitude
+from seams.plotting.scores import plot_magnitude
 from seams.plotting.style import COLOURS, beta_label
 
 __all__ = [
@@ -21,7 +19,6 @@ __all__ = [
     "activity_figure",
     "reconstruction_figure",
     "some_betas",
-    "stability_figure",
     "term_maps_figure",
     "term_strips_figure",
 ]
@@ -62,49 +59,6 @@ def activity_figure(activity: Mapping[tuple[str, float], np.ndarray], legend: st
         ax.set_yscale("log")
         ax.set_xlabel(f"latents by activity, {kind} posteriors")
     panels[1].legend(loc=legend, ncols=min(3, len(betas)))
-    return figure
-
-
-def stability_figure(
-    scores: pd.DataFrame,
-    labels: Mapping[str, str],
-    interval: Callable[[Sequence[float]], tuple[float, float, float]],
-    logarithmic: str,
-) -> Figure:
-    """Scores against beta: means and intervals of stable runs, unstable ones as crosses.
-
-    Args:
-        scores: By covariance, beta and seed, with a column `stable`; NaN is left out.
-        labels: Of four columns.
-        interval: From values to their mean and the ends of its interval.
-        logarithmic: The column with such an axis; the others start at zero.
-
-    Returns:
-        Four panels, in the order of the labels.
-    """
-    figure = Figure(figsize=(6.0, 4.0))
-    panels = figure.subplots(2, 2, sharex=True)
-    for ax, (name, label) in zip(panels.flat, labels.items(), strict=True):
-        for kind, group in scores.groupby("covariance"):
-            values = group[name].astype(float).where(group["stable"]).unstack("seed")
-            known = [row[np.isfinite(row)].tolist() for row in values.to_numpy()]
-            ends = [interval(row)[1:] if row else (np.nan, np.nan) for row in known]
-            betas = values.index.get_level_values("beta")
-            low, high = np.array(ends).T
-            look: dict[str, Any] = {"color": COLOURS[str(kind)], "label": kind}
-            plot_against_beta(ax, list(betas), values.to_numpy(), low, high, **look)
-            spiked = group[name][~group["stable"]]
-            x = spiked.index.get_level_values("beta")
-            ax.plot(x, spiked, "x", color=COLOURS[str(kind)], markersize=4)
-        top = scores[name].astype(float).max()
-        ax.set_yscale("log" if name == logarithmic else "linear")
-        if name != logarithmic:
-            ax.set_ylim(0, 1.08 * top if top > 0 else 1)
-        ax.set_ylabel(label)
-    for ax in panels[-1]:
-        ax.set_xlabel(r"$\beta$")
-    handles = panels[0, 0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside upper center", ncols=2)
     return figure
 
 

@@ -1,7 +1,10 @@
-"""Nets of paths in the latent plane and of seams on the manifold: Figures 1, 3 and 4."""
+"""Nets of paths in the latent plane and of seams on the manifold: Figures 1, 3 and 4.
+
+A net is a `seams.geometry.nets.SeamNet`, of arrays or tensors.
+"""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,18 +26,6 @@ __all__ = [
 
 _WIDTH, _SPACE = 6.75, 3.375  # of the figure and of the manifold's square; inches
 _GAP, _HEIGHT = 0.08, 1.2  # of the margins on the manifold: distance, and unit of density
-
-
-class Net(Protocol):
-    """What is drawn of a `seams.geometry.nets.SeamNet`: arrays or tensors."""
-
-    offsets: Any
-    V: Any
-    z: Any
-    seams: Any
-    across: Any
-    prior: Any
-    density: Any
 
 
 def net_panels(height: float, side: float, letter: str) -> tuple[Figure, list[Axes], list[Axes3D]]:
@@ -72,7 +63,7 @@ def net_legend(figure: Figure, panels: Sequence[Axes]) -> None:
 def plot_net(
     plane: Axes,
     space: Axes3D,
-    net: Net,
+    net: Any,
     surface: np.ndarray,
     density: np.ndarray,
     radius: float = np.inf,
@@ -82,7 +73,7 @@ def plot_net(
     Args:
         plane: Of the latents.
         space: Of the manifold.
-        net: Paths and seams.
+        net: Its paths and seams.
         surface: The manifold `[row, column, 3]`.
         density: On it `[row, column]`.
         radius: Of the disc of latents in which paths are drawn.
@@ -97,7 +88,7 @@ def plot_net(
             plot_path(space, seam[inside], "seam", label="seam", linewidth=width)
 
 
-def plot_seam_margins(space: Axes3D, rim: Net) -> np.ndarray:
+def plot_seam_margins(space: Axes3D, rim: Any) -> np.ndarray:
     """Densities over the first seam each way, standing beyond it; their points `[point, 3]`."""
     tops = []
     arrays = (np.asarray(each)[:, 0] for each in (rim.seams, rim.across, rim.density))
@@ -110,7 +101,7 @@ def plot_seam_margins(space: Axes3D, rim: Net) -> np.ndarray:
     return np.concatenate(tops)
 
 
-def plot_path_margins(plane: Axes, rim: Net) -> None:
+def plot_path_margins(plane: Axes, rim: Any) -> None:
     """Densities over the first path each way, standing beyond it."""
     V, z, prior = (np.asarray(each) for each in (rim.V, rim.z[:, 0], rim.prior[:, 0]))
     for path, inward, density in zip(z, V.T[::-1], prior, strict=True):
