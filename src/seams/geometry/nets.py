@@ -70,12 +70,18 @@ def seam_net(
     Source: Definitions D3 and D4; Figures 1, 3 and 4.
     """
     U, _, V = jacobian_svd(decoder, torch.zeros(1, 2))
-    V = V[0] * (U[0] * frame[:, :2]).sum(0).sign()
+    signs = (U[0] * frame[:, :2]).sum(0).sign()
+    V = V[0] * signs
     follow = lambda offset, i: singular_vector_path(
         decoder, offset * V[:, 1 - i], i, extent=reach, points=points
     )
     paths = tuple(tuple(follow(offset, i) for offset in offsets) for i in (0, 1))
-    stacked = lambda values: torch.stack([torch.stack([*map(values, row)]) for row in paths])
+    stacked = lambda values: torch.stack(  # a path follows the vector as the SVD turned it
+        [
+            torch.stack([values(path) if sign > 0 else values(path).flip(0) for path in row])
+            for row, sign in zip(paths, signs, strict=True)
+        ]
+    )
     z, density = stacked(lambda path: path.z), stacked(seam_density)
     left = jacobian_svd(decoder, z.flatten(0, 2))[0].unflatten(0, z.shape[:3])
     across = torch.stack([left[i, ..., 1 - i] for i in (0, 1)]) @ frame

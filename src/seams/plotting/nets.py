@@ -120,5 +120,5 @@ def plot_axis_images(plane: Axes, space: Axes3D, lines: np.ndarray, images: np.n
 
 def use_net_view(space: Axes3D, width: float, *points: np.ndarray) -> None:
     """One view for all manifolds, of a width as in `use_view`, around points `[..., 3]`."""
-    every = np.concatenate([np.reshape(each, (-1, 3)) for each in points])
-    use_view(space, every, 42, -108, width)
+    every = np.concatenate([np.asarray(each).reshape(-1, 3) for each in points])
+    use_view(space, every, 42.0, -108.0, width)
