@@ -127,8 +127,7 @@ app-b-noise | Appendix B, noise
 
 app-b-collapse | Appendix B, collapse
 Some β < 1 makes the collapse of posteriors onto the prior impossible.
-> claims:app_b_collapse fig06:circles_alive fig06:circles_theory fig06:circles_collapsed
-> fig06:coins_alive fig06:coins_collapsed
+> claims:app_b_collapse fig06:circles_alive fig06:coins_alive
 
 app-e | Appendix E
 The axis alignment score is 1 if each factor has its own latent; its floor, which the paper does
@@ -147,7 +146,8 @@ says it cannot.
 
 fig-1 | Figure 1
 Diagonal posteriors turn the latent axes onto the seams.
-> fig01
+> fig01:traversal_diagonal fig01:traversal_full fig01:seams_full fig01:seams_diagonal
+> fig01:independent_diagonal fig01:independent_full
 
 fig-2 | Figure 2
 Diagonal posteriors break the rotation of a linear VAE.
@@ -167,7 +167,7 @@ On dSprites diagonal posteriors make derivatives diagonal and disentangle, more 
 
 fig-6 | Figure 6
 β sets the variance of x given z.
-> fig06
+> fig06:weighted_mean fig06:nearer fig06:points fig06:centres fig06:centroid
 
 fig-7 | Figure 7
 On faces, latents change the image in more nearly orthogonal ways with diagonal posteriors;
@@ -175,8 +175,9 @@ whether a change has a meaning is left to the eye.
 > fig07
 
 fig-8 | Figure 8
-On faces, a larger β leaves fewer latents active.
-> fig08 celeba:grows celeba:special
+On faces with diagonal posteriors latents are active or not, fewer at a larger β; with full ones
+activity has no such cliff.
+> fig08:cliff fig08:grows celeba:grows
 
 fig-9 | Figure 9
 On faces with diagonal posteriors the block of active latents grows as β falls, and JᵀJ is
@@ -184,12 +185,12 @@ diagonal in it, unlike with full ones; the Hessian shows less structure.
 > fig09:block fig09:gram fig09:less_structure celeba:gram celeba:less_structure
 
 fig-9-draws | Figure 9, suspicion
-More samples are needed to estimate the Hessian's structure: stochastic error hides it.
-> fig09:noise fig09:more_draws
+The directed Hessian takes more samples to be estimated well.
+> fig09:noise
 
 fig-10 | Figure 10
 On faces, a smaller β gives sharper images.
-> fig10
+> fig10:recon_diagonal fig10:recon_full fig10:sharper_diagonal fig10:sharper_full
 
 fig-11 | Figure 11
 Lowering β in training gives both disentanglement and sharp images.
@@ -221,6 +222,23 @@ faces-hessian | Ours, not the paper's
 On faces the directed Hessian, too, is nearer to diagonal with diagonal posteriors: weaker than
 P1, and not in the caption of Figure 9.
 > fig09:hessian celeba:hessian
+
+faces-draws | Ours, not the paper's
+Averaged over more draws the directed Hessian on faces becomes more diagonal: stochastic error hid
+its structure.
+> fig09:more_draws
+
+faces-in-use | Ours, not the paper's
+On faces full posteriors leave more latents in use than diagonal ones do.
+> fig08:special celeba:special
+
+faces-fit | Ours, not the paper's
+On faces diagonal and full posteriors reconstruct test images about as well.
+> fig10:comparable
+
+collapse | Ours, not the paper's
+Posteriors collapse at the β that theory names, and next to it have the KL that theory has.
+> fig06:circles_theory fig06:coins_theory fig06:circles_collapsed fig06:coins_collapsed
 """
 
 

@@ -4,6 +4,7 @@ Nothing here loads or saves. Each module has a topic; all their names are here.
 """
 
 from seams.plotting.annealing import plot_schedule_curves, plot_schedules, plot_tradeoff
+from seams.plotting.groups import plot_groups
 from seams.plotting.images import plot_images
 from seams.plotting.kinds import (
     plot_grid_of_curves,
@@ -75,6 +76,7 @@ __all__ = [
     "plot_fan",
     "plot_generators",
     "plot_grid_of_curves",
+    "plot_groups",
     "plot_images",
     "plot_information",
     "plot_kind_curves",
