@@ -1,5 +1,7 @@
 """Ways to compute a step agree, and the fastest that does is chosen, once for a kind of stack."""
 
+import json
+import runpy
 import subprocess
 import sys
 import time
@@ -13,7 +15,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from seams.data import Samples
-from seams.training import Stack, TrainConfig, train, ways
+from seams.training import Stack, TrainConfig, loop, train, ways
 from seams.training.stack import Models
 from seams.training.ways import Gradients, Trial, Verdict, Way, fastest
 
@@ -28,9 +30,9 @@ WAYS = [
 ]
 
 
-def samples(channels: int = 1, n: int = 40) -> Samples:
+def samples(side: int = 8, channels: int = 1) -> Samples:
     generator = torch.Generator().manual_seed(1)
-    return Samples(torch.rand(n, channels * 64, generator=generator, dtype=torch.float32))
+    return Samples(torch.rand(40, channels * side**2, generator=generator, dtype=torch.float32))
 
 
 def terms_and_gradients(
@@ -53,7 +55,7 @@ def terms_and_gradients(
 def test_all_ways_agree(runs: int, channels: int, covariance: str) -> None:
     """In float64, with each run's own loss differentiated by itself."""
     config = replace(BURGESS, covariance=covariance)
-    stack = Stack.start([replace(config, seed=s) for s in range(runs)], samples(channels))
+    stack = Stack.start([replace(config, seed=s) for s in range(runs)], samples(channels=channels))
     models = Models(stack.template, stack.params).double()
     inputs = torch.rand(runs, 4, channels * 64), torch.randn(runs, 4, 3), torch.rand(runs)
     expected: dict[str, list[Tensor]] = {}
@@ -82,7 +84,7 @@ def test_a_way_can_be_asked_for_and_trains_the_same(way: Way) -> None:
     for _ in train(expected, data):
         pass
     assert found.way == f"{way}, float32"
-    assert expected.way == "convolution, to images taps, apart, float32"
+    assert expected.way == "convolution, to images taps, float32"
     for name, param in expected.params.items():
         assert (found.params[name] - param).norm() < 1e-4 * param.norm(), name
 
@@ -207,18 +209,29 @@ def test_a_long_preparation_must_pay() -> None:
     assert (short.way, short.postponed) == ("plain", ["compiled"])
 
 
-def test_on_a_cpu_there_is_nothing_to_time() -> None:
-    for config in (BURGESS, MLP):
-        for runs in (1, 3):
-            stack = Stack.start([replace(config, seed=s) for s in range(runs)], samples())
-            assert len(ways.ways(stack, config.network == "burgess")) == 1
+def test_on_a_cpu_only_stacks_of_convolutional_runs_have_a_choice() -> None:
+    """Of all runs at once or apart; small images at once, unless timed."""
+    known = lambda config, runs: ways.ways(
+        Stack.start([replace(config, seed=s) for s in range(runs)], samples(config.resolution))
+    )
+    linear = replace(BURGESS, network="linear")
+    assert [str(way) for way in known(BURGESS, 1)] == ["convolution, to images taps, apart"]
+    assert known(linear, 1) == [Way(apart=True)] and known(linear, 3) == [Way()]
+    together, apart = Way(to_images="taps"), Way(to_images="taps", apart=True)
+    assert known(BURGESS, 3) == [together, apart]
+    assert known(replace(BURGESS, resolution=32), 3) == [apart, together]
+
+
+def test_ties_are_not_left_to_chance() -> None:
+    trials = {"first": taking(0.02), "other": taking(0.0199)}
+    assert fastest(trials, RIGHT, 0.01, steps=1000).way == "first"
 
 
 @pytest.fixture
 def several(monkeypatch: pytest.MonkeyPatch) -> list[Way]:
     """As on a GPU: more than one way, the last of them the plain one."""
     found = [Way("taps"), Way("product", compiled=True), Way()]
-    monkeypatch.setattr(ways, "ways", lambda models, convolutional: found)
+    monkeypatch.setattr(ways, "ways", lambda stack: found)
     return found
 
 
@@ -276,3 +289,29 @@ def test_where_all_fail_the_plain_way_is_taken(
     assert "the reference (ms a step: none), not taps: off" in capsys.readouterr().err
     monkeypatch.setattr(ways, "fastest", lambda *arguments: pytest.fail("nothing to compare"))
     assert ways.way_for(stack, x * torch.nan, noise) == several[0]
+
+
+def test_the_benchmark_for_gpus_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With tiny sizes on a CPU: ways in every precision, all that its file promises, in time."""
+    script = Path(__file__).parent.parent / "benchmarks" / "gpu.py"
+    torch.set_default_dtype(torch.float32)
+    monkeypatch.setattr(loop, "CHUNK", loop.CHUNK)  # which it changes
+    monkeypatch.syspath_prepend(str(script.parent))
+    sizes = "--device cpu --side 8 --batch 2 --steps 1 --runs 2 --turn 0.01".split()
+    reports = []
+    for minutes in ("1", "0"):
+        output = tmp_path / f"{minutes}.json"
+        arguments = [str(script), *sizes, "--minutes", minutes, "--output", str(output)]
+        monkeypatch.setattr(sys, "argv", arguments)
+        runpy.run_path(str(script), run_name="__main__")
+        reports.append(json.loads(output.read_text()))
+    report, late = reports
+    assert report["environment"]["torch"] == torch.__version__
+    assert report["tests"] == {"run": False}
+    assert not report["no time for"] and not late["rates"]
+    assert len(late["no time for"]) == len(report["rates"]) == 3 * 3
+    assert {rate["precision"] for rate in report["rates"]} == {"float32", "tf32", "bfloat16"}
+    for rate in report["rates"]:
+        assert "error" not in rate and rate["images_per_second"] > 0, rate
+        floor = report["floors"][rate["precision"]]
+        assert floor["images a second, arithmetic"] > 0 < floor["images a second, memory traffic"]

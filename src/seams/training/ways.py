@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,9 @@ _WORTH = 1000  # steps; a shorter training ends before any choice has paid
 _COMPILING = 60.0  # seconds; 38 were measured for the convolutional net
 _GAIN = 0.3  # of the time, at the least, that compiling can be expected to save
 _TIMED, _MOST_CALLS = 0.2, 20  # seconds, and calls, that are enough to time a way
+_MARGIN = 0.05  # of its time that another way must save: ties shall not be left to chance
 _STREAMS = 8
+_TOGETHER = 16  # pixels up to which a CPU trains convolutional runs as one
 
 _TOLERANCE = {"float32": 1e-3, "tf32": 0.1, "bfloat16": 0.4}
 """Of the relative error of a parameter's gradient. Cancellation magnifies a rounding a hundredfold
@@ -78,22 +80,28 @@ class Way:
         return ", ".join(words)
 
 
-def ways(models: Models, convolutional: bool) -> list[Way]:
-    """The ways that apply, in the order in which they are tried; the first is used untried.
+def ways(stack: Stack) -> list[Way]:
+    """The ways that apply to a stack.
 
-    On a CPU one is known to be best: stacks of convolutional models run by run, in which no form
-    of a stack was faster, with the last layer as a product (4 to 5 % at 16, 32 and 64 pixels).
+    On a CPU the last layer of a convolutional net is a product (4 to 5 % faster at 16, 32 and 64
+    pixels), all others are torch's own; four runs together were faster than apart by a fifth at 16
+    pixels, and three no faster at 32.
 
     Args:
-        models: The stack.
-        convolutional: Whether its network has convolutions.
+        stack: Whose runs are trained.
 
     Returns:
-        One or more.
+        In the order in which they are tried: the first is taken where none is, and the last where
+        none agrees with the reference.
     """
-    alone = models.count == 1
-    if models.device.type != "cuda":
-        return [Way(to_images="taps" if convolutional else None, apart=convolutional or alone)]
+    config, alone = stack.configs[0], stack.count == 1
+    convolutional = config.network == "burgess"
+    if stack.device.type != "cuda":
+        if alone or not convolutional:
+            return [Way(to_images="taps" if convolutional else None, apart=alone)]
+        together = Way(to_images="taps")
+        found = [together, replace(together, apart=True)]
+        return found if config.resolution <= _TOGETHER else found[::-1]
     forms: list[tuple[Form, int]] = [("convolution", 1)]
     if convolutional:
         forms += [("product", 8), ("product", 1)]
@@ -103,7 +111,7 @@ def ways(models: Models, convolutional: bool) -> list[Way]:
     if importlib.util.find_spec("triton"):
         compiled = forms[1:] + forms[:1]
         found += [Way(f, n, apart=alone, compiled=True, captured=True) for f, n in compiled]
-    return [*found, Way(apart=alone)]
+    return [*found, Way(apart=True)]
 
 
 class Gradients:
@@ -242,7 +250,7 @@ class Verdict:
     """What came of timing some ways.
 
     Attributes:
-        way: The fastest that agrees; empty if none does.
+        way: The fastest that agrees, the first of those that are nearly so; empty if none does.
         milliseconds: Of a step, by way.
         refused: Reason, by way.
         postponed: Ways whose preparation would not have paid.
@@ -303,7 +311,10 @@ def fastest(
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-    way = min(seconds, key=lambda name: seconds[name]) if seconds else ""
+    way = next(iter(seconds), "")
+    for name, found in seconds.items():
+        if found < (1 - _MARGIN) * seconds[way]:
+            way = name
     times = {name: round(1e3 * value, 4) for name, value in seconds.items()}
     return Verdict(way, times, refused, postponed, steps)
 
@@ -321,8 +332,8 @@ def way_for(stack: Stack, x: Tensor, noise: Tensor, folder: Path | None = None) 
         A way that agrees with the reference.
     """
     config, steps = stack.configs[0], stack.configs[0].steps - stack.step
-    known = {str(way): way for way in ways(stack, config.network == "burgess")}
-    default, plain = next(iter(known.values())), list(known.values())[-1]
+    known = {str(way): way for way in ways(stack)}
+    default, *_, plain = [*known.values()] * 2
     if len(known) == 1 or steps < _WORTH:
         return default
     kept, key = folder / "ways.json" if folder else None, _key(stack, x)
