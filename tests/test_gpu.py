@@ -10,7 +10,8 @@ from torch.testing import assert_close
 
 from seams.data import Samples
 from seams.training import CHUNK, Stack, TrainConfig, train
-from seams.training.ways import Way, way_for, ways
+from seams.training.tuning import way_for
+from seams.training.ways import Way, ways
 
 pytestmark = [
     pytest.mark.gpu,

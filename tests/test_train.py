@@ -9,8 +9,8 @@ from torch import Tensor
 from seams.data import Samples, linear
 from seams.linear import decoder_distances
 from seams.training import Stack, TrainConfig, beta_at, build, stack_key, train
-from seams.training import loop as module
 from seams.training import initial as stacking
+from seams.training import loop as module
 
 CHUNK = 8  # of these tests: the hook makes steps slow
 LINEAR = TrainConfig(

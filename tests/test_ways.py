@@ -15,9 +15,10 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from seams.data import Samples
-from seams.training import Stack, TrainConfig, loop, train, ways
+from seams.training import Stack, TrainConfig, loop, train, tuning, ways
 from seams.training.stack import Models
-from seams.training.ways import Gradients, Trial, Verdict, Way, fastest
+from seams.training.tuning import Verdict, fastest
+from seams.training.ways import Gradients, Way
 
 BURGESS = TrainConfig(network="burgess", resolution=8, latent=3, batch=4, images=32)
 MLP = replace(BURGESS, network="mlp", width=6)
@@ -40,9 +41,7 @@ def terms_and_gradients(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     gradients = Gradients(models, way, precision)
     terms = gradients(*inputs)
-    stack = lambda name: torch.stack([leaf[name].grad for leaf in gradients.leaves])
-    grads = {name: stack(name) for name in gradients.leaves[0]}
-    return terms, {k: g if way.apart else g[0] for k, g in grads.items()}
+    return terms, gradients.stacked()
 
 
 # --- agreement ---------------------------------------------------------------------------------
@@ -159,17 +158,17 @@ def test_tf32_is_allowed_only_while_asked_for() -> None:
 RIGHT = {"distortion": torch.ones(2), "weight": torch.ones(2, 3)}
 
 
-def taking(seconds: float, outcome: dict[str, Tensor] = RIGHT, preparation: float = 0.0) -> Trial:
+def taking(seconds: float, outcome: dict[str, Tensor] = RIGHT) -> Callable[[], Callable]:
     def call() -> dict[str, Tensor]:
         time.sleep(seconds)
         return outcome
 
-    return Trial(lambda: call, preparation)
+    return lambda: call
 
 
 def test_the_fastest_is_chosen() -> None:
     trials = {"slow": taking(0.02), "fast": taking(0.0), "slower": taking(0.04)}
-    verdict = fastest(trials, RIGHT, 0.01, steps=1000)
+    verdict = fastest(trials, RIGHT, 0.01, 1000, {})
     assert verdict.way == "fast"
     assert verdict.milliseconds["slower"] > verdict.milliseconds["slow"] >= 20
     assert not verdict.refused and not verdict.postponed
@@ -183,12 +182,12 @@ def test_a_wrong_one_is_refused_though_fastest(part: str, wrong: float) -> None:
     value = RIGHT[part].clone()
     value[1] = wrong
     trials = {"right": taking(0.01), "wrong": taking(0.0, RIGHT | {part: value})}
-    verdict = fastest(trials, RIGHT, 0.01, steps=1000)
+    verdict = fastest(trials, RIGHT, 0.01, 1000, {})
     assert verdict.way == "right"
     assert set(verdict.milliseconds) == {"right"}
     assert verdict.refused["wrong"].startswith(f"{part} is off by")
     assert f"not wrong: {part} is off by" in str(verdict)
-    tolerant = fastest(trials, RIGHT, 0.03, steps=1000)
+    tolerant = fastest(trials, RIGHT, 0.03, 1000, {})
     assert tolerant.way == ("right" if wrong != wrong else "wrong")
 
 
@@ -196,16 +195,16 @@ def test_a_failing_one_is_skipped_with_its_reason() -> None:
     def failing() -> Callable[[], dict[str, Tensor]]:
         raise RuntimeError("no such kernel\nand more")
 
-    verdict = fastest({"broken": Trial(failing), "right": taking(0.0)}, RIGHT, 0.01, 1000)
+    verdict = fastest({"broken": failing, "right": taking(0.0)}, RIGHT, 0.01, 1000, {})
     assert verdict.way == "right"
     assert verdict.refused == {"broken": "RuntimeError: no such kernel"}
-    assert fastest({"broken": Trial(failing)}, RIGHT, 0.01, 1000).way == ""
+    assert fastest({"broken": failing}, RIGHT, 0.01, 1000, {}).way == ""
 
 
 def test_a_long_preparation_must_pay() -> None:
-    trials = {"plain": taking(0.01), "compiled": taking(0.0, preparation=5.0)}
-    assert fastest(trials, RIGHT, 0.01, steps=100_000).way == "compiled"
-    short = fastest(trials, RIGHT, 0.01, steps=100)
+    trials = {"plain": taking(0.01), "compiled": taking(0.0)}
+    assert fastest(trials, RIGHT, 0.01, 100_000, {"compiled": 5.0}).way == "compiled"
+    short = fastest(trials, RIGHT, 0.01, 100, {"compiled": 5.0})
     assert (short.way, short.postponed) == ("plain", ["compiled"])
 
 
@@ -224,14 +223,14 @@ def test_on_a_cpu_only_stacks_of_convolutional_runs_have_a_choice() -> None:
 
 def test_ties_are_not_left_to_chance() -> None:
     trials = {"first": taking(0.02), "other": taking(0.0199)}
-    assert fastest(trials, RIGHT, 0.01, steps=1000).way == "first"
+    assert fastest(trials, RIGHT, 0.01, 1000, {}).way == "first"
 
 
 @pytest.fixture
 def several(monkeypatch: pytest.MonkeyPatch) -> list[Way]:
     """As on a GPU: more than one way, the last of them the plain one."""
     found = [Way("taps"), Way("product", compiled=True), Way()]
-    monkeypatch.setattr(ways, "ways", lambda stack: found)
+    monkeypatch.setattr(tuning, "ways", lambda stack: found)
     return found
 
 
@@ -244,19 +243,19 @@ def test_a_choice_is_made_once(
     """For a shape and a number of runs; again only if more steps would pay for compiling."""
     timed: list[int] = []
 
-    def watched(trials, reference, tolerance, steps, wait) -> Verdict:
+    def watched(trials, reference, tolerance, steps, preparation) -> Verdict:
         timed.append(steps)
         own = {name: trial for name, trial in trials.items() if "compiled" not in name}
-        found = fastest(own, reference, tolerance, steps, wait)
+        found = fastest(own, reference, tolerance, steps, preparation)
         return replace(found, postponed=["product, compiled"] if steps < 5000 else [])
 
-    monkeypatch.setattr(ways, "fastest", watched)
+    monkeypatch.setattr(tuning, "fastest", watched)
 
     def chosen(runs: int = 2, steps: int = 2000, folder: Path | None = tmp_path, **how) -> Way:
         config = replace(MLP, images=4 * steps, **how)
         stack = Stack.start([replace(config, seed=s) for s in range(runs)], samples())
         x, noise = samples().x[:4].expand(runs, 4, 64), torch.randn(runs, 4, 3).float()
-        return ways.way_for(stack, x, noise, folder)
+        return tuning.way_for(stack, x, noise, folder)
 
     assert chosen(steps=999) == several[0] and not timed, "too short to be worth it"
     first = chosen()
@@ -282,13 +281,13 @@ def test_where_all_fail_the_plain_way_is_taken(
     several: list[Way], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     refused = Verdict("", {}, {"taps": "off"}, [], 2000)
-    monkeypatch.setattr(ways, "fastest", lambda *arguments: refused)
+    monkeypatch.setattr(tuning, "fastest", lambda *arguments: refused)
     stack = Stack.start([replace(MLP, images=4 * 2000)], samples())
     x, noise = samples().x[None, :4], torch.randn(1, 4, 3).float()
-    assert ways.way_for(stack, x, noise) == several[-1]
+    assert tuning.way_for(stack, x, noise) == several[-1]
     assert "the reference (ms a step: none), not taps: off" in capsys.readouterr().err
-    monkeypatch.setattr(ways, "fastest", lambda *arguments: pytest.fail("nothing to compare"))
-    assert ways.way_for(stack, x * torch.nan, noise) == several[0]
+    monkeypatch.setattr(tuning, "fastest", lambda *arguments: pytest.fail("nothing to compare"))
+    assert tuning.way_for(stack, x * torch.nan, noise) == several[0]
 
 
 def test_the_benchmark_for_gpus_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,8 @@ from seams.data import Data, Samples
 from seams.training.config import TrainConfig, beta_at
 from seams.training.initial import seed_of
 from seams.training.stack import Stack, data_of
-from seams.training.ways import Gradients, Way, arithmetic, captured, way_for
+from seams.training.tuning import way_for
+from seams.training.ways import Gradients, Way, arithmetic, captured
 
 __all__ = ["CHUNK", "Progress", "train"]
 
@@ -87,7 +88,8 @@ def train(
         with arithmetic(config.precision, device):
             if configs is not stack.configs:  # at first, and when some runs were dropped
                 configs = stack.configs
-                step = _stepper(stack, data, (indices[:, 0], noise[:, 0], betas[0]), kept, way)
+                inputs = indices[:, 0], noise[:, 0], betas[0]
+                step, way = _stepper(stack, data, inputs, kept, way)
             sums = torch.zeros(2, len(configs), device=device, dtype=torch.float64)
             for i in range(last - first):
                 sums += step(indices[:, i], noise[:, i], betas[i])
@@ -116,8 +118,8 @@ def _stepper(
     inputs: tuple[Tensor, ...],
     kept: Path | None,
     way: Way | None,
-) -> Callable[..., Tensor]:
-    """One step of a stack: batch, losses and gradients, Adam; returns distortion and rate."""
+) -> tuple[Callable[..., Tensor], Way]:
+    """One step of a stack: batch, losses and gradients, Adam; and the way in which it does."""
     stack.params = {k: _laid_out(p) for k, p in stack.params.items()}
     stack.moments = {k: (_laid_out(a), _laid_out(b)) for k, (a, b) in stack.moments.items()}
     if stack.device.type == "cpu":
@@ -138,9 +140,9 @@ def _stepper(
         return losses
 
     if not way.captured:
-        return step
+        return step, way
     states = [state for of_one in optimizer.state.values() for state in of_one.values()]
-    return captured(step, inputs, [*stack.params.values(), *states])
+    return captured(step, inputs, [*stack.params.values(), *states]), way
 
 
 @cache

@@ -1,25 +1,14 @@
-"""Ways to compute a step: they agree to rounding, and the machine at hand says which is fastest.
+"""Ways to compute the losses of a stack and their gradients, which all agree to rounding.
 
-No one can tune for a card that they do not have. Before a long training on a GPU the ways that
-apply are timed on a real batch, each after its losses and gradients were found to agree with those
-of the reference: torch's own convolutions, run by run, in float32. What was found is kept for
-stacks of the same shape, size, precision, device and version of torch.
+The reference is torch's own convolutions, run by run, in float32. Which way is the fastest depends
+on the machine; `seams.training.tuning` asks it.
 """
 
 import copy
-import gc
 import importlib.util
-import json
-import math
-import os
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -28,27 +17,11 @@ from torch.func import functional_call
 from seams.networks import Form, compute_by
 from seams.training.stack import Models, Stack
 
-__all__ = ["Gradients", "Verdict", "Way", "arithmetic", "captured", "fastest", "way_for", "ways"]
+__all__ = ["Gradients", "Way", "arithmetic", "captured", "ways"]
 
-Outcome = dict[str, Tensor]
-"""Losses of a step, and its gradients by parameter, with a leading run axis."""
-
-_BATCHES = ("encoder.features", "network")  # what bfloat16 is for; heads and losses are float32
-
-_WORTH = 1000  # steps; a shorter training ends before any choice has paid
-_COMPILING = 60.0  # seconds; 38 were measured for the convolutional net
-_GAIN = 0.3  # of the time, at the least, that compiling can be expected to save
-_TIMED, _MOST_CALLS = 0.2, 20  # seconds, and calls, that are enough to time a way
-_MARGIN = 0.05  # of its time that another way must save: ties shall not be left to chance
+_IN_HALF = ("encoder.features", "network")  # under bfloat16; heads and losses are float32
 _STREAMS = 8
 _TOGETHER = 16  # pixels up to which a CPU trains convolutional runs as one
-
-_TOLERANCE = {"float32": 1e-3, "tf32": 0.1, "bfloat16": 0.4}
-"""Of the relative error of a parameter's gradient. Cancellation magnifies a rounding a hundredfold
-in the convolutional net (measured: 4e-6 in float32, 0.2 in bfloat16); this leaves a factor of two,
-and ten more in float32 for kernels that transform before they multiply. A wrong way is off by the
-order of one."""
-_SMALL = 1e-3  # of the norm of all gradients: where a parameter's counts as nothing but rounding
 
 
 @dataclass(frozen=True)
@@ -161,22 +134,29 @@ class Gradients:
                 torch.cuda.stream(self.streams[run % _STREAMS]) if self.streams else nullcontext()
             ):
                 total, terms = self.losses(leaves, *inputs)
-                for leaf, grad in zip(
-                    leaves.values(),
-                    torch.autograd.grad(total, list(leaves.values())),
-                    strict=True,
-                ):
-                    leaf.grad = grad
+                grads = torch.autograd.grad(total, list(leaves.values()))
+            for leaf, grad in zip(leaves.values(), grads, strict=True):
+                leaf.grad = grad
             found.append(terms)
         for stream in self.streams:
             torch.cuda.current_stream().wait_stream(stream)
         return torch.stack(found, -1) if self.apart else found[0]
 
+    def stacked(self) -> dict[str, Tensor]:
+        """The gradients with a leading run axis, copied."""
+        grad = lambda leaf: leaf.grad
+        if not self.apart:
+            return {name: grad(leaf).clone() for name, leaf in self.leaves[0].items()}
+        return {
+            name: torch.stack([grad(leaves[name]) for leaves in self.leaves])
+            for name in self.leaves[0]
+        }
+
     def _losses(
         self, params: dict[str, Tensor], x: Tensor, noise: Tensor, betas: Tensor
     ) -> tuple[Tensor, Tensor]:
         if self.half:
-            params = {k: p.bfloat16() if k.startswith(_BATCHES) else p for k, p in params.items()}
+            params = {k: p.bfloat16() if k.startswith(_IN_HALF) else p for k, p in params.items()}
         distortion, rate = functional_call(self.model, params, (x, noise))
         distortion, rate = distortion.mean(-1), rate.mean(-1)
         return (distortion + betas * rate).sum(), torch.stack([distortion, rate]).detach()
@@ -230,208 +210,3 @@ def captured(
         return result
 
     return replay
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A candidate.
-
-    Attributes:
-        prepare: Makes a call that takes a step and returns its outcome.
-        seconds: That preparing takes, about.
-    """
-
-    prepare: Callable[[], Callable[[], Outcome]]
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What came of timing some ways.
-
-    Attributes:
-        way: The fastest that agrees, the first of those that are nearly so; empty if none does.
-        milliseconds: Of a step, by way.
-        refused: Reason, by way.
-        postponed: Ways whose preparation would not have paid.
-        steps: That were ahead.
-    """
-
-    way: str
-    milliseconds: dict[str, float]
-    refused: dict[str, str]
-    postponed: list[str]
-    steps: int
-
-    def __str__(self) -> str:
-        """In one line."""
-        times = ", ".join(f"{name} {ms:.3g}" for name, ms in self.milliseconds.items())
-        refused = "; ".join(f"{name}: {reason}" for name, reason in self.refused.items())
-        chosen = f"{self.way or 'the reference'} (ms a step: {times or 'none'})"
-        return f"{chosen}, not {refused}" if refused else chosen
-
-
-def fastest(
-    trials: Mapping[str, Trial],
-    reference: Outcome,
-    tolerance: float,
-    steps: int,
-    wait: Callable[[], None] = lambda: None,
-) -> Verdict:
-    """Time some ways and choose one.
-
-    Args:
-        trials: By name, in the order in which they are tried.
-        reference: The outcome that each must have.
-        tolerance: Of the relative error of each part of it.
-        steps: Ahead; a long preparation must pay in them.
-        wait: Returns when all that was called is done.
-
-    Returns:
-        The fastest that agrees, with the times of all and the reasons of those that were refused.
-    """
-    seconds: dict[str, float] = {}
-    refused: dict[str, str] = {}
-    postponed = []
-    for name, trial in trials.items():
-        best = min(seconds.values(), default=math.inf)
-        if trial.seconds > _GAIN * best * steps:
-            postponed.append(name)
-            continue
-        call = None
-        try:
-            call = trial.prepare()
-            if fault := _disagreement(call(), reference, tolerance):
-                refused[name] = fault
-            else:
-                seconds[name] = _seconds(call, wait)
-        except Exception as error:  # whatever a library or a driver has against this way
-            refused[name] = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
-        del call
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-    way = next(iter(seconds), "")
-    for name, found in seconds.items():
-        if found < (1 - _MARGIN) * seconds[way]:
-            way = name
-    times = {name: round(1e3 * value, 4) for name, value in seconds.items()}
-    return Verdict(way, times, refused, postponed, steps)
-
-
-def way_for(stack: Stack, x: Tensor, noise: Tensor, folder: Path | None = None) -> Way:
-    """The way to train a stack: the only one, or the fastest on this machine.
-
-    Args:
-        stack: At any step.
-        x: A batch of its data `[run, batch, data]`.
-        noise: Draws for it.
-        folder: Where choices are kept; None to keep none.
-
-    Returns:
-        A way that agrees with the reference.
-    """
-    config, steps = stack.configs[0], stack.configs[0].steps - stack.step
-    known = {str(way): way for way in ways(stack)}
-    default, *_, plain = [*known.values()] * 2
-    if len(known) == 1 or steps < _WORTH:
-        return default
-    kept, key = folder / "ways.json" if folder else None, _key(stack, x)
-    found = _read(kept).get(key)
-    if found and found["way"] in known and (not found["postponed"] or steps <= found["steps"]):
-        return known[found["way"]]
-    inputs = x, noise, torch.ones(len(x), device=x.device)
-    with arithmetic("float32", x.device):
-        reference = _trial(stack, Way(apart=True), "float32", inputs)()
-    if not all(bool(part.isfinite().all()) for part in reference.values()):
-        return default  # a run that has diverged can say nothing
-    trials = {
-        name: Trial(
-            lambda way=way: _trial(stack, way, config.precision, inputs),  # type: ignore[misc]
-            _COMPILING if way.compiled else 0.0,
-        )
-        for name, way in known.items()
-    }
-    verdict = fastest(trials, reference, _TOLERANCE[config.precision], steps, _wait)
-    print(f"{key}: {verdict}", file=sys.stderr, flush=True)
-    if kept and verdict.way:
-        _write(kept, _read(kept) | {key: asdict(verdict)})
-    return known.get(verdict.way, plain)
-
-
-def _trial(
-    stack: Models, way: Way, precision: str, inputs: tuple[Tensor, ...]
-) -> Callable[[], Outcome]:
-    """A step without its update."""
-    gradients = Gradients(stack, way, precision)
-    call = captured(gradients, inputs) if way.captured else gradients
-
-    def outcome() -> Outcome:
-        losses = call(*inputs).clone()
-        leaves = gradients.leaves
-        grads = {
-            name: torch.stack([leaf[name].grad for leaf in leaves])  # type: ignore[misc]
-            for name in leaves[0]
-        }
-        if not way.apart:
-            grads = {name: grad[0] for name, grad in grads.items()}
-        return {"distortion": losses[0], "rate": losses[1]} | grads
-
-    return outcome
-
-
-def _disagreement(found: Outcome, expected: Outcome, tolerance: float) -> str:
-    """What is wrong with an outcome, in words; empty if nothing is."""
-    norms = {k: e.flatten(1).norm(dim=1) if e.dim() > 1 else e.abs() for k, e in expected.items()}
-    gradient = torch.stack([n for k, n in norms.items() if expected[k].dim() > 1]).norm(dim=0)
-    for name, value in expected.items():
-        error = (
-            (found[name] - value).flatten(1).norm(dim=1)
-            if value.dim() > 1
-            else found[name] - value
-        )
-        bound = norms[name] + (_SMALL * gradient if value.dim() > 1 else 0)
-        worst = float((error.abs() / bound.clamp(min=1e-30)).max())
-        if not worst <= tolerance:
-            return f"{name} is off by {worst:.1g} of its size"
-    return ""
-
-
-def _seconds(call: Callable[[], Any], wait: Callable[[], None]) -> float:
-    """Of a call, the shortest of some: other processes only ever add."""
-    call()
-    wait()
-    taken: list[float] = []
-    while len(taken) < 3 or (sum(taken) < _TIMED and len(taken) < _MOST_CALLS):
-        begun = time.perf_counter()
-        call()
-        wait()
-        taken.append(time.perf_counter() - begun)
-    return min(taken)
-
-
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
-def _key(stack: Stack, x: Tensor) -> str:
-    device = torch.cuda.get_device_name(x.device) if x.is_cuda else "cpu"
-    names = ("network", "width", "depth", "activation", "latent", "covariance", "likelihood")
-    shape = " ".join(str(stack.configs[0][name]) for name in (*names, "precision"))
-    return f"{device}, torch {torch.__version__}, {len(x)} x {tuple(x.shape[1:])} {shape}"
-
-
-def _read(kept: Path | None) -> dict[str, Any]:
-    try:
-        return json.loads(kept.read_text()) if kept else {}
-    except (OSError, ValueError):  # none yet, or one that a full disk cut off
-        return {}
-
-
-def _write(kept: Path, found: dict[str, Any]) -> None:
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=kept.parent, prefix=".ways")
-    with os.fdopen(handle, "w") as file:
-        json.dump(found, file, indent=1)
-    os.replace(name, kept)
