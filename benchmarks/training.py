@@ -22,6 +22,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,12 @@ from torch import Tensor
 
 from seams.data import Samples
 from seams.sweep.cost import measure
-from seams.training.loop import Stack, TrainConfig, _draws, _Stepper
+from seams.training import Stack, TrainConfig, loop, train
 from seams.training.provenance import environment
 
 RESULTS = Path(__file__).parent / "results"
 TURNS = 7
+STEPS = 20  # of a call of ours; 1 of the network of Burgess, whose steps are long
 IMAGES = (
     8192  # of noise, as many pixels on as in dSprites: the cost of a step is that of real ones
 )
@@ -52,23 +54,18 @@ def noise_images(pixels: int, images: int = IMAGES, device: str = "cpu") -> Samp
     return Samples(x).to(torch.device(device))
 
 
-def stepper(configs: list[TrainConfig], data: Samples, device: str = "cpu") -> Callable[[], None]:
-    """A call that takes one step of a stack, drawing its batch.
+def stepper(
+    configs: list[TrainConfig], data: Samples, device: str = "cpu", steps: int = STEPS
+) -> Callable[[], Any]:
+    """A call that trains a stack for some steps, draws, batches and log included.
 
     Returns:
         The call.
     """
-    stack = Stack.start(configs, data, device)
-    step = _Stepper(stack, data)
-    indices, noise = _draws(stack, len(data), torch.device(device))
-    betas = torch.ones(len(configs), device=device)
-    count = iter(range(10**9))
-
-    def call() -> None:
-        i = next(count) % indices.shape[1]
-        step(indices[:, i], noise[:, i], betas)
-
-    return call
+    loop.CHUNK = steps
+    long = [replace(config, images=10**9) for config in configs]
+    chunks = train(Stack.start(long, data, device), data)
+    return lambda: next(chunks)
 
 
 def rates(
@@ -112,9 +109,9 @@ def disentangling_vae(folder: Path, x: Tensor) -> dict[str, Callable[[], None]]:
     models = importlib.import_module("disvae.models.vae")
     losses = importlib.import_module("disvae.models.losses")
     training = importlib.import_module("disvae.training")
-    model = models.init_specific_model("Burgess", (1, 64, 64), 10)
+    model = models.init_specific_model("Burgess", (1, 64, 64), 10).to(x.device)
     trainer = training.Trainer.__new__(training.Trainer)  # its __init__ opens a log file
-    trainer.device, trainer.model = torch.device("cpu"), model
+    trainer.device, trainer.model = x.device, model
     trainer.loss_f = losses.BetaHLoss(beta=4, rec_dist="gaussian", steps_anneal=0)
     trainer.optimizer = torch.optim.Adam(model.parameters(), lr=5e-4)
     images = x.unflatten(1, (1, 64, 64))
@@ -206,7 +203,7 @@ def contestant(name: str, peer: Path | None, connection: Any) -> None:
     x = noise_images(64 * 64)
     if name.startswith("seams"):
         activation: Any = "relu" if "ReLU" in name else "silu"
-        call = stepper([TrainConfig(activation=activation)], x)
+        call = stepper([TrainConfig(activation=activation)], x, steps=1)
     else:
         trainer, _, kind = name.partition(", ")
         calls = pythae(x.x) if trainer == "pythae" else disentangling_vae(peer or Path(), x.x)
@@ -334,8 +331,8 @@ def stack(peer: Path | None, device: str) -> dict[str, Any]:
             fields = {f: base[f] for f in ("network", "resolution", "sigma", "batch", "precision")}
             configs = [TrainConfig(**fields, seed=s) for s in range(models)]
             call = stepper(configs, data, device)
-            contestants[str(models)] = (call, models * base.batch)
-        found = rates(contestants, device, steps=5 if device == "cpu" else 50)
+            contestants[str(models)] = (call, models * base.batch * STEPS)
+        found = rates(contestants, device, steps=1 if device == "cpu" else 5)
         alone = found["1"]["median"]
         gains = {n: round(r["median"] / alone, 2) for n, r in found.items()}
         report[label] = {"rates": found, "gain over one at a time": gains}
@@ -353,11 +350,11 @@ def growth(peer: Path | None, device: str) -> dict[str, Any]:
     report: dict[str, Any] = {"threads": torch.get_num_threads(), "models": len(small)}
     report["images in the data set"] = rates(
         {
-            str(n): (stepper(small, noise_images(256, n, device), device), 8 * 128)
+            str(n): (stepper(small, noise_images(256, n, device), device), 8 * 128 * STEPS)
             for n in (1024, 16_384, 262_144)
         },
         device,
-        5,
+        1,
     )
     data = noise_images(256, device=device)
     report["latents, full posterior"] = rates(
@@ -371,12 +368,12 @@ def growth(peer: Path | None, device: str) -> dict[str, Any]:
                     data,
                     device,
                 ),
-                8 * 128,
+                8 * 128 * STEPS,
             )
             for d in (2, 10, 32, 64)
         },
         device,
-        5,
+        1,
     )
     report["pixels along an edge"] = rates(
         {
@@ -386,12 +383,12 @@ def growth(peer: Path | None, device: str) -> dict[str, Any]:
                     noise_images(side * side, device=device),
                     device,
                 ),
-                8 * 128,
+                8 * 128 * STEPS,
             )
             for side in (8, 16, 32, 64)
         },
         device,
-        5,
+        1,
     )
     return report
 

@@ -6,6 +6,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.functional import conv2d
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from seams import networks
 from seams.distributions import DiagonalGaussian, FullGaussian
@@ -17,6 +18,8 @@ from seams.networks import (
     LinearEncoder,
     burgess_decoder,
     burgess_features,
+    compute_by,
+    layers,
     mlp,
 )
 
@@ -149,30 +152,42 @@ def test_linear_encoder_is_affine_with_one_covariance(covariance: str) -> None:
     assert bool(below.any()) == (covariance == "full")
 
 
+def stacked(modules: list[nn.Module]) -> dict[str, torch.Tensor]:
+    """Parameters of modules of one shape, by name, as leaves with a run axis."""
+    named = [dict(m.named_parameters()) for m in modules]
+    return {k: torch.stack([p[k].detach() for p in named]).requires_grad_() for k in named[0]}
+
+
 @pytest.mark.parametrize("half", [False, True])
 def test_a_stack_of_affine_maps_is_each_of_them(half: bool) -> None:
-    """Values and all gradients; and in bfloat16, where another way is taken."""
+    """Values and all gradients; and with weights in bfloat16, which decide the precision."""
     dtype = torch.float32 if half else torch.float64
     maps = [Affine(3, 4).to(dtype) for _ in range(2)]
     x = torch.randn(2, 5, 3, dtype=dtype, requires_grad=True)
     weights = torch.randn(2, 5, 4, dtype=dtype)
-    params = {
-        name: torch.stack([dict(m.named_parameters())[name].detach() for m in maps])
-        for name in ("weight", "bias")
-    }
-    leaves = {name: p.requires_grad_() for name, p in params.items()}
-    with torch.autocast("cpu", torch.bfloat16, half):
-        stacked = functional_call(maps[0], leaves, (x,))
-    assert stacked.dtype == (torch.bfloat16 if half else dtype)
-    (stacked.to(dtype) * weights).sum().backward()
+    leaves = stacked(maps)
+    used = {k: p.bfloat16() for k, p in leaves.items()} if half else leaves
+    found = functional_call(maps[0], used, (x,))
+    assert found.dtype == (torch.bfloat16 if half else dtype)
+    (found.to(dtype) * weights).sum().backward()
     close = {"rtol": 0.05, "atol": 0.05} if half else {}
     for run, alone in enumerate(maps):
         row = x.detach()[run].requires_grad_()
         (alone(row) * weights[run]).sum().backward()
-        assert_close(stacked[run].to(dtype), alone(row), **close)
+        assert_close(found[run].to(dtype), alone(row), **close)
         assert_close(x.grad[run], row.grad, **close)
         for name, param in alone.named_parameters():
             assert_close(leaves[name].grad[run], param.grad, **close)
+
+
+def test_unlike_precisions_other_than_bfloat16_are_refused() -> None:
+    """Else a model in float32 would take data in float64 and no one would notice what was lost."""
+    for layer, x in (
+        (Affine(2, 2), torch.ones(1, 2)),
+        (HalvingConv(1, 2), torch.ones(1, 1, 4, 4)),
+    ):
+        with pytest.raises(RuntimeError, match="dtype|type"):
+            layer.float()(x.double())
 
 
 @pytest.mark.parametrize(
@@ -220,17 +235,104 @@ def test_other_covariances_are_refused(plain: Any) -> None:
         bare.GaussianEncoder(bare.mlp(2, 3, 1, None), 3, 2, "banded")
 
 
+# --- forms of convolutions ---------------------------------------------------------------------
+
+PRODUCTS = [("product", 1), ("product", 4), ("patches", 1), ("taps", 3)]
+
+
 @pytest.mark.parametrize("layer", [HalvingConv, DoublingConv])
 @pytest.mark.parametrize("shape", [(3, 5, 8, 16), (5, 8, 8), (2, 3, 5, 4, 8)])
-def test_convolution_as_product_is_the_convolution(layer: type, shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(("form", "parts"), PRODUCTS)
+def test_convolution_as_product_is_the_convolution(
+    layer: type, shape: tuple[int, ...], form: str, parts: int
+) -> None:
+    """With any number of batch axes, none too."""
     convolution = layer(5, 7)
     x = torch.randn(shape)
-    flat = x.flatten(0, -4) if len(shape) > 3 else x
-    reference = convolution(flat)
-    convolution.as_product = True
-    assert_close(
-        convolution(x), reference.unflatten(0, shape[:-3]) if len(shape) > 4 else reference
-    )
+    reference = convolution(x.flatten(0, -4) if len(shape) > 3 else x)
+    compute_by(convolution, form, parts)
+    expected = reference.unflatten(0, shape[:-3]) if len(shape) > 4 else reference
+    assert_close(convolution(x), expected)
+
+
+@pytest.mark.parametrize("runs", [1, 2, 5])
+@pytest.mark.parametrize("channels", [(1, 8), (3, 8), (8, 8), (8, 3), (8, 1)], ids=str)
+@pytest.mark.parametrize("layer", [HalvingConv, DoublingConv])
+def test_a_stack_of_convolutions_is_each_of_them(
+    layer: type, channels: tuple[int, int], runs: int
+) -> None:
+    """In every form: values, and gradients of inputs and parameters."""
+    alone = [layer(*channels) for _ in range(runs)]
+    for sides in ((2, 2), (8, 4)):
+        x = torch.randn(runs, 6, channels[0], *sides)
+        expected = []
+        for run, convolution in enumerate(alone):
+            row = x[run].requires_grad_()
+            out = convolution(row)
+            inputs = [row, *convolution.parameters()]
+            expected.append([out, *torch.autograd.grad(out.sin().sum(), inputs)])
+        for form, parts in [("convolution", 1), *PRODUCTS]:
+            together, leaves = layer(*channels), stacked(alone)
+            compute_by(together, form, parts)
+            images = x.clone().requires_grad_()
+            out = functional_call(together, leaves, (images,))
+            found = [out, *torch.autograd.grad(out.sin().sum(), [images, *leaves.values()])]
+            for value, of_each in zip(found, zip(*expected, strict=True), strict=True):
+                assert_close(value, torch.stack(of_each))
+
+
+@pytest.mark.parametrize(
+    ("layer", "channels", "expected"),
+    [
+        (HalvingConv, (1, 32), "patches"),
+        (HalvingConv, (3, 32), "patches"),
+        (HalvingConv, (32, 32), "taps"),
+        (DoublingConv, (32, 32), "patches"),
+        (DoublingConv, (32, 3), "taps"),
+        (DoublingConv, (32, 1), "taps"),
+    ],
+)
+def test_products_hold_the_less_in_between(
+    layer: type, channels: tuple[int, int], expected: str
+) -> None:
+    """Counted: the most elements that any operation leaves behind."""
+
+    class Largest(TorchDispatchMode):
+        most = 0
+
+        def __torch_dispatch__(
+            self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+        ):
+            found = function(*args, **kwargs or {})
+            if isinstance(found, torch.Tensor):
+                self.most = max(self.most, found.numel())
+            return found
+
+    held = {}
+    x = torch.randn(2, channels[0], 16, 16)
+    for form in ("product", "patches", "taps"):
+        convolution = layer(*channels).requires_grad_(False)
+        compute_by(convolution, form)
+        with Largest() as count:
+            convolution(x)
+        held[form] = count.most
+    other = {"patches": "taps", "taps": "patches"}[expected]
+    assert held["product"] == held[expected] < held[other]
+
+
+def test_only_layers_to_images_take_their_own_form() -> None:
+    decoder, features = burgess_decoder(3, 16), burgess_features(16)
+    for net in (decoder, features):
+        compute_by(net, "patches", to_images="taps")
+    forms = lambda net: [m.form for m in net if isinstance(m, HalvingConv | DoublingConv)]
+    assert forms(decoder) == ["patches", "taps"]
+    assert forms(features) == ["patches", "patches"]
+
+
+def test_other_forms_are_refused(plain: Any) -> None:
+    message = r"`form` must be one of \('convolution', 'product', 'patches', 'taps'\); got 'fft'\."
+    with pytest.raises(ValueError, match=message):
+        plain(layers).compute_by(nn.Identity(), "fft")
 
 
 def test_one_channel_is_taken_as_channels_last() -> None:
@@ -241,15 +343,3 @@ def test_one_channel_is_taken_as_channels_last() -> None:
     assert found.is_contiguous(memory_format=torch.channels_last)
     assert_close(found, conv2d(x, convolution.weight, convolution.bias, stride=2, padding=1))
     assert_close(found[0], convolution(x[0]))
-
-
-@pytest.mark.parametrize("layer", [HalvingConv, DoublingConv])
-def test_gradients_of_convolution_as_product(layer: type) -> None:
-    convolution, x = layer(2, 3), torch.randn(4, 2, 8, 8, requires_grad=True)
-    gradients = []
-    for as_product in (False, True):
-        convolution.as_product = as_product
-        out = convolution(x).sin().sum()
-        gradients.append(torch.autograd.grad(out, [x, *convolution.parameters()]))
-    for direct, product in zip(*gradients, strict=True):
-        assert_close(product, direct)

@@ -9,8 +9,8 @@ from torch import Tensor
 from seams.data import Samples, linear
 from seams.linear import decoder_distances
 from seams.training import Stack, TrainConfig, beta_at, build, stack_key, train
+from seams.training import initial as stacking
 from seams.training import loop as module
-from seams.training import stack as stacking
 
 CHUNK = 8  # of these tests: the hook makes steps slow
 LINEAR = TrainConfig(
@@ -329,7 +329,7 @@ def test_mean_is_taken_from_at_most_65536_data() -> None:
             return self.x[indices]
 
     data = Counted(torch.arange(100_000, dtype=torch.float32)[:, None])
-    mean = stacking._mean(data)
+    mean = stacking.mean_of(data)
     assert Counted.seen == 50_000
     assert mean.item() == (0 + 99_998) / 2
 
@@ -461,7 +461,7 @@ def test_snapshots_are_the_weights_at_their_steps() -> None:
         ("activation", "gelu", "`activation` must be one of .*'silu'.*; got 'gelu'"),
         ("covariance", "banded", r"`covariance` must be one of \('diagonal', 'full'\)"),
         ("likelihood", "poisson", r"`likelihood` must be one of \('gaussian', 'bernoulli'\)"),
-        ("precision", "float16", r"`precision` must be one of \('float32', 'bfloat16'\)"),
+        ("precision", "float16", r"`precision` must be one of \('float32', 'tf32', 'bfloat16'\)"),
         ("beta", "1e-3", "`beta` must be of type float; got '1e-3'"),
         ("beta", True, "`beta` must be of type float; got True"),
         ("beta", None, "`beta` must be of type float; got None"),

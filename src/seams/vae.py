@@ -79,7 +79,8 @@ class VAE(nn.Module):
             Negative log-likelihood without its constant, and KL to the prior, both in nats.
         """
         posterior = self.encoder(x)
-        output = self.network(posterior.reparameterise(noise))
+        # Sums over pixels are not for the precision of a network in bfloat16.
+        output = self.network(posterior.reparameterise(noise)).to(x.dtype)
         if self.likelihood == "bernoulli":
             distortion = binary_cross_entropy_with_logits(output, x, reduction="none").sum(-1)
         else:

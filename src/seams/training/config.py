@@ -42,7 +42,9 @@ class TrainConfig:
         batch: Images a step; 64 in Burgess et al. 2018.
         learning_rate: Of Adam; 5e-4 in the public versions of Burgess et al. 2018.
         seed: Of initial weights, order of data and draws.
-        precision: Of the training arithmetic; weights stay float32.
+        precision: Of the training arithmetic. Weights, their moments, heads of the posterior and
+            all losses stay float32; "bfloat16" is for the layers before and after the latents,
+            "tf32" allows a GPU to round what it multiplies to ten bits (a CPU does not).
         snapshots: Points of training, equally spaced in the logarithm, whose weights are kept.
     """
 
@@ -64,7 +66,7 @@ class TrainConfig:
     batch: int = 64
     learning_rate: float = 5e-4
     seed: int = 0
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     snapshots: int = 0
 
     def __post_init__(self) -> None:

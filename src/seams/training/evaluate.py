@@ -19,8 +19,7 @@ from seams.data import Data
 from seams.derivatives import gram_and_hessian
 from seams.identify import recovery_scores
 from seams.networks import LinearEncoder
-from seams.training.models import Models
-from seams.training.stack import Stack
+from seams.training.stack import Models, Stack
 from seams.training.store import Run
 from seams.vae import VAE
 

@@ -10,20 +10,21 @@ alone, in any stack, and after an interruption.
 import ctypes
 import math
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, vmap
 
 from seams.data import Data, Samples
-from seams.networks import by_products, has_convolutions
 from seams.training.config import TrainConfig, beta_at
-from seams.training.stack import Stack, data_of, seed_of
-from seams.vae import VAE
+from seams.training.initial import seed_of
+from seams.training.stack import Stack, data_of
+from seams.training.tuning import way_for
+from seams.training.ways import Gradients, Way, arithmetic, captured
 
 __all__ = ["CHUNK", "Progress", "train"]
 
@@ -54,7 +55,12 @@ class Progress:
     diverged: list[int]
 
 
-def train(stack: Stack, data: Data | Mapping[str, Any]) -> Iterator[Progress]:
+def train(
+    stack: Stack,
+    data: Data | Mapping[str, Any],
+    kept: Path | None = None,
+    way: Way | None = None,
+) -> Iterator[Progress]:
     """Train a stack to its end, yielding after every `CHUNK` steps.
 
     Stop by leaving the iteration; `stack.state` then holds all that is needed to go on. Runs that
@@ -63,124 +69,80 @@ def train(stack: Stack, data: Data | Mapping[str, Any]) -> Iterator[Progress]:
     Args:
         stack: Runs at any step; changed in place.
         data: What they train on, on the stack's device; by name if they differ in it.
+        kept: Folder in which the choice of a way is kept for the next stack of the kind.
+        way: How to compute; default the fastest on this machine, see `seams.training.ways`.
 
     Yields:
         Progress after each chunk.
     """
-    stepper = _Stepper(stack, data)
-    while stack.step < stack.configs[0].steps:
-        if stepper.configs is not stack.configs:  # some runs were dropped
-            stepper = _Stepper(stack, data)
-        yield _chunk(stack, data, stepper)
+    config, device = stack.configs[0], stack.device
+    snapshots = _snapshot_steps(config)
+    configs: list[TrainConfig] = []
+    while stack.step < config.steps:
+        # Schedule and draws of the chunk.
+        first, last = stack.step, min(stack.step + CHUNK, config.steps)
+        steps = torch.arange(first, last)
+        betas = torch.stack([beta_at(c, steps) for c in stack.configs], dim=1).float().to(device)
+        indices, noise = _draws(stack, [len(data_of(data, c)) for c in stack.configs], device)
+
+        with arithmetic(config.precision, device):
+            if configs is not stack.configs:  # at first, and when some runs were dropped
+                configs = stack.configs
+                inputs = indices[:, 0], noise[:, 0], betas[0]
+                step, way = _stepper(stack, data, inputs, kept, way)
+            sums = torch.zeros(2, len(configs), device=device, dtype=torch.float64)
+            for i in range(last - first):
+                sums += step(indices[:, i], noise[:, i], betas[i])
+                if first + i + 1 in snapshots:
+                    stack.snapshots[first + i + 1] = {
+                        k: p.clone() for k, p in stack.params.items()
+                    }
+
+        # The log.
+        stack.step = last
+        distortion, rate = (sums / (last - first)).cpu()
+        finite = torch.isfinite(distortion + rate)
+        for param in stack.params.values():  # the last step's update is in no loss yet
+            finite &= param.isfinite().flatten(1).all(1).cpu()
+        diverged = (~finite).nonzero().flatten().tolist()
+        progress = Progress(last, distortion, rate, betas[-1].double().cpu(), diverged)
+        row = {"step": torch.full_like(rate, last), "beta": progress.beta}
+        for name, value in (row | {"distortion": distortion, "rate": rate}).items():
+            stack.history.setdefault(name, []).append(value)
+        yield progress
 
 
-def _chunk(stack: Stack, data: Data | Mapping[str, Any], stepper: "_Stepper") -> Progress:
-    """One chunk of steps: schedule, draws, steps, log."""
+def _stepper(
+    stack: Stack,
+    data: Data | Mapping[str, Any],
+    inputs: tuple[Tensor, ...],
+    kept: Path | None,
+    way: Way | None,
+) -> tuple[Callable[..., Tensor], Way]:
+    """One step of a stack: batch, losses and gradients, Adam; and the way in which it does."""
+    stack.params = {k: _laid_out(p) for k, p in stack.params.items()}
+    stack.moments = {k: (_laid_out(a), _laid_out(b)) for k, (a, b) in stack.moments.items()}
+    if stack.device.type == "cpu":
+        _keep_freed_memory()
+    joined, begins = _joined(stack.configs, data)
+    begins = begins.to(stack.device)
+    batch = lambda indices: joined.batch(indices + begins).float()
+
     config = stack.configs[0]
-    first, last = stack.step, min(stack.step + CHUNK, config.steps)
-    device = stepper.sums.device
-    indices, noise = _draws(stack, [len(data_of(data, c)) for c in stack.configs], device)
-    steps = torch.arange(first, last)
-    betas = torch.stack([beta_at(c, steps) for c in stack.configs], dim=1).float().to(device)
-    keep = _snapshot_steps(config)
-    stepper.sums.zero_()
-    for i in range(last - first):
-        stepper(indices[:, i], noise[:, i], betas[i])
-        if first + i + 1 in keep:
-            stack.snapshots[first + i + 1] = {k: p.clone() for k, p in stack.params.items()}
+    way = way or way_for(stack, batch(inputs[0]), inputs[1], kept)
+    stack.way = f"{way}, {config.precision}"
+    gradients = Gradients(stack, way, config.precision)
+    optimizer = _adam(stack, gradients)
 
-    stack.step = last
-    distortion, rate = (stepper.sums / (last - first)).cpu()
-    finite = torch.isfinite(distortion + rate)
-    for param in stack.params.values():  # the last step's update is in no loss yet
-        finite &= param.isfinite().flatten(1).all(1).cpu()
-    diverged = (~finite).nonzero().flatten().tolist()
-    progress = Progress(last, distortion, rate, betas[-1].double().cpu(), diverged)
-    row = {"step": torch.full_like(rate, last), "beta": progress.beta}
-    for name, value in (row | {"distortion": distortion, "rate": rate}).items():
-        stack.history.setdefault(name, []).append(value)
-    return progress
+    def step(indices: Tensor, noise: Tensor, betas: Tensor) -> Tensor:
+        losses = gradients(batch(indices), noise, betas)
+        optimizer.step()
+        return losses
 
-
-class _Stepper:
-    """One optimiser step of a stack: batch, loss, gradient, Adam.
-
-    On a GPU the whole step is captured once as a graph and replayed, since at these sizes the time
-    to launch its kernels one by one would exceed the time they run.
-    """
-
-    def __init__(self, stack: Stack, data: Data | Mapping[str, Any]) -> None:
-        stack.moments = {k: (_laid_out(a), _laid_out(b)) for k, (a, b) in stack.moments.items()}
-        leaves = {k: _laid_out(p).requires_grad_() for k, p in stack.params.items()}
-        stack.params = {k: p.detach() for k, p in leaves.items()}  # the same memory
-        self.configs, self.model, self.leaves = stack.configs, stack.model, leaves
-        device = next(iter(leaves.values())).device
-        self.data, self.first = _joined(stack.configs, data)
-        self.first = self.first.to(device)
-        self.sums = torch.zeros(2, len(self.configs), device=device, dtype=torch.float64)
-        self.optimizer = _adam(stack, leaves)
-        if device.type == "cpu":
-            _keep_freed_memory()
-        stacked_on_gpu = device.type == "cuda" and len(self.configs) > 1
-        alone_on_cpu = device.type == "cpu" and len(self.configs) == 1
-        # A CPU's transposed convolution is slow with few channels.
-        by_products(self.model, stacked_on_gpu, to_images=stacked_on_gpu or alone_on_cpu)
-        self.graph: torch.cuda.CUDAGraph | None = None
-        self.inputs: tuple[Tensor, ...] = ()
-
-    def __call__(self, indices: Tensor, noise: Tensor, betas: Tensor) -> None:
-        """Take one step; `[run, batch]`, `[run, batch, latent]` and `[run]`."""
-        if not self.sums.is_cuda:
-            return self._step(indices, noise, betas)
-        if self.graph is None:
-            self._capture(indices, noise, betas)
-        assert self.graph is not None
-        for buffer, value in zip(self.inputs, (indices, noise, betas), strict=True):
-            buffer.copy_(value)
-        self.graph.replay()
-
-    def _step(self, indices: Tensor, noise: Tensor, betas: Tensor) -> None:
-        half = self.configs[0].precision == "bfloat16"
-        x = self.data.batch(indices + self.first).float()
-        with torch.autocast(self.sums.device.type, torch.bfloat16, half):
-            distortion, rate = _losses(self.model, self.leaves, x, noise)
-        (distortion + betas * rate).sum().backward()
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.sums += torch.stack([distortion, rate]).detach()
-
-    def _capture(self, *inputs: Tensor) -> None:
-        """Record one step as a graph; what the steps before it change is put back."""
-        self.inputs = tuple(value.clone() for value in inputs)
-        states = [s for p in self.leaves.values() for s in self.optimizer.state[p].values()]
-        changed = [p.detach() for p in self.leaves.values()] + states + [self.sums]
-        before = [value.clone() for value in changed]
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(3):  # libraries choose and initialise what capture must not
-                self._step(*self.inputs)
-        torch.cuda.current_stream().wait_stream(side)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            self._step(*self.inputs)
-        for value, old in zip(changed, before, strict=True):
-            value.copy_(old)
-
-
-def _losses(model: VAE, params: dict[str, Tensor], x: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
-    """Mean distortion and rate of each run; `x` and `noise` are `[run, batch, ...]`."""
-
-    def one(params: dict[str, Tensor], x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        distortion, rate = functional_call(model, params, (x, noise))
-        return distortion.mean(-1), rate.mean(-1)
-
-    if len(x) == 1:  # a convolution with one set of weights is faster than a stack of one
-        terms = one({k: p[0] for k, p in params.items()}, x[0], noise[0])
-        return terms[0][None], terms[1][None]
-    if has_convolutions(model):
-        return vmap(one)(params, x, noise)
-    return one(params, x, noise)  # its layers take a stack as it is, in fewer and cheaper calls
+    if not way.captured:
+        return step, way
+    states = [state for of_one in optimizer.state.values() for state in of_one.values()]
+    return captured(step, inputs, [*stack.params.values(), *states]), way
 
 
 @cache
@@ -196,10 +158,11 @@ def _keep_freed_memory() -> None:
 
 
 def _laid_out(stacked: Tensor) -> Tensor:
-    """A single run's convolution weights with channels last, which is faster on a CPU."""
-    if stacked.dim() != 5 or len(stacked) > 1:
+    """Weights of convolutions with channels last, as torch's own like them best."""
+    if stacked.dim() != 5:
         return stacked
-    return stacked[0].contiguous(memory_format=torch.channels_last)[None]
+    flat = stacked.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    return flat.unflatten(0, stacked.shape[:2])
 
 
 def _joined(configs: Sequence[TrainConfig], data: Data | Mapping[str, Any]) -> tuple[Any, Tensor]:
@@ -233,15 +196,17 @@ def _draws(stack: Stack, data: int | Sequence[int], device: torch.device) -> tup
     return torch.stack([p[0] for p in pairs]), torch.stack([p[1] for p in pairs])
 
 
-def _adam(stack: Stack, leaves: dict[str, Tensor]) -> torch.optim.Adam:
+def _adam(stack: Stack, gradients: Gradients) -> torch.optim.Adam:
     """Adam with the stack's own moments, so that they can be saved run by run."""
-    on_gpu = next(iter(leaves.values())).is_cuda
-    rate = stack.configs[0].learning_rate
-    optimizer = torch.optim.Adam(list(leaves.values()), rate, fused=True, capturable=on_gpu)
-    for name, param in leaves.items():
-        first, second = stack.moments[name]
-        step = torch.tensor(float(stack.step), device=param.device, dtype=torch.float32)
-        optimizer.state[param] = {"step": step, "exp_avg": first, "exp_avg_sq": second}
+    leaves = [leaf for some in gradients.leaves for leaf in some.values()]
+    rate, on_gpu = stack.configs[0].learning_rate, stack.device.type == "cuda"
+    optimizer = torch.optim.Adam(leaves, rate, fused=True, capturable=on_gpu)
+    moments = [[gradients.pieces(moment) for moment in pair] for pair in stack.moments.values()]
+    for run, some in enumerate(gradients.leaves):
+        for leaf, (first, second) in zip(some.values(), moments, strict=True):
+            step = torch.tensor(float(stack.step), device=stack.device, dtype=torch.float32)
+            state = {"step": step, "exp_avg": first[run], "exp_avg_sq": second[run]}
+            optimizer.state[leaf] = state
     return optimizer
 
 

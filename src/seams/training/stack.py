@@ -1,117 +1,145 @@
-"""A stack: runs of one shape whose parameters, moments and history have a leading run axis."""
+"""A stack of models: networks of one shape whose parameters have a leading axis, one a model."""
 
-import hashlib
-import math
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, vmap
 
 from seams.data import Data
-from seams.networks import GaussianEncoder, LinearEncoder, burgess_decoder, burgess_features, mlp
+from seams.networks import compute_by
 from seams.training.config import TrainConfig, stack_key
+from seams.training.initial import build, mean_of
 from seams.vae import VAE
 
-__all__ = ["Stack", "build", "data_of", "seed_of"]
-
-_EVALUATION_BATCH = 4096  # images at a time where no gradient is kept
-
-
-def build(config: TrainConfig, data: int, mean: Tensor | None = None) -> VAE:
-    """A model with the initial weights that the run's seed gives.
-
-    Args:
-        config: The run.
-        data: Size of one flat datum.
-        mean: Mean of the data `[data]`. The decoder's last bias starts there, one of the things
-            that keep a run off the collapsed plateau.
-
-    Returns:
-        The model, on the CPU, float32.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of(config.seed, "weights"))
-        default = torch.get_default_dtype()
-        torch.set_default_dtype(torch.float32)
-        try:
-            vae = _untrained(config, data)
-        finally:
-            torch.set_default_dtype(default)
-    if mean is not None:
-        _start_at_mean(vae, mean)
-    return vae
-
-
-def _untrained(config: TrainConfig, data: int) -> VAE:
-    """Decoder first, so that it starts the same whatever heads the encoder's covariance needs."""
-    encoder: nn.Module
-    if config.network == "linear":
-        network = mlp(config.latent, 0, 0, data)
-        encoder = LinearEncoder(data, config.latent, config.covariance)
-    elif config.network == "mlp":
-        network = mlp(config.latent, config.width, config.depth, data, config.activation)
-        features = mlp(data, config.width, config.depth, None, config.activation)
-        size = config.width if config.depth else data
-        encoder = GaussianEncoder(features, size, config.latent, config.covariance)
-    else:
-        channels = data // config.resolution**2
-        if channels * config.resolution**2 != data:
-            raise ValueError(
-                f"'burgess' needs square images of side {config.resolution}; got {data} values."
-            )
-        network = burgess_decoder(config.latent, config.resolution, channels, config.activation)
-        features = burgess_features(config.resolution, channels, config.activation)
-        encoder = GaussianEncoder(features, 256, config.latent, config.covariance)
-    return VAE(encoder, network, config.sigma, config.likelihood)
-
-
-def _start_at_mean(vae: VAE, mean: Tensor) -> None:
-    """Set the last bias of the decoder to the data's mean (its logit for a Bernoulli)."""
-    *_, bias = (p for name, p in vae.network.named_parameters() if name.endswith("bias"))
-    mean = mean.float().unflatten(0, (bias.numel(), -1)).mean(1)  # a convolution: one a channel
-    if vae.likelihood == "bernoulli":
-        mean = mean.clamp(1e-3, 1 - 1e-3).logit()  # finite where a pixel is always off
-    with torch.no_grad():
-        bias.copy_(mean)
-
-
-def seed_of(seed: int, *what: object) -> int:
-    """63 bits that depend on the run's seed and on the purpose, unrelated for different ones.
-
-    Args:
-        seed: The run's.
-        *what: The purpose.
-
-    Returns:
-        A seed for a generator of torch.
-    """
-    text = "/".join(str(part) for part in (seed, *what))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+__all__ = ["Models", "Stack", "build", "data_of"]
 
 
 @dataclass
-class Stack:
-    """Runs that train as one: parameters, Adam's moments and history with a leading run axis.
+class Models:
+    """Models that share their shapes and differ in their parameters.
+
+    Attributes:
+        template: One of them, in evaluation mode; its own parameters are unused.
+        params: Name to `[model, *shape]`.
+    """
+
+    template: VAE
+    params: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, vae: VAE, *params: Mapping[str, Tensor]) -> "Models":
+        """Models from the parameters of each.
+
+        Args:
+            vae: Their template, left as it is.
+            *params: Of each, by name; none for those of the template.
+
+        Returns:
+            The models, without gradients, on the device of their parameters.
+        """
+        every = params or (dict(vae.named_parameters()),)
+        stacked = {name: torch.stack([p[name].detach() for p in every]) for name in every[0]}
+        device = next((p.device for p in stacked.values()), torch.device("cpu"))
+        template = copy.deepcopy(vae).to(device).eval().requires_grad_(False)
+        compute_by(template, "product" if device.type == "cuda" else "convolution")
+        return Models(template, stacked)
+
+    @property
+    def count(self) -> int:
+        """How many there are; one if they have no parameters."""
+        return next((len(p) for p in self.params.values()), 1)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are; the CPU if there are none."""
+        return next((p.device for p in self.params.values()), torch.device("cpu"))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the parameters; torch's default if there are none."""
+        return next((p.dtype for p in self.params.values()), torch.get_default_dtype())
+
+    def double(self) -> "Models":
+        """The same in float64, copied."""
+        params = {name: p.double() for name, p in self.params.items()}
+        return Models(copy.deepcopy(self.template).double(), params)
+
+    def groups(self, most: int) -> Iterator["Models"]:
+        """The same, at most so many at a time (but at least one), without a copy."""
+        for first in range(0, self.count, max(1, most)):
+            some = slice(first, first + max(1, most))
+            yield Models(self.template, {name: p[some] for name, p in self.params.items()})
+
+    def map(
+        self, function: Callable[..., Any], *arrays: Tensor, shared: tuple[Any, ...] = ()
+    ) -> Any:
+        """A function of every model.
+
+        Args:
+            function: Of a model and of a row of each array; returns a tensor, or several. The
+                model is the template, with the parameters of each model in turn.
+            *arrays: With a leading model axis.
+            shared: Further arguments, the same for all models.
+
+        Returns:
+            What the function returns, with a leading model axis.
+        """
+        template = _Applied(self.template, function)
+        named = {f"vae.{name}": p for name, p in self.params.items()}
+
+        def one(params: Mapping[str, Tensor], *rows: Tensor) -> Any:
+            return functional_call(template, dict(params), (*rows, *shared))
+
+        with torch.no_grad():
+            if self.count > 1:
+                return vmap(one)(named, *arrays)
+            # A single model runs without vmap, under which convolutions take another way.
+            result = one({name: p[0] for name, p in named.items()}, *(a[0] for a in arrays))
+        if isinstance(result, Tensor):
+            return result[None]
+        return tuple(part[None] for part in result)
+
+
+class _Applied(nn.Module):
+    """A function of a model as a module, whose parameters can be exchanged while it runs."""
+
+    def __init__(self, vae: VAE, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.vae = vae
+        self.function = function
+
+    def forward(self, *arguments: Any) -> Any:
+        return self.function(self.vae, *arguments)
+
+
+@dataclass
+class Stack(Models):
+    """Runs that train as one: their models, with Adam's moments and history beside them.
 
     Attributes:
         configs: One a run.
-        model: A template; its own weights are unused.
-        params: Name to `[run, *shape]`.
         moments: Adam's first and second moment of each parameter, as `params`.
         step: Steps done.
         history: Rows of `Progress`, as tensors `[chunk, run]` by name.
         snapshots: Step to parameters `[run, *shape]`.
+        way: How its last steps were computed, in words; empty before the first.
     """
 
     configs: list[TrainConfig]
-    model: VAE
-    params: dict[str, Tensor]
     moments: dict[str, tuple[Tensor, Tensor]]
     step: int = 0
     history: dict[str, list[Tensor]] = field(default_factory=dict)
     snapshots: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+    way: str = ""
+
+    @property
+    def model(self) -> VAE:
+        """The template."""
+        return self.template
 
     @classmethod
     def start(
@@ -140,53 +168,13 @@ class Stack:
                 "A stack needs one run or more that differ only in beta, its schedule and seed."
             )
         means = {
-            c.dataset: _mean(data_of(data, c)) for c in {c.dataset: c for c in configs}.values()
+            c.dataset: mean_of(data_of(data, c)) for c in {c.dataset: c for c in configs}.values()
         }
-        models = [build(c, means[c.dataset].numel(), means[c.dataset]) for c in configs]
-        params = {
-            name: torch.stack([dict(m.named_parameters())[name].detach() for m in models]).to(
-                device
-            )
-            for name, _ in models[0].named_parameters()
-        }
-        moments = {k: (torch.zeros_like(p), torch.zeros_like(p)) for k, p in params.items()}
-        return cls(configs, models[0].to(device), params, moments)
-
-    def keep(self, runs: Sequence[int]) -> None:
-        """Drop all runs but these.
-
-        Args:
-            runs: Positions in `configs`.
-        """
-        index = torch.as_tensor(list(runs), dtype=torch.long)
-        pick = lambda t: t[index.to(t.device)]
-        self.configs = [self.configs[i] for i in runs]
-        self.params = {k: pick(p) for k, p in self.params.items()}
-        self.moments = {k: (pick(a), pick(b)) for k, (a, b) in self.moments.items()}
-        self.history = {k: [pick(row) for row in rows] for k, rows in self.history.items()}
-        self.snapshots = {
-            s: {k: pick(p) for k, p in params.items()} for s, params in self.snapshots.items()
-        }
-
-    def state(self, run: int) -> dict[str, Tensor]:
-        """Everything needed to go on with one run, as named CPU tensors.
-
-        Args:
-            run: Position in `configs`.
-
-        Returns:
-            Tensors by name; `Stack.resume` takes them back.
-        """
-        state = {"step": torch.tensor(self.step)}
-        for name, param in self.params.items():
-            first, second = self.moments[name]
-            state |= {f"params/{name}": param[run]}
-            state |= {f"first/{name}": first[run], f"second/{name}": second[run]}
-        for name, rows in self.history.items():
-            state[f"history/{name}"] = torch.stack([row[run] for row in rows])
-        for step, params in self.snapshots.items():
-            state |= {f"snapshot/{step}/{name}": p[run] for name, p in params.items()}
-        return {k: v.detach().cpu().clone().contiguous() for k, v in state.items()}
+        built = [build(c, means[c.dataset].numel(), means[c.dataset]) for c in configs]
+        weights = [{k: p.to(device) for k, p in vae.named_parameters()} for vae in built]
+        models = Models.of(built[0], *weights)
+        moments = {k: (torch.zeros_like(p), torch.zeros_like(p)) for k, p in models.params.items()}
+        return cls(models.template, models.params, configs, moments)
 
     @classmethod
     def resume(
@@ -227,23 +215,32 @@ class Stack:
                 stack.snapshots.setdefault(int(step), {})[name] = gather(key)
         return stack
 
+    def state(self, run: int) -> dict[str, Tensor]:
+        """Everything needed to go on with one run, as named CPU tensors; see `resume`."""
+        state = {"step": torch.tensor(self.step)}
+        for name, param in self.params.items():
+            first, second = self.moments[name]
+            state |= {f"params/{name}": param[run]}
+            state |= {f"first/{name}": first[run], f"second/{name}": second[run]}
+        for name, rows in self.history.items():
+            state[f"history/{name}"] = torch.stack([row[run] for row in rows])
+        for step, params in self.snapshots.items():
+            state |= {f"snapshot/{step}/{name}": p[run] for name, p in params.items()}
+        return {k: v.detach().cpu().clone().contiguous() for k, v in state.items()}
+
+    def keep(self, runs: Sequence[int]) -> None:
+        """Drop all runs but those at these positions in `configs`."""
+        index = torch.as_tensor(list(runs), dtype=torch.long)
+        pick = lambda t: t[index.to(t.device)]
+        self.configs = [self.configs[i] for i in runs]
+        self.params = {k: pick(p) for k, p in self.params.items()}
+        self.moments = {k: (pick(a), pick(b)) for k, (a, b) in self.moments.items()}
+        self.history = {k: [pick(row) for row in rows] for k, rows in self.history.items()}
+        self.snapshots = {
+            s: {k: pick(p) for k, p in params.items()} for s, params in self.snapshots.items()
+        }
+
 
 def data_of(data: Data | Mapping[str, Any], config: TrainConfig) -> Data:
-    """What one run of a stack trains on.
-
-    Args:
-        data: As given to `train`.
-        config: The run.
-
-    Returns:
-        The data set itself, or the one of the run's name.
-    """
+    """What one run of a stack trains on: the data set itself, or the one of the run's name."""
     return data[config.dataset] if isinstance(data, Mapping) else data
-
-
-def _mean(data: Data) -> Tensor:
-    """Mean of at most 65,536 data, evenly spaced."""
-    indices = torch.arange(0, len(data), math.ceil(len(data) / 65_536))
-    total = sum(data.batch(part).double().sum(0) for part in indices.split(_EVALUATION_BATCH))
-    assert isinstance(total, Tensor)
-    return total / len(indices)

@@ -6,13 +6,12 @@ smooth by default: a piecewise linear decoder has no Hessian, and Eq. 6 would no
 `seams.derivatives`).
 """
 
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from seams.distributions import DiagonalGaussian, FullGaussian
+from seams.networks.layers import Affine, DoublingConv, Form, HalvingConv, compute_by
 from seams.shapes import Float
 
 __all__ = [
@@ -20,13 +19,13 @@ __all__ = [
     "Affine",
     "Covariance",
     "DoublingConv",
+    "Form",
     "GaussianEncoder",
     "HalvingConv",
     "LinearEncoder",
     "burgess_decoder",
     "burgess_features",
-    "by_products",
-    "has_convolutions",
+    "compute_by",
     "mlp",
 ]
 
@@ -148,160 +147,6 @@ def _halvings(side: int) -> int:
             f"`side` must be a power of two, 8 or more; got {side}. Resize the images."
         )
     return halvings
-
-
-class Affine(nn.Linear):
-    """Affine map; of a stack of models too, whose parameters have a leading run axis.
-
-    Then the input has it too, `[run, batch, inputs]`, and the stack is one batched product.
-    """
-
-    def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
-        """Outputs of each row.
-
-        Args:
-            x: Inputs.
-
-        Returns:
-            As `torch.nn.Linear`.
-        """
-        if self.weight.dim() == 2:
-            return super().forward(x)
-        if torch.is_autocast_enabled(x.device.type):  # which does not reach into our gradients
-            return torch.baddbmm(self.bias[:, None], x, self.weight.mT)
-        return _StackedAffine.apply(x, self.weight, self.bias)
-
-
-class _StackedAffine(torch.autograd.Function):
-    """Batched `x @ W.T + b` whose gradients come as they are laid out in memory, uncopied."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return torch.baddbmm(bias[:, None], x, weight.mT)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
-        x, weight = ctx.saved_tensors
-        before = torch.bmm(grad, weight) if ctx.needs_input_grad[0] else None
-        return before, torch.bmm(grad.mT, x), grad.sum(1)
-
-
-class HalvingConv(nn.Conv2d):
-    """Convolution with 4 x 4 kernels, stride 2 and padding 1: half the height and width.
-
-    With `as_product` it is one matrix product over patches, in plain tensor operations: under
-    `torch.func.vmap` a stack of models then becomes one batched product, where a convolution would
-    become a grouped one, which GPUs run slowly.
-
-    Args:
-        inputs: Channels before.
-        outputs: Channels after.
-    """
-
-    as_product = False
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, 4, stride=2, padding=1)
-
-    def forward(self, x: Float[Tensor, "*batch c h w"]) -> Float[Tensor, "*batch c2 h2 w2"]:
-        """Images of half the height and width.
-
-        Args:
-            x: Images; height and width even.
-
-        Returns:
-            The same in either way of computing, to rounding.
-        """
-        if not self.as_product:
-            if self.in_channels == 1:  # either layout fits one channel: say that it is the last
-                x = x.flatten(-3).unflatten(-1, (*x.shape[-2:], 1)).movedim(-1, -3)
-            return super().forward(x)
-        assert self.bias is not None
-        # The image as cells of 2 x 2 pixels, offset by one: a kernel covers 2 x 2 such cells.
-        cells = pad(x, (1, 1, 1, 1)).movedim(-3, -1).unflatten(-3, (-1, 2)).unflatten(-2, (-1, 2))
-        cells = cells.movedim(-4, -3).flatten(-3)
-        near, far = cells[..., :-1, :, :], cells[..., 1:, :, :]
-        patches = torch.cat([part for row in (near, far) for part in _left_right(row)], -1)
-        return (patches @ _by_cell(self.weight).flatten(0, 4) + self.bias).movedim(-1, -3)
-
-
-class DoublingConv(nn.ConvTranspose2d):
-    """Transposed convolution with 4 x 4 kernels, stride 2, padding 1: twice the height and width.
-
-    The adjoint of `HalvingConv`, likewise with `as_product`.
-
-    Args:
-        inputs: Channels before.
-        outputs: Channels after.
-    """
-
-    as_product = False
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, 4, stride=2, padding=1)
-
-    def forward(
-        self, x: Float[Tensor, "*batch c h w"], output_size: list[int] | None = None
-    ) -> Float[Tensor, "*batch c2 h2 w2"]:
-        """Images of twice the height and width.
-
-        Args:
-            x: Images.
-            output_size: Unused; the size is twice that of `x`.
-
-        Returns:
-            The same in either way of computing, to rounding.
-        """
-        if not self.as_product:
-            return super().forward(x)
-        assert self.bias is not None
-        kernel = _by_cell(self.weight.transpose(0, 1)).movedim(-2, 0).flatten(1)
-        cells = (x.movedim(-3, -1) @ kernel).unflatten(-1, (4, -1))
-        # Every pixel before gives 2 x 2 cells after; neighbours overlap and are added up.
-        corners = ((0, 1, 0, 1), (1, 0, 0, 1), (0, 1, 1, 0), (1, 0, 1, 0))
-        added = sum(
-            pad(cells[..., corner, :], (0, 0, *room)) for corner, room in enumerate(corners)
-        )
-        assert isinstance(added, Tensor)
-        image = added.unflatten(-1, (2, 2, -1)).movedim(-3, -4).flatten(-3, -2).flatten(-4, -3)
-        return image[..., 1:-1, 1:-1, :].movedim(-1, -3) + self.bias[:, None, None]
-
-
-def by_products(module: nn.Module, wanted: bool, to_images: bool | None = None) -> None:
-    """Choose how the convolutions in a module compute; see `HalvingConv`.
-
-    Args:
-        module: Changed in place.
-        wanted: Whether as matrix products.
-        to_images: The same for layers that reduce the number of channels; default `wanted`.
-    """
-    to_images = wanted if to_images is None else to_images
-    for part in module.modules():
-        if isinstance(part, HalvingConv | DoublingConv):
-            part.as_product = to_images if part.out_channels < part.in_channels else wanted
-
-
-def has_convolutions(module: nn.Module) -> bool:
-    """Whether a stack of such modules has to be mapped over by `torch.func.vmap`.
-
-    Args:
-        module: A network or a model.
-
-    Returns:
-        False if all its layers take parameters with a leading run axis.
-    """
-    return any(isinstance(part, HalvingConv | DoublingConv) for part in module.modules())
-
-
-def _left_right(row: Tensor) -> tuple[Tensor, Tensor]:
-    """Cells `[..., h, w, c]` without the last and without the first column."""
-    return row[..., :-1, :], row[..., 1:, :]
-
-
-def _by_cell(weight: Tensor) -> Tensor:
-    """Kernel `[outputs, inputs, 4, 4]` as `[Y, X, y, x, inputs, outputs]`: cell, pixel in it."""
-    return weight.permute(2, 3, 1, 0).unflatten(1, (2, 2)).unflatten(0, (2, 2)).movedim(2, 1)
 
 
 class GaussianEncoder(nn.Module):

@@ -1,0 +1,212 @@
+"""Ways to compute the losses of a stack and their gradients, which all agree to rounding.
+
+The reference is torch's own convolutions, run by run, in float32. Which way is the fastest depends
+on the machine; `seams.training.tuning` asks it.
+"""
+
+import copy
+import importlib.util
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from seams.networks import Form, compute_by
+from seams.training.stack import Models, Stack
+
+__all__ = ["Gradients", "Way", "arithmetic", "captured", "ways"]
+
+_IN_HALF = ("encoder.features", "network")  # under bfloat16; heads and losses are float32
+_STREAMS = 8
+_TOGETHER = 16  # pixels up to which a CPU trains convolutional runs as one
+
+
+@dataclass(frozen=True)
+class Way:
+    """How the losses of a stack and their gradients are computed.
+
+    Attributes:
+        form: Of the convolutions; `parts` and `to_images` as in `seams.networks.compute_by`.
+        parts: Of the batch, in the gradients of weights.
+        to_images: The form of the layers that reduce the number of channels.
+        apart: Run by run in place of all at once; on a GPU on parallel streams.
+        compiled: By `torch.compile`.
+        captured: The step as one CUDA graph, since to launch its kernels one by one would take
+            longer than they run.
+    """
+
+    form: Form = "convolution"
+    parts: int = 1
+    to_images: Form | None = None
+    apart: bool = False
+    compiled: bool = False
+    captured: bool = False
+
+    def __str__(self) -> str:
+        """In words, as it is said, stored and looked up."""
+        last = f", to images {self.to_images}" if self.to_images else ""
+        words = [f"{self.form}{f' in {self.parts} parts' if self.parts > 1 else ''}{last}"]
+        words += [name for name in ("apart", "compiled", "captured") if getattr(self, name)]
+        return ", ".join(words)
+
+
+def ways(stack: Stack) -> list[Way]:
+    """The ways that apply to a stack.
+
+    On a CPU the last layer of a convolutional net is a product (4 to 5 % faster at 16, 32 and 64
+    pixels), all others are torch's own; four runs together were faster than apart by a fifth at 16
+    pixels, and three no faster at 32.
+
+    Args:
+        stack: Whose runs are trained.
+
+    Returns:
+        In the order in which they are tried: the first is taken where none is, and the last where
+        none agrees with the reference.
+    """
+    config, alone = stack.configs[0], stack.count == 1
+    convolutional = config.network == "burgess"
+    if stack.device.type != "cuda":
+        if alone or not convolutional:
+            return [Way(to_images="taps" if convolutional else None, apart=alone)]
+        together = Way(to_images="taps")
+        found = [together, replace(together, apart=True)]
+        return found if config.resolution <= _TOGETHER else found[::-1]
+    forms: list[tuple[Form, int]] = [("convolution", 1)]
+    if convolutional:
+        forms += [("product", 8), ("product", 1)]
+    found = [Way(form, parts, apart=alone, captured=True) for form, parts in forms]
+    if convolutional and not alone:
+        found.append(Way(apart=True, captured=True))
+    if importlib.util.find_spec("triton"):
+        compiled = forms[1:] + forms[:1]
+        found += [Way(f, n, apart=alone, compiled=True, captured=True) for f, n in compiled]
+    return [*found, Way(apart=True)]
+
+
+class Gradients:
+    """Losses of a stack and their gradients, in one way.
+
+    Attributes:
+        leaves: Parameters by name that share the stack's memory, with `grad` after a call: of the
+            stack, or of each run.
+    """
+
+    def __init__(self, stack: Models, way: Way, precision: str) -> None:
+        self.apart, self.half = way.apart, precision == "bfloat16"
+        self.model = copy.deepcopy(stack.template)
+        compute_by(self.model, way.form, way.parts, way.to_images)
+        self.leaves = [
+            {name: p.detach().requires_grad_() for name, p in zip(stack.params, each, strict=True)}
+            for each in zip(*map(self.pieces, stack.params.values()), strict=True)
+        ]
+        self.losses = self._losses
+        if way.compiled:
+            torch.compiler.reset()  # else the code of earlier stacks counts against this one
+            self.losses = torch.compile(self._losses, dynamic=False, fullgraph=True)
+        several = way.apart and len(self.leaves) > 1 and stack.device.type == "cuda"
+        self.streams = [torch.cuda.Stream() for _ in self.leaves[:_STREAMS]] if several else []
+
+    def pieces(self, stacked: Tensor) -> Sequence[Tensor]:
+        """What is computed at once: the tensor, or that of each run."""
+        return stacked.unbind() if self.apart else [stacked]
+
+    def __call__(self, x: Tensor, noise: Tensor, betas: Tensor) -> Tensor:
+        """Mean distortion and rate of each run `[2, run]`; gradients are left in the leaves.
+
+        Args:
+            x: Data `[run, batch, data]`, float32.
+            noise: Standard normal draws `[run, batch, latent]`.
+            betas: Weights of the rate `[run]`.
+
+        Returns:
+            Both, without a graph.
+        """
+        found = []
+        for stream in self.streams:
+            stream.wait_stream(torch.cuda.current_stream())
+        for run, inputs in enumerate(zip(*map(self.pieces, (x, noise, betas)), strict=True)):
+            leaves = self.leaves[run]
+            with (
+                torch.cuda.stream(self.streams[run % _STREAMS]) if self.streams else nullcontext()
+            ):
+                total, terms = self.losses(leaves, *inputs)
+                grads = torch.autograd.grad(total, list(leaves.values()))
+            for leaf, grad in zip(leaves.values(), grads, strict=True):
+                leaf.grad = grad
+            found.append(terms)
+        for stream in self.streams:
+            torch.cuda.current_stream().wait_stream(stream)
+        return torch.stack(found, -1) if self.apart else found[0]
+
+    def stacked(self) -> dict[str, Tensor]:
+        """The gradients with a leading run axis, copied."""
+        grad = lambda leaf: leaf.grad
+        if not self.apart:
+            return {name: grad(leaf).clone() for name, leaf in self.leaves[0].items()}
+        return {
+            name: torch.stack([grad(leaves[name]) for leaves in self.leaves])
+            for name in self.leaves[0]
+        }
+
+    def _losses(
+        self, params: dict[str, Tensor], x: Tensor, noise: Tensor, betas: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        if self.half:
+            params = {k: p.bfloat16() if k.startswith(_IN_HALF) else p for k, p in params.items()}
+        distortion, rate = functional_call(self.model, params, (x, noise))
+        distortion, rate = distortion.mean(-1), rate.mean(-1)
+        return (distortion + betas * rate).sum(), torch.stack([distortion, rate]).detach()
+
+
+@contextmanager
+def arithmetic(precision: str, device: torch.device) -> Iterator[None]:
+    """Float32 on a GPU is what it says, unless TF32 is asked for; cuDNN times its kernels."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
+    if device.type == "cuda":
+        matmul.allow_tf32 = cudnn.allow_tf32 = precision == "tf32"
+        cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        if device.type == "cuda":
+            matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
+
+
+def captured(
+    function: Callable[..., Tensor], inputs: Sequence[Tensor], changed: Sequence[Tensor] = ()
+) -> Callable[..., Tensor]:
+    """A function of tensors as a CUDA graph.
+
+    Args:
+        function: Launches the same kernels at every call.
+        inputs: Of the size of all that follow.
+        changed: What it changes in place; put back after the calls that capturing takes.
+
+    Returns:
+        The same function; what it returns is overwritten by the next call.
+    """
+    buffers, before = [v.clone() for v in inputs], [v.clone() for v in changed]
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):  # libraries choose and initialise what capture must not
+            function(*buffers)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        result = function(*buffers)
+    for value, old in zip(changed, before, strict=True):
+        value.copy_(old)
+
+    def replay(*values: Tensor) -> Tensor:
+        for buffer, value in zip(buffers, values, strict=True):
+            buffer.copy_(value)
+        graph.replay()
+        return result
+
+    return replay
