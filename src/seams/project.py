@@ -1,9 +1,11 @@
-"""Where the project is on disk."""
+"""Where the project is on disk, and where what it says of its progress goes."""
 
 import os
+import sys
 from pathlib import Path
+from typing import Any
 
-__all__ = ["project_root", "record_folder", "shown"]
+__all__ = ["progress_stream", "project_root", "record_folder", "say", "shown"]
 
 
 def project_root() -> Path:
@@ -38,3 +40,22 @@ def shown(path: Path) -> Path:
     """
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def progress_stream() -> Any:
+    """Where progress goes: the file named in SEAMS_PROGRESS, else standard error.
+
+    Returns:
+        An open text stream. A runner that executes notebooks names a file, so that executed
+        notebooks hold results alone and stay the same from one execution to the next.
+    """
+    path = os.environ.get("SEAMS_PROGRESS")
+    return open(path, "a", encoding="utf-8") if path else sys.stderr  # noqa: SIM115
+
+
+def say(text: str) -> None:
+    """A line where progress goes."""
+    stream = progress_stream()
+    print(text, file=stream, flush=True)
+    if stream is not sys.stderr:
+        stream.close()

@@ -22,79 +22,47 @@ from queue import SimpleQueue
 from typing import Any
 
 from seams import data as datasets
-from seams.sweep.jobs import Engine, Job, Limits, Report, Show, Stop, divided, execute, label
-from seams.training import Store, TrainConfig
+from seams.sweep.jobs import Engine, Job, Limits, Outcome, Report, Show, execute, label, remaining
+from seams.training import Store
 
 __all__ = ["Target", "connect", "count", "engine", "target"]
 
 _ANSWER_SECONDS = 20.0  # within which a scheduler has to answer
 _POLL_SECONDS = 1.0  # between looks at what is done, and at whether to stop
 _REFILL_SECONDS = 30.0  # between looks at whether a batch job has ended and must be sent again
-_LISTS = ("job_extra_directives", "job_script_prologue", "worker_extra_args")
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where the workers are.
-
-    Attributes:
-        address: Of a scheduler; empty to start one here.
-        kind: Name of a class of dask_jobqueue that starts workers; empty with an address.
-        keywords: What it is called with.
-    """
+    """Where the workers are: at a scheduler's address, or started by a class of dask_jobqueue."""
 
     address: str = ""
     kind: str = ""
     keywords: Mapping[str, Any] = field(default_factory=dict)
 
 
-def target(
-    engine: str | None = None,
-    scheduler: str | None = None,
-    slurm: str | None = None,
-    file: Path | None = None,
-) -> Target | None:
+def target(scheduler: str | None = None, file: Path | None = None) -> Target | None:
     """What the words of a command line ask for.
 
     Args:
-        engine: "local", "dask", or None to see from the others.
         scheduler: Address of a running scheduler.
-        slurm: Keywords of `dask_jobqueue.SLURMCluster` as "queue=gpu,cores=8,memory=32GB"; a name
-            that occurs again makes a list.
         file: YAML with the name of a class of dask_jobqueue over its keywords.
 
     Returns:
         The target, or None to stay on this machine.
 
     Raises:
-        ValueError: They contradict each other, or cannot be read.
+        ValueError: They exclude each other, or cannot be read.
     """
-    named = {"--scheduler": scheduler, "--slurm": slurm, "--cluster": file}
-    given = [name for name, value in named.items() if value is not None]
-    if len(given) > 1 or (given and engine == "local"):
-        words = [*given, "--engine local"] if engine == "local" else given
-        raise ValueError(f"{' and '.join(words)} exclude each other: leave one out.")
-    if engine == "dask" and not given:
-        raise ValueError("--engine dask needs one of --scheduler, --slurm and --cluster.")
+    if scheduler is not None and file is not None:
+        raise ValueError("--scheduler and --cluster exclude each other: leave one out.")
     if scheduler is not None:
         if not re.fullmatch(r"[a-z]+://\S+:\d+", scheduler):
             raise ValueError(
                 f"--scheduler takes an address such as tcp://host:8786; got {scheduler!r}."
             )
         return Target(address=scheduler)
-    if slurm is not None:
-        return Target(kind="SLURMCluster", keywords=_keywords(slurm))
     return _read(file) if file is not None else None
-
-
-def _keywords(text: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        name, equals, value = (piece.strip() for piece in part.partition("="))
-        if not equals or not name.isidentifier():
-            raise ValueError(f"--slurm takes key=value, separated by commas; got {part!r}.")
-        found.setdefault(name, []).append(_plain(value))
-    return {n: v if n in _LISTS or len(v) > 1 else v[0] for n, v in found.items()}
 
 
 def _plain(value: Any) -> Any:
@@ -110,7 +78,8 @@ def _read(file: Path) -> Target:
     import yaml
 
     try:
-        content = yaml.load(file.read_text(), yaml.BaseLoader)  # noqa: S506  (makes only texts)
+        text = file.read_text(encoding="utf-8")
+        content = yaml.load(text, yaml.BaseLoader)  # noqa: S506  (makes only texts)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"--cluster: cannot read {file} ({type(error).__name__}).") from None
     if isinstance(content, dict) and len(content) == 1:
@@ -119,19 +88,12 @@ def _read(file: Path) -> Target:
             return Target(kind=kind, keywords=_plain(keywords))
     raise ValueError(
         f"--cluster: {file} must hold the name of one class of dask_jobqueue, such as "
-        "PBSCluster, over its keywords."
+        "SLURMCluster, over its keywords."
     )
 
 
 def count(target: Target) -> int:
-    """Workers that a running scheduler has now.
-
-    Args:
-        target: Where the workers are.
-
-    Returns:
-        0 if there are none yet, or none before a batch system is asked for them.
-    """
+    """Workers that a running scheduler has now; 0 before a batch system is asked for any."""
     if not target.address:
         return 0
     with _client(target.address) as client:
@@ -221,14 +183,14 @@ def engine(client: Any, store: Store, device: str, deadline: float | None = None
         client: As `connect` gives it.
         store: Where results go; a folder that all machines share.
         device: Where to train.
-        deadline: `time.time()` before which all must have ended.
+        deadline: `time.monotonic()` before which all must have ended.
 
     Returns:
         The engine.
     """
     shared = Store(store.root.resolve(), store.record and store.record.resolve())
 
-    def run(jobs: Sequence[Job], show: Show, stop: Stop) -> list[TrainConfig]:
+    def run(jobs: Sequence[Job], show: Show, stop: Any) -> Outcome:
         token = shared.root / f".sweep-{uuid.uuid4().hex}"
         token.touch()  # a worker that does not see it has another store
         try:
@@ -256,8 +218,8 @@ class _Sweep:
         self.asked = _dask().Event(token.name, client=client)
         self.stopping = False
         self.resources = {"GPU": 1} if device == "cuda" else {}
-        data = str(datasets.folder().resolve())
-        self.arguments = (store, device, deadline, str(token), data)
+        end = deadline and time.time() + deadline - time.monotonic()  # clocks are not shared
+        self.arguments = store, device, end, str(token), str(datasets.folder().resolve())
         self.jobs: list[Job] = []
         self.running: dict[Any, int] = {}
         self.last: dict[int, Report] = {}  # of those that have begun
@@ -272,9 +234,8 @@ class _Sweep:
             )
             self.running[future] = number
 
-    def run(self, jobs: Sequence[Job], stop: Stop) -> list[TrainConfig]:
-        wait = _dask().wait
-        failed: list[TrainConfig] = []
+    def run(self, jobs: Sequence[Job], stop: Any) -> Outcome:
+        wait, outcome = _dask().wait, Outcome()
         heard: SimpleQueue[dict[str, Any]] = SimpleQueue()
         topic = self.token.name
         self.client.subscribe_topic(topic, lambda event: heard.put(event[1]))
@@ -291,20 +252,19 @@ class _Sweep:
                     refilled = time.monotonic()
                 with suppress(TimeoutError):
                     for future in wait(list(self.running), _POLL_SECONDS, "FIRST_COMPLETED").done:
-                        failed += self.collect(future, self.running.pop(future))
+                        outcome += self.collect(future, self.running.pop(future))
         finally:
             if self.client.status == "running":
                 self.asked.set()
                 self.client.cancel(list(self.running))
                 self.client.unsubscribe_topic(topic)
-        return failed
+        return outcome
 
     def hear(self, number: int, step: int, distortion: float, rate: float, **_: str) -> None:
         """Show what a worker tells of a stack; news may come later than its result."""
-        if number not in self.running.values():
-            return
-        self.last[number] = Report(self.jobs[number].configs, step, distortion, rate)
-        self.show(self.last[number])
+        if number in self.running.values():
+            self.last[number] = Report(self.jobs[number].configs, step, distortion, rate)
+            self.show(self.last[number])
 
     def ask_to_stop(self) -> None:
         """Let stacks under way keep a checkpoint, and forget those that wait for a worker."""
@@ -320,7 +280,7 @@ class _Sweep:
         """Whether nobody is left who could end what was asked to stop, or no time."""
         if not self.stopping:
             return False
-        late = self.limits.deadline is not None and time.time() > self.limits.deadline
+        late = self.limits.deadline is not None and time.monotonic() > self.limits.deadline
         return late or not self.client.scheduler_info(n_workers=-1)["workers"]
 
     def refill(self) -> None:
@@ -329,26 +289,26 @@ class _Sweep:
         if cluster is not None:
             cluster.scale(len(cluster.worker_spec))
 
-    def collect(self, future: Any, number: int) -> Sequence[TrainConfig]:
-        """Take a finished task; a job that has to be divided is submitted as its parts."""
+    def collect(self, future: Any, number: int) -> Outcome:
+        """Take a finished task; what is left of it is submitted again."""
         from concurrent.futures import CancelledError
 
         from distributed.scheduler import KilledWorker
 
         job = self.jobs[number]
         try:
-            report = future.result()
+            found = future.result()
         except KilledWorker:
-            parts = divided(job, self.store)
-            if parts == [job]:  # it died each time before a checkpoint
-                if len(job.configs) == 1:
+            parts = remaining(job, job.configs, self.store)
+            if [part.configs for part in parts] == [job.configs] and parts[0].step <= job.step:
+                if len(job.configs) == 1:  # it died each time before a checkpoint
                     raise RuntimeError(
                         f"Worker after worker died of the same run ({label(job.configs[0])}), "
                         "often for memory: give them more. What is finished is stored."
                     ) from None
-                parts = divided(job, self.store, len(job.configs) // 2)
+                parts = parts[0].parts(len(job.configs) // 2)
             self.submit(parts)
-            return ()
+            return Outcome()
         except CancelledError:
             raise RuntimeError(
                 "The dask scheduler has ended. What is finished is stored: call again to go on."
@@ -358,12 +318,12 @@ class _Sweep:
         except Exception as error:
             kind = type(error).__name__
             raise RuntimeError(f"A worker failed with {kind}: {error}") from error
-        if report.fits:
-            self.submit(divided(job, self.store, report.fits))
-        elif report.done:
-            last = self.last.get(number, Report(job.configs))
-            self.show(replace(last, step=job.configs[0].steps))
-        return report.failed
+        if not self.stopping:
+            self.submit(found.again)
+            if not (found.again or found.busy):
+                last = self.last.get(number, Report(job.configs, 0))
+                self.show(replace(last, step=job.configs[0].steps))
+        return replace(found, again=())
 
 
 def _work(
@@ -371,10 +331,10 @@ def _work(
     job: Job,
     store: Store,
     device: str,
-    deadline: float | None,
+    end: float | None,
     token: str,
     data: str,
-) -> Report:
+) -> Outcome:
     """Body of a task: one stack, from where the store says that it stands."""
     worker = _dask().get_worker()
     here = socket.gethostname()
@@ -389,27 +349,20 @@ def _work(
             "threads. Start it with `--nthreads 1`, and OMP_NUM_THREADS for more cores."
         )
     os.environ.setdefault("SEAMS_DATA", data)
-    topic, stop = Path(token).name, _Asked(Path(token).name)
+    topic, told = Path(token).name, 0.0
     limit = worker.memory_manager.memory_limit  # None if the worker has none
-    limits = Limits(float(limit) if limit and device == "cpu" else None, 1, deadline)
-    failed: list[TrainConfig] = []
-    told = 0.0
+    memory = float(limit) if limit and device == "cpu" else None
+    limits = Limits(memory, 1, end and time.monotonic() + end - time.time())
 
     def tell(report: Report) -> None:
-        means = {"distortion": report.distortion, "rate": report.rate}
-        worker.log_event(topic, {"number": number, "step": report.step} | means)
+        nonlocal told
+        if time.monotonic() - told > _POLL_SECONDS:
+            means = {"distortion": report.distortion, "rate": report.rate}
+            worker.log_event(topic, {"number": number, "step": report.step} | means)
+            told = time.monotonic()
 
-    tell(Report(step=job.step))
-    for part in divided(job, store):
-        report = Report()
-        for report in execute(part, store, device, stop, limits):
-            failed += report.failed
-            if report.configs and time.monotonic() - told > _POLL_SECONDS:
-                tell(report)
-                told = time.monotonic()
-        if report.fits or not report.done:
-            return replace(report, failed=tuple(failed))
-    return Report(failed=tuple(failed), done=True)
+    tell(Report(job.configs, job.step))
+    return execute(job, store, device, _Asked(topic), limits, tell)
 
 
 class _Asked:

@@ -13,7 +13,6 @@ import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -34,14 +33,12 @@ __all__ = [
     "run_bytes",
 ]
 
-_MARGIN = 1.5
-"""Peak of a step over what autograd saves: gradients of activations and workspaces. Measured 1.4
-with the convolutional net on a CPU."""
+_MARGIN = 1.5  # peak of a step over what autograd saves; 1.4 with the paper's net on a CPU
 
 _USABLE = 0.8  # of the available memory; the rest is for data, evaluation and fragments
 _OPTIMISER_TRAFFIC = 10
-"""Times that a parameter's bytes move in a step: weight read forward and backward, gradient
-written, then weight, gradient and moments read, weight and moments written."""
+"""Times that a parameter's bytes move in a step: weight read twice, gradient written, then weight,
+gradient and moments read, weight and moments written."""
 
 _SLOW_STEP = 0.1  # seconds; from here on a CPU the time of a stack is that of its runs
 _TIMED = 0.3  # seconds of steps that are enough to time them
@@ -102,16 +99,7 @@ def measure(configs: Sequence[TrainConfig], data: Data, device: str) -> Cost:
 def run_bytes(
     configs: Sequence[TrainConfig], data: Data | Mapping[str, Any], device: str
 ) -> float:
-    """Memory of each run of a stack while it trains, from one step of at most two of them.
-
-    Args:
-        configs: Its runs.
-        data: What they train on, on the device.
-        device: Where they train.
-
-    Returns:
-        Bytes a run.
-    """
+    """Memory of each run of a stack while it trains, from one step of at most two of them."""
     return _run_bytes(configs[0], *_saved_bytes(configs, data, device))
 
 
@@ -121,17 +109,7 @@ def fitting(
     device: str,
     memory: float | None = None,
 ) -> int:
-    """How many runs of a stack the device can hold at once.
-
-    Args:
-        configs: Its runs.
-        data: What they train on, on the device.
-        device: Where they train.
-        memory: Bytes that may be used; default what is available there now.
-
-    Returns:
-        At least 1, at most all.
-    """
+    """How many runs of a stack fit into so many bytes of the device; default what it has free."""
     if len(configs) == 1:
         return 1
     memory = available_memory(device) if memory is None else memory
@@ -139,27 +117,12 @@ def fitting(
 
 
 def room(bytes_per_run: float, memory: float) -> int:
-    """How many runs of this size memory can hold, less what is kept free for other things.
-
-    Args:
-        bytes_per_run: As `run_bytes` returns it.
-        memory: Bytes that may be used.
-
-    Returns:
-        At least 1.
-    """
+    """How many runs fit into memory, less what is kept free for other things; at least 1."""
     return max(1, int(_USABLE * memory / bytes_per_run))
 
 
 def available_memory(device: str) -> float:
-    """Memory that can still be allocated on a device, within this process's limits.
-
-    Args:
-        device: "cpu" or "cuda".
-
-    Returns:
-        Bytes.
-    """
+    """Bytes that can still be allocated on a device, within this process's limits."""
     if device.startswith("cuda"):
         torch.cuda.empty_cache()
         return float(torch.cuda.mem_get_info(device)[0])
@@ -167,14 +130,7 @@ def available_memory(device: str) -> float:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error, or what led to it, says that memory has run out.
-
-    Args:
-        error: Raised while training.
-
-    Returns:
-        True for a GPU's and for the CPU allocator's, which is a plain RuntimeError.
-    """
+    """Whether an error, or what led to it, says that memory of a GPU or of the CPU has run out."""
     cause: BaseException | None = error
     while cause is not None:
         text = str(cause)
@@ -190,7 +146,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def _free_memory() -> int:
     meminfo = Path("/proc/meminfo")
     if meminfo.is_file():
-        for line in meminfo.read_text().splitlines():
+        for line in meminfo.read_text(encoding="ascii").splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     if hasattr(os, "sysconf"):
@@ -217,25 +173,13 @@ def _free_in_group(root: Path = Path("/sys/fs/cgroup"), me: str = "/proc/self/cg
     return max(min(free), 0)
 
 
-class _Saved:
+class _Saved(saved_tensors_hooks):
     """Counts the bytes that autograd holds, each storage once, and their peak."""
 
     def __init__(self) -> None:
         self.peak = self.now = 0
         self.holders: dict[int, int] = {}
-        self.hooks = saved_tensors_hooks(self._pack, lambda kept: kept.tensor)
-
-    def __enter__(self) -> "_Saved":
-        self.hooks.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.hooks.__exit__(kind, error, trace)
+        super().__init__(self._pack, lambda kept: kept[0])
 
     def _pack(self, tensor: Tensor) -> "_Kept":
         storage = tensor.untyped_storage()
@@ -244,7 +188,7 @@ class _Saved:
             self.now += size
             self.peak = max(self.peak, self.now)
         self.holders[place] += 1
-        kept = _Kept(tensor)
+        kept = _Kept([tensor])
         weakref.finalize(kept, self._drop, place, size)
         return kept
 
@@ -255,11 +199,8 @@ class _Saved:
             self.now -= size
 
 
-class _Kept:
-    """A saved tensor, so that its end can be seen."""
-
-    def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor
+class _Kept(list[Tensor]):
+    """A saved tensor, whose end can be seen."""
 
 
 def _train(
@@ -277,7 +218,8 @@ def _saved_bytes(
     configs: Sequence[TrainConfig], data: Data | Mapping[str, Any], device: str
 ) -> tuple[float, float]:
     """What autograd saves and what the parameters take, bytes a run."""
-    with _Saved() as saved:
+    saved = _Saved()
+    with saved:
         stack = _train(configs[:2], data, device, 1)
     parameters = sum(p.nbytes for p in stack.params.values())
     runs = len(stack.configs)

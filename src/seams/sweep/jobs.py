@@ -1,15 +1,18 @@
 """A job: one stack of runs, from what is stored of it to results in the store.
 
 Whoever executes jobs (this process, others on the machine, workers of a cluster) does the same:
-take a job, show its reports, and put back what it asks to be divided. Where a stack is larger than
-the memory of its device, only the process that holds the device can tell, so it is there that a
-job is refused, before it starts or when memory runs out, and comes back as smaller ones.
+take a job, show what it reports, and take up what comes back. The plan behind a job may be old, so
+the store is asked again when it begins: what another process is training or has trained is left
+out. Only the process that holds a device can tell that a stack is larger than its memory, so it is
+there that a job is given up, before it starts or when memory runs out, and comes back as smaller
+ones.
 """
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -18,7 +21,7 @@ from seams import data as datasets
 from seams.data import Data
 from seams.sweep.cost import available_memory, fitting, is_out_of_memory
 from seams.training import Run, Stack, Store, TrainConfig, data_of, stack_key, train
-from seams.training.evaluate import VERSION, at_once, evaluate
+from seams.training.evaluate import at_once, evaluate, is_current
 from seams.training.provenance import provenance
 
 __all__ = [
@@ -26,26 +29,18 @@ __all__ = [
     "Engine",
     "Job",
     "Limits",
+    "Outcome",
     "Report",
     "Show",
-    "Stop",
-    "divided",
     "execute",
-    "finished",
-    "is_outdated",
     "label",
+    "remaining",
     "stacks",
-    "steps_done",
+    "unfinished",
 ]
 
 CHECKPOINT_SECONDS = 30.0
 """Training lost by a kill at most; a checkpoint of a stack takes well below a second."""
-
-_STEP_SECONDS = 2e-3  # of the calls of a step, however small the model
-_FLOPS_PER_SECOND = 3e10
-_MLP_FLOPS = 12  # per weight and datum, forward and backward, of two nets that mirror each other
-_BURGESS_FLOPS = 18_000  # per pixel
-_POINT_SECONDS, _POINT_DATA = 0.03, 4_000  # to evaluate a run once: calls, and data it is worth
 
 _PATIENCE = 1.5  # a chunk may take so many times the longest so far
 _RESERVE_SECONDS = 5.0  # from the last checkpoint to the end of all processes
@@ -53,11 +48,11 @@ _RESERVE_SECONDS = 5.0  # from the last checkpoint to the end of all processes
 
 @dataclass(frozen=True)
 class Job:
-    """Runs to train as one stack, all at the same step.
+    """Runs to train and evaluate as one stack, all at the same step.
 
     Attributes:
         configs: The runs.
-        step: Steps that their checkpoints have behind them.
+        step: Steps that they have behind them; all of them if only the evaluation is missing.
         anew: Whether what is stored of them does not count.
         chunk_seconds: Expected time between two reports, where it is known.
         evaluation_seconds: Expected time of one run's evaluation, where it is known.
@@ -70,39 +65,23 @@ class Job:
     evaluation_seconds: float = 0.0
 
     @property
-    def next_seconds(self) -> float:
-        """Expected time of the least that can be done."""
-        trained = self.step >= self.configs[0].steps
-        return self.evaluation_seconds if trained else self.chunk_seconds
+    def steps(self) -> int:
+        """Steps that are left."""
+        return max(0, self.configs[0].steps - self.step)
 
     @property
-    def core_seconds(self) -> float:
-        """Expected time of what is left on one core of a CPU, to an order of magnitude.
+    def size(self) -> int:
+        """Values of data that are left to train on, by which jobs are ordered."""
+        config = self.configs[0]
+        return len(self.configs) * self.steps * config.batch * config.resolution**2
 
-        From sizes alone: it orders jobs and says which are not worth a process of their own. What
-        is told to users is measured, by `seams.sweep.cost`.
-        """
-        config, runs = self.configs[0], len(self.configs)
-        values, points = config.resolution**2, 1 + config.snapshots
-        if config.network == "burgess":
-            flops = _BURGESS_FLOPS * values
-        elif config.network == "mlp":
-            flops = _MLP_FLOPS * config.width * (values + config.depth * config.width)
-        else:
-            flops, points = _MLP_FLOPS * config.latent * values, 1
-        data = (config.steps - self.step) * config.batch + points * _POINT_DATA
-        calls = (config.steps - self.step) * _STEP_SECONDS + runs * points * _POINT_SECONDS
-        return calls + runs * data * flops / _FLOPS_PER_SECOND
+    @property
+    def next_seconds(self) -> float:
+        """Expected time of the least that can be done."""
+        return self.chunk_seconds if self.steps else self.evaluation_seconds
 
     def parts(self, most: int) -> list["Job"]:
-        """The job as several of nearly equal size.
-
-        Args:
-            most: Runs in each at most.
-
-        Returns:
-            The job itself if it is small enough.
-        """
+        """The job as several of nearly equal size, with so many runs in each at most."""
         count = -(-len(self.configs) // most)
         bounds = [len(self.configs) * i // count for i in range(count + 1)]
         return [
@@ -118,7 +97,7 @@ class Limits:
     Attributes:
         memory: Bytes for its stack; None for an equal share of what its device has available.
         sharers: Jobs among which that is shared.
-        deadline: `time.time()` at which the whole sweep shall have ended.
+        deadline: `time.monotonic()` at which the whole sweep shall have ended.
     """
 
     memory: float | None = None
@@ -126,17 +105,10 @@ class Limits:
     deadline: float | None = None
 
     def over(self, seconds: float) -> bool:
-        """Whether something of this length would end too late.
-
-        Args:
-            seconds: Its expected length.
-
-        Returns:
-            False where there is no deadline.
-        """
+        """Whether something of this expected length would end too late."""
         if self.deadline is None:
             return False
-        return time.time() + _PATIENCE * seconds + _RESERVE_SECONDS > self.deadline
+        return time.monotonic() + _PATIENCE * seconds + _RESERVE_SECONDS > self.deadline
 
 
 @dataclass(frozen=True)
@@ -146,73 +118,80 @@ class Report:
     Attributes:
         configs: Runs that now stand at `step`.
         step: Steps they have behind them.
-        distortion: Mean over the runs, nats.
+        distortion: Mean over the runs, nats; 0 if it only says where they stand.
         rate: Mean over the runs, nats.
-        failed: Runs whose loss is not finite; in the last report.
-        fits: If not 0, nothing was trained since only so many of the runs fit into memory at
-            once: the job is to be divided. In the last report.
-        error: Message of an exception.
-        kind: Name of its type.
-        done: Whether this is the last report.
     """
 
-    configs: tuple[TrainConfig, ...] = ()
-    step: int = 0
+    configs: tuple[TrainConfig, ...]
+    step: int
     distortion: float = 0.0
     rate: float = 0.0
-    failed: tuple[TrainConfig, ...] = ()
-    fits: int = 0
-    error: str = ""
-    kind: str = ""
-    done: bool = False
 
 
-class Stop:
-    """A flag to set once, within one process."""
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one job or of several; runs that are in none of these are done, or not begun.
 
-    def __init__(self) -> None:
-        self.value = False
+    Attributes:
+        diverged: Runs whose loss is not finite.
+        broken: Runs that are stored without an evaluation, since that failed, each with the error.
+        busy: Runs that another process has in hand.
+        again: What is left of jobs that were given up for memory, or paused.
+    """
 
-    def is_set(self) -> bool:
-        """Whether it was set.
+    diverged: tuple[TrainConfig, ...] = ()
+    broken: tuple[tuple[TrainConfig, str], ...] = ()
+    busy: tuple[TrainConfig, ...] = ()
+    again: tuple[Job, ...] = ()
 
-        Returns:
-            False before.
-        """
-        return self.value
-
-    def set(self) -> None:
-        """Set it."""
-        self.value = True
+    def __add__(self, other: "Outcome") -> "Outcome":
+        """Of both, one after the other."""
+        every = (item.name for item in fields(self))
+        return Outcome(*(getattr(self, name) + getattr(other, name) for name in every))
 
 
-Show = Callable[[Report], None]
+Show = Callable[[Report], Any]
 
-Engine = Callable[[Sequence[Job], Show, Stop], list[TrainConfig]]
-"""Executes jobs, shows their reports, ends early once the flag is set; returns runs that diverged.
+Engine = Callable[[Sequence[Job], Show, Any], Outcome]
+"""Executes jobs, shows their reports, and ends early once the third, a `threading.Event`, is set.
 `seams.sweep.local` and `seams.sweep.cluster` have one."""
 
 
-def stacks(
-    configs: Sequence[TrainConfig],
-    steps: Mapping[TrainConfig, int],
-    workers: int,
-    anew: bool = False,
-) -> list[Job]:
-    """Jobs for these runs, the longest first, and at least one a worker if there are enough runs.
+def unfinished(configs: Iterable[TrainConfig], store: Store) -> dict[TrainConfig, int]:
+    """Those among some runs that need training or evaluation, with the steps behind them.
 
     Args:
-        configs: Runs to train.
-        steps: Where those stand that have been begun; only runs at one step can be stacked.
+        configs: Any runs.
+        store: Where they are looked up.
+
+    Returns:
+        Run to steps. A run whose evaluation lacks something needs it if its weights are there;
+        else, as in the record, it counts as it is.
+    """
+    found: dict[TrainConfig, int] = {}
+    for config in configs:
+        run = store.find(config) or store.trained(config)
+        if run is None:
+            found[config] = store.step(config)
+        elif run.has_weights and not (run.is_evaluated and is_current(run.scores)):
+            found[config] = config.steps
+    return found
+
+
+def stacks(steps: Mapping[TrainConfig, int], workers: int, anew: bool = False) -> list[Job]:
+    """Jobs for some runs, the longest first, and at least one a worker if there are enough runs.
+
+    Args:
+        steps: Those the runs have behind them; only runs at one step can be stacked.
         workers: How many jobs are executed at once.
         anew: Whether what is stored of the runs does not count.
 
     Returns:
-        Jobs that hold each run once.
+        Jobs that hold each run once, those of one seed together.
     """
     groups: dict[tuple[TrainConfig, int], list[TrainConfig]] = {}
-    for config in configs:
-        groups.setdefault((stack_key(config), steps.get(config, 0)), []).append(config)
+    for config in sorted(steps, key=lambda config: config.seed):
+        groups.setdefault((stack_key(config), steps[config]), []).append(config)
     jobs = [Job(tuple(group), step, anew) for (_, step), group in groups.items()]
     while jobs and len(jobs) < workers:
         jobs.sort(key=lambda job: len(job.configs))
@@ -220,78 +199,31 @@ def stacks(
         jobs += widest.parts(max(1, (len(widest.configs) + 1) // 2))
         if len(widest.configs) == 1:
             break
-    return sorted(jobs, key=lambda job: -job.core_seconds)
+    return sorted(jobs, key=lambda job: -job.size)
 
 
-def steps_done(configs: Sequence[TrainConfig], store: Store) -> dict[TrainConfig, int]:
-    """Where the begun ones among some runs stand.
-
-    Args:
-        configs: Any runs.
-        store: Where their checkpoints are.
-
-    Returns:
-        Run to steps.
-    """
-    states = {c: store.checkpoint(c) for c in configs}
-    return {c: int(state["step"]) for c, state in states.items() if state is not None}
+def remaining(job: Job, configs: Sequence[TrainConfig], store: Store) -> list[Job]:
+    """What is left of some runs of a job, as the store has it now; those of one step together."""
+    steps = dict.fromkeys(configs, 0) if job.anew else unfinished(configs, store)
+    return [replace(job, configs=part.configs, step=part.step) for part in stacks(steps, 1)]
 
 
-def finished(config: TrainConfig, store: Store) -> Run | None:
-    """A run that needs no training.
-
-    Args:
-        config: The run.
-        store: Where it is looked up.
-
-    Returns:
-        The run, or None; also None if it is outdated.
-    """
-    run = store.find(config)
-    return run if run and not is_outdated(run) else None
-
-
-def is_outdated(run: Run) -> bool:
-    """Whether a run was evaluated by another version, and without weights cannot be again.
-
-    Args:
-        run: From the store or the record.
-
-    Returns:
-        False for runs that can be evaluated anew.
-    """
-    return run.scores.get("evaluation") != VERSION and not run.has_weights
-
-
-def divided(job: Job, store: Store, most: int | None = None) -> list[Job]:
-    """A job that was given up, as it stands in the store now.
-
-    Args:
-        job: Whose execution ended early, or whose process died.
-        store: Where it left results and checkpoints.
-        most: Runs in each new job at most; default as many as there were.
-
-    Returns:
-        Jobs for the runs that are not finished, those of one step together.
-    """
-    parts = job.parts(most or len(job.configs))
-    if job.anew:
-        return [replace(part, step=0) for part in parts]
-    found = []
-    for part in parts:
-        left = [c for c in part.configs if finished(c, store) is None]
-        for new in stacks(left, steps_done(left, store), 1):
-            found.append(replace(part, configs=new.configs, step=new.step))
-    return found
+def label(config: TrainConfig) -> str:
+    """What tells a run from others of its sweep."""
+    return f"{config.covariance} beta={config.beta:g} seed={config.seed}"
 
 
 def execute(
-    job: Job, store: Store, device: str, stop: Any, limits: Limits | None = None
-) -> Iterator[Report]:
-    """Train, evaluate and store one stack, reporting as it goes.
+    job: Job,
+    store: Store,
+    device: str,
+    stop: Any,
+    limits: Limits | None = None,
+    show: Show = lambda report: None,
+) -> Outcome:
+    """Train, store and evaluate one stack.
 
     Ends early, with a checkpoint, once `stop` is set or if what comes next would end too late.
-    If all goes well, or the job has to be divided, the last report says `done`.
 
     Args:
         job: What to train.
@@ -299,77 +231,83 @@ def execute(
         device: Where to train.
         stop: Anything with `is_set()`.
         limits: Of memory and time; default what the device has, and none.
+        show: Called after every chunk of steps.
 
-    Yields:
-        A report after every chunk of steps.
+    Returns:
+        What came of it.
 
     Raises:
         RuntimeError: A single run is larger than the memory.
     """
-    fits = 0
-    try:
-        yield from _attempt(job, store, device, stop, limits or Limits())
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        if len(job.configs) == 1:
-            raise RuntimeError(
-                f"One run alone is larger than the memory of the {device} device "
-                f"({label(job.configs[0])}): use a smaller batch, or another device."
-            ) from None
-        fits = len(job.configs) // 2
-    if fits:
-        gc.collect()  # what the traceback held
-        yield Report(fits=fits, done=True)
+    limits, outcome = limits or Limits(), Outcome()
+    with ExitStack() as held:
+        mine = [c for c in job.configs if held.enter_context(store.lock(c))]
+        outcome += Outcome(busy=tuple(c for c in job.configs if c not in mine))
+        for part in remaining(job, mine, store):
+            if stop.is_set() or limits.over(part.next_seconds):
+                continue
+            try:
+                outcome += _train_and_evaluate(part, store, device, stop, limits, show)
+                continue
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+            if len(part.configs) == 1:
+                raise RuntimeError(
+                    f"One run alone is larger than the memory of the {device} device "
+                    f"({label(part.configs[0])}): use a smaller batch, or another device."
+                )
+            gc.collect()  # what the traceback held
+            outcome += Outcome(again=tuple(part.parts(len(part.configs) // 2)))
+        if stop.is_set():
+            ended = {*outcome.diverged, *(config for config, _ in outcome.broken)}
+            left = remaining(job, [c for c in mine if c not in ended], store)
+            outcome = replace(outcome, again=tuple(left))
+    return outcome
 
 
-def label(config: TrainConfig) -> str:
-    """What tells a run from others of its sweep.
-
-    Args:
-        config: The run.
-
-    Returns:
-        A few words.
-    """
-    return f"{config.covariance} beta={config.beta:g} seed={config.seed}"
-
-
-def _attempt(job: Job, store: Store, device: str, stop: Any, limits: Limits) -> Iterator[Report]:
-    """Train if there is time for some of it and room for all of it."""
-    if stop.is_set() or limits.over(job.next_seconds):
-        return
-    data = _data(job, torch.device(device))
+def _train_and_evaluate(
+    job: Job, store: Store, device: str, stop: Any, limits: Limits, show: Show
+) -> Outcome:
+    names = {c.dataset: c.resolution for c in job.configs}
+    where = torch.device(device)
+    loaded = {name: datasets.load(name, side).to(where) for name, side in names.items()}
+    data = loaded if len(loaded) > 1 else loaded.popitem()[1]
+    if not job.steps:
+        runs = [run for c in job.configs if (run := store.trained(c)) and run.has_weights]
+        show(Report(job.configs, job.configs[0].steps))
+        return _evaluate(runs, data, store, device, job.evaluation_seconds, stop, limits)
     if len(job.configs) > 1:
         share = available_memory(device) / limits.sharers
         fits = fitting(job.configs, data, device, limits.memory or share)
         if fits < len(job.configs):
-            yield Report(fits=fits, done=True)
-            return
-    yield from _train_and_store(job, data, store, device, stop, limits)
+            return Outcome(again=tuple(job.parts(fits)))
+    runs, outcome = _train(job, data, store, device, stop, limits, show)
+    return outcome + _evaluate(runs, data, store, device, job.evaluation_seconds, stop, limits)
 
 
-def _data(job: Job, device: torch.device) -> Data | Mapping[str, Any]:
-    """The data set of all runs, or those of each by name."""
-    names = {c.dataset: c.resolution for c in job.configs}
-    loaded = {name: datasets.load(name, side).to(device) for name, side in names.items()}
-    return loaded if len(loaded) > 1 else loaded.popitem()[1]
-
-
-def _train_and_store(
+def _train(
     job: Job,
     data: Data | Mapping[str, Any],
     store: Store,
     device: str,
     stop: Any,
     limits: Limits,
-) -> Iterator[Report]:
-    started, before = time.perf_counter(), dict.fromkeys(job.configs, 0.0)
+    show: Show,
+) -> tuple[list[Run], Outcome]:
+    """Runs that are stored now, and what became of others; no runs if there was no time."""
+    started, before, outcome = time.perf_counter(), dict.fromkeys(job.configs, 0.0), Outcome()
     if job.step:
         states = {c: s for c in job.configs if (s := store.checkpoint(c)) is not None}
+        states = {c: s for c, s in states.items() if int(s["step"]) == job.step}
+        lost = tuple(c for c in job.configs if c not in states)
+        if lost:  # damaged, or removed by hand, since the step was looked up
+            outcome += Outcome(again=(replace(job, configs=lost, step=0),))
+        if not states:
+            return [], outcome
         before |= {c: float(s["seconds"]) for c, s in states.items() if "seconds" in s}
-        stack = Stack.resume(job.configs, list(states.values()), data, device)
-        yield Report(job.configs, stack.step)
+        stack = Stack.resume(list(states), list(states.values()), data, device)
+        show(Report(tuple(states), stack.step))
     else:
         stack = Stack.start(job.configs, data, device)
 
@@ -378,53 +316,77 @@ def _train_and_store(
         share = (time.perf_counter() - started) / max(len(stack.configs), 1)
         return [before[c] + share for c in stack.configs]
 
-    failed: list[TrainConfig] = []
     saved, saving, chunk = time.perf_counter(), 0.0, job.chunk_seconds
     steps = train(stack, data)
     while stack.configs and stack.step < stack.configs[0].steps:
         if stop.is_set() or limits.over(chunk + saving):
             if stack.step > job.step:
                 store.save_checkpoint(stack, seconds())
-            return
+            return [], outcome
         begun = time.perf_counter()
         progress = next(steps)
         chunk = max(chunk, time.perf_counter() - begun)
         reached = tuple(stack.configs)
         if progress.diverged:
-            failed += [stack.configs[i] for i in progress.diverged]
-            stack.keep([i for i in range(len(stack.configs)) if i not in progress.diverged])
+            outcome += Outcome(diverged=tuple(reached[i] for i in progress.diverged))
+            stack.keep([i for i in range(len(reached)) if i not in progress.diverged])
         means = float(progress.distortion.mean()), float(progress.rate.mean())
-        yield Report(reached, progress.step, *means)
+        show(Report(reached, progress.step, *means))
         if stack.configs and time.perf_counter() - saved > CHECKPOINT_SECONDS:
             begun = time.perf_counter()
             store.save_checkpoint(stack, seconds())
             saved = time.perf_counter()
             saving = saved - begun
-
-    spent, stacked = seconds(), len(stack.configs)
-    expected, position, most = job.evaluation_seconds, 0, at_once(device)
-    longest = 0.0  # of what a run's evaluation took; replaces what was expected
-    while position < len(stack.configs):
-        count = _alike(stack.configs[position : position + most])
-        late = stop.is_set() or limits.over(count * (longest or expected) + saving)
-        if late or (position and time.perf_counter() - saved > CHECKPOINT_SECONDS):
-            stack.keep(range(position, len(stack.configs)))
-            spent = spent[position:]
-            store.save_checkpoint(stack, spent)
-            saved, position = float("inf"), 0  # once is enough: these do not change any more
-        if late:
-            return
-        begun, runs = time.perf_counter(), range(position, position + count)
-        own = data_of(data, stack.configs[position])
-        facts = provenance(own, device) | {"stacked": stacked}
-        for run, (scores, arrays) in zip(runs, evaluate(stack, runs, own), strict=True):
-            store.save(stack, run, facts | {"seconds": spent[run]}, scores, arrays)
-        longest = max(longest, (time.perf_counter() - begun) / count)
-        position += count
-    yield Report(failed=tuple(failed), done=True)
+    runs = []
+    for position, (config, spent) in enumerate(zip(stack.configs, seconds(), strict=True)):
+        facts = provenance(data_of(data, config), device)
+        facts |= {"stacked": len(stack.configs), "seconds": spent}
+        runs.append(store.finish(stack, position, facts))
+    return runs, outcome
 
 
-def _alike(configs: Sequence[TrainConfig]) -> int:
-    """How many runs at the beginning are on the data set of the first."""
-    others = (i for i, c in enumerate(configs) if c.dataset != configs[0].dataset)
-    return next(others, len(configs))
+def _evaluate(
+    runs: Sequence[Run],
+    data: Data | Mapping[str, Any],
+    store: Store,
+    device: str,
+    expected: float,
+    stop: Any,
+    limits: Limits,
+) -> Outcome:
+    """Scores of stored runs, as many at once as pays; one that fails leaves the others alone."""
+    todo, most, longest, outcome = list(runs), at_once(device), 0.0, Outcome()
+    while todo:
+        some = [run for run in todo if run.config.dataset == todo[0].config.dataset][:most]
+        if stop.is_set() or limits.over(len(some) * (longest or expected)):
+            break
+        begun = time.perf_counter()
+        try:
+            stack = _stack_of(some, device)
+            own = data_of(data, some[0].config)
+            found = evaluate(stack, range(len(some)), own)
+            for run, (scores, arrays) in zip(some, found, strict=True):
+                store.update(run, scores, arrays)
+        except Exception as error:
+            if len(some) > 1:  # find out whose it is, or what fits into memory
+                most = 1
+                continue
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            outcome += Outcome(broken=((some[0].config, reason),))
+        longest = max(longest, (time.perf_counter() - begun) / len(some))
+        todo = [run for run in todo if run not in some]
+    return outcome
+
+
+def _stack_of(runs: Sequence[Run], device: str) -> Stack:
+    """Stored runs of one shape, as far as their evaluation needs it."""
+    weights, snapshots = [run.weights() for run in runs], [run.snapshots() for run in runs]
+    gather = lambda parts: {k: torch.stack([p[k] for p in parts]).to(device) for k in parts[0]}
+    return Stack(
+        configs=[run.config for run in runs],
+        model=runs[0].model().to(device),
+        params=gather(weights),
+        moments={},
+        step=runs[0].config.steps,
+        snapshots={step: gather([s[step] for s in snapshots]) for step in snapshots[0]},
+    )

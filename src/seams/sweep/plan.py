@@ -13,7 +13,7 @@ import torch
 from seams import data as datasets
 from seams.data import Data
 from seams.sweep.cost import Cost, available_memory, measure, room
-from seams.sweep.jobs import CHECKPOINT_SECONDS, Job, Limits, is_outdated, stacks, steps_done
+from seams.sweep.jobs import CHECKPOINT_SECONDS, Job, Limits, stacks, unfinished
 from seams.training import CHUNK, Store, TrainConfig, stack_key
 
 __all__ = ["Plan", "Work", "duration", "make", "parse_seconds"]
@@ -33,18 +33,23 @@ class Work:
 
     @property
     def steps(self) -> int:
-        """That are left, of all its runs together."""
-        return len(self.job.configs) * (self.job.configs[0].steps - self.job.step)
+        """Steps that are left, of all its runs together."""
+        return len(self.job.configs) * self.job.steps
 
     @property
     def training_seconds(self) -> float:
-        """Of its remaining steps."""
-        return self.steps / len(self.job.configs) * self.cost.step_seconds
+        """Expected time of the steps that are left."""
+        return self.job.steps * self.cost.step_seconds
 
     @property
     def evaluation_seconds(self) -> float:
-        """Of its runs."""
+        """Expected time of all its evaluations."""
         return len(self.job.configs) * self.cost.evaluation_seconds
+
+    @property
+    def seconds(self) -> float:
+        """Expected time of all of it."""
+        return self.training_seconds + self.evaluation_seconds
 
 
 @dataclass(frozen=True)
@@ -55,12 +60,11 @@ class Plan:
         runs: How many are wanted.
         stored: How many of them are finished.
         recorded: How many of those are known from the record alone.
-        begun: How many of the others have a checkpoint.
-        works: What is to be trained, the longest first.
+        begun: How many of the others have a checkpoint, or lack their evaluation alone.
+        works: What is to be done, in its order.
         device: Where.
         workers: Jobs at once.
         remote: Whether that is on other machines, while the cost is that of a CPU here.
-        outdated: How many others the record has, but evaluated by another version.
     """
 
     runs: int
@@ -71,11 +75,10 @@ class Plan:
     device: str
     workers: int
     remote: bool = False
-    outdated: int = 0
 
     @property
     def jobs(self) -> list[Job]:
-        """What is to be trained, the longest first."""
+        """What is to be done, in its order."""
         return [work.job for work in self.works]
 
     @property
@@ -83,8 +86,7 @@ class Plan:
         """Expected time until the last worker is done."""
         ends = [0.0] * self.workers
         for work in self.works:
-            took = work.training_seconds + work.evaluation_seconds
-            heapq.heapreplace(ends, ends[0] + took)
+            heapq.heapreplace(ends, ends[0] + work.seconds)
         return max(ends)
 
     @property
@@ -95,14 +97,7 @@ class Plan:
         return flops / _FLOPS, traffic / _BANDWIDTH
 
     def needs_consent(self, limit: float | None = None) -> bool:
-        """Whether it is long enough to be asked for.
-
-        Args:
-            limit: Seconds after which it will stop anyway.
-
-        Returns:
-            True above an hour.
-        """
+        """Whether it takes over an hour, also if it stops after so many seconds."""
         return min(self.seconds, limit or self.seconds) > _CONSENT_SECONDS
 
     def __str__(self) -> str:
@@ -110,8 +105,6 @@ class Plan:
         known = f" ({self.recorded} in the record alone)" if self.recorded else ""
         head = f"{self.runs} runs: {self.stored} stored{known}, {self.begun} begun, "
         lines = [head + f"{missing - self.begun} new."]
-        if self.outdated:
-            lines += [f"{self.outdated} in the record do not count: another evaluation's."]
         if self.works:
             at_once = f"{min(self.workers, len(self.works))} at once"
             where = f"workers with {self.device}" if self.remote else f"the {self.device}"
@@ -144,7 +137,9 @@ def make(
     """Look up what is stored, and measure what is not; takes seconds for each shape of stack.
 
     Stacks are kept so small that they report, and can stop, every `CHECKPOINT_SECONDS`: where
-    steps are that slow, stacking saves no time.
+    steps are that slow, stacking saves no time. Before a deadline they are also so small that they
+    end in time, what is begun comes first, and then all runs of one seed before those of the next:
+    a slice then leaves whole runs, at every beta and with both posteriors.
 
     Args:
         configs: The runs; repeated ones count once.
@@ -152,25 +147,19 @@ def make(
         device: Where to train.
         workers: Jobs at once; default one a stack, 8 at most.
         retrain: Whether to train all anew.
-        deadline: `time.time()` before which all must have ended.
+        deadline: `time.monotonic()` before which all must have ended.
         remote: Whether `device` is another machine's. Its speed is not known here, nor its memory:
             there, jobs are divided when they arrive.
 
     Returns:
         The plan.
-
-    Raises:
-        ValueError: Too little time even for a part of one run.
     """
     configs = list(dict.fromkeys(configs))
-    known = [] if retrain else [run for c in configs if (run := store.find(c))]
-    found = [run for run in known if not is_outdated(run)]
-    done = {run.config for run in found}
-    missing = [c for c in configs if c not in done]
-    steps = {} if retrain else steps_done(missing, store)
+    steps = dict.fromkeys(configs, 0) if retrain else unfinished(configs, store)
+    found = [run for c in configs if c not in steps and (run := store.find(c))]
     if workers is None:
-        workers = min(8, max(1, len(stacks(missing, steps, 1))))
-    jobs = stacks(missing, steps, workers, retrain)
+        workers = min(8, max(1, len(stacks(steps, 1))))
+    jobs = stacks(steps, workers, retrain)
     at_once = max(1, min(workers, len(jobs)))
     costs: dict[tuple[TrainConfig, int], Cost] = {}
     measured = "cpu" if remote else device
@@ -181,30 +170,39 @@ def make(
                 cost = measure(job.configs, data, measured)
                 costs[shape] = _of_runs(cost, 1 / len(job.configs))
     memory = math.inf if remote else available_memory(device) / at_once
-    patience = math.inf if device != measured else CHECKPOINT_SECONDS
-    if deadline and not remote:
-        patience = min(patience, (deadline - time.time()) / 4)
-    works = [w for job in jobs for w in _portions(job, costs[_shape(job)[0]], memory, patience)]
-    if deadline and works and not remote:
-        chunk = max(work.cost.chunk_seconds for work in works)
-        evaluation = max(work.cost.evaluation_seconds for work in works)
-        if Limits(deadline=deadline).over(max(chunk, evaluation)):
-            raise ValueError(
-                f"Too little time: {duration(max(0.0, deadline - time.time()))} are left after "
-                f"planning; {CHUNK} steps take {duration(chunk)} here and the evaluation of a run "
-                f"{duration(evaluation)}. Allow more."
-            )
+    left = math.inf if deadline is None or remote else deadline - time.monotonic()
+    patience = math.inf if remote else min(CHECKPOINT_SECONDS, left / 4)
+    share = left * at_once / max(len(jobs), 1)
+    works = [
+        w for job in jobs for w in _portions(job, costs[_shape(job)[0]], memory, patience, share)
+    ]
+    if left < math.inf:
+        works.sort(key=lambda w: (not w.job.step, w.job.configs[0].seed, -w.seconds))
+        _check_time(works, deadline)
+    else:
+        works.sort(key=lambda w: -w.seconds)
     return Plan(
         runs=len(configs),
-        stored=len(done),
+        stored=len(found),
         recorded=sum(run.folder.parent != store.root for run in found),
-        outdated=len(known) - len(found),
-        begun=len(steps),
+        begun=sum(step > 0 for step in steps.values()),
         works=tuple(works),
         device=device,
         workers=workers,
         remote=remote,
     )
+
+
+def _check_time(works: Sequence[Work], deadline: float | None) -> None:
+    """Refuse what could not even do a part of one run."""
+    chunk = max((work.cost.chunk_seconds for work in works), default=0.0)
+    evaluation = max((work.cost.evaluation_seconds for work in works), default=0.0)
+    if works and deadline and Limits(deadline=deadline).over(max(chunk, evaluation)):
+        raise ValueError(
+            f"Too little time: {duration(max(0.0, deadline - time.monotonic()))} are left after "
+            f"planning; {CHUNK} steps take {duration(chunk)} here and the evaluation of a run "
+            f"{duration(evaluation)}. Allow more."
+        )
 
 
 def _shape(job: Job) -> tuple[tuple[TrainConfig, int], Data]:
@@ -223,9 +221,10 @@ def _of_runs(cost: Cost, runs: float) -> Cost:
     return replace(cost, step_seconds=cost.step_seconds * runs)
 
 
-def _portions(job: Job, cost: Cost, memory: float, patience: float) -> list[Work]:
+def _portions(job: Job, cost: Cost, memory: float, patience: float, share: float) -> list[Work]:
     """The job, divided if it is too large or too slow; `cost` is that of one run."""
-    most = min(len(job.configs), patience / cost.chunk_seconds)
+    one = Work(replace(job, configs=job.configs[:1]), cost).seconds
+    most = min(len(job.configs), patience / cost.chunk_seconds, share / one)
     if memory < math.inf:
         most = min(most, room(cost.run_bytes, memory))
     works = []
@@ -280,14 +279,7 @@ def _table(works: Sequence[Work]) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """A time in words, to two digits.
-
-    Args:
-        seconds: Not negative.
-
-    Returns:
-        Such as "1.5 ms", "40 s", "12 min", "3.4 h" or "5.1 days".
-    """
+    """A time in words, to two digits: "1.5 ms", "40 s", "12 min", "3.4 h" or "5.1 days"."""
     for unit, size, most in (("ms", 1e-3, 1), ("s", 1, 120), ("min", 60, 7200), ("h", 3600, 2e5)):
         if seconds < most:
             return f"{_two_digits(seconds / size)} {unit}"
@@ -303,17 +295,7 @@ def _two_digits(value: float) -> str:
 
 
 def parse_seconds(text: str) -> float:
-    """Seconds from a number with a unit.
-
-    Args:
-        text: Such as "90s", "9m" or "1.5h".
-
-    Returns:
-        Seconds.
-
-    Raises:
-        ValueError: Anything else, or nothing at all.
-    """
+    """Seconds from a number with a unit, such as "90s", "9m" or "1.5h"; else a ValueError."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
     if not match or not float(match[1]):
         raise ValueError(

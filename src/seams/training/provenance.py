@@ -71,8 +71,9 @@ def _peak_megabytes() -> float:
 
 def _cpu() -> str:
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    text = info.read_text(encoding="utf-8", errors="replace") if info.is_file() else ""
+    named = [line for line in text.splitlines() if line.startswith("model name")]
+    names = [line.partition(":")[2].strip() for line in named]
     return names[0] if names else platform.processor() or platform.machine()
 
 
@@ -80,13 +81,13 @@ def _commit() -> dict[str, Any]:
     """Commit of the source tree, and whether tracked files differ from it."""
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, encoding="utf-8")
         if commit.returncode:
             return {"commit": None, "dirty": None}
         changed = subprocess.run(
             [*git, "status", "--porcelain", "--untracked-files=no", "--", ":/src", ":/notebooks"],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
         )
     except FileNotFoundError:  # git is not installed
         return {"commit": None, "dirty": None}
