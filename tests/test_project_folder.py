@@ -69,8 +69,8 @@ def test_a_file_is_whole_or_as_it_was(tmp_path: Path, content: str | bytes) -> N
     path = tmp_path / "a"
     write(path, content)
     assert path.read_bytes() == (content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(AttributeError):
-        write(path, 3)  # type: ignore[arg-type]
+    with pytest.raises(UnicodeEncodeError):
+        write(path, "\ud800")
     assert [p.name for p in tmp_path.iterdir()] == ["a"] and path.stat().st_size
     with pytest.raises(FileNotFoundError):
         write(tmp_path / "nowhere" / "a", content)

@@ -19,10 +19,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import SimpleQueue
+from types import SimpleNamespace
 from typing import Any
 
 from seams import data as datasets
-from seams.sweep.jobs import Engine, Job, Limits, Outcome, Report, Show, execute, label, remaining
+from seams.sweep.jobs import Engine, Job, Outcome, Place, Report, Show, execute, label, remaining
 from seams.training import Store
 
 __all__ = ["Target", "connect", "count", "engine", "target"]
@@ -97,12 +98,12 @@ def count(target: Target) -> int:
     if not target.address:
         return 0
     with _client(target.address) as client:
-        return len(client.scheduler_info(n_workers=-1)["workers"])
+        return len(_workers(client))
 
 
 @contextmanager
 def connect(target: Target, workers: int, device: str, store: Store) -> Iterator[Any]:
-    """A dask client.
+    """A dask client; what was started for it is ended with it.
 
     Args:
         target: Where the workers are.
@@ -111,25 +112,29 @@ def connect(target: Target, workers: int, device: str, store: Store) -> Iterator
         store: Batch jobs write their logs in a folder of it.
 
     Yields:
-        The client; what was started is ended with it.
+        The client.
 
     Raises:
         ValueError: An unknown class or keyword, or no GPU. RuntimeError if dask is not installed,
             or nobody answers.
     """
-    if target.address:
-        with _client(target.address) as client:
-            known = client.scheduler_info(n_workers=-1)["workers"].values()
-            if device == "cuda" and known and not any("GPU" in w["resources"] for w in known):
-                raise ValueError(
-                    f"No worker of {target.address} offers a GPU: start them with "
-                    "`dask worker ... --nthreads 1 --resources GPU=1`, one for each."
-                )
+    if not target.address:
+        with _batch(target, device, store) as cluster, _dask().Client(cluster) as client:
+            cluster.scale(workers)
             yield client
         return
-    with _batch(target, device, store) as cluster, _dask().Client(cluster) as client:
-        cluster.scale(workers)
+    with _client(target.address) as client:
+        known = _workers(client).values()
+        if device == "cuda" and known and not any("GPU" in w["resources"] for w in known):
+            raise ValueError(
+                f"No worker of {target.address} offers a GPU: start them with "
+                "`dask worker ... --nthreads 1 --resources GPU=1`, one for each."
+            )
         yield client
+
+
+def _workers(client: Any) -> dict[str, Any]:
+    return client.scheduler_info(n_workers=-1)["workers"]
 
 
 def _dask(name: str = "distributed") -> Any:
@@ -189,12 +194,13 @@ def engine(client: Any, store: Store, device: str, deadline: float | None = None
         The engine.
     """
     shared = Store(store.root.resolve(), store.record and store.record.resolve())
+    place = Place(shared, device, deadline=deadline)
 
     def run(jobs: Sequence[Job], show: Show, stop: Any) -> Outcome:
         token = shared.root / f".sweep-{uuid.uuid4().hex}"
         token.touch()  # a worker that does not see it has another store
         try:
-            return _Sweep(client, shared, device, deadline, token, show).run(jobs, stop)
+            return _Sweep(client, place, token, show).run(jobs, stop)
         finally:
             token.unlink(missing_ok=True)
 
@@ -204,34 +210,25 @@ def engine(client: Any, store: Store, device: str, deadline: float | None = None
 class _Sweep:
     """The jobs of one call, and what is known of them."""
 
-    def __init__(
-        self,
-        client: Any,
-        store: Store,
-        device: str,
-        deadline: float | None,
-        token: Path,
-        show: Show,
-    ) -> None:
-        self.client, self.store, self.token, self.show = client, store, token, show
-        self.limits = Limits(deadline=deadline)
+    def __init__(self, client: Any, place: Place, token: Path, show: Show) -> None:
+        self.client, self.place, self.token, self.show = client, place, token, show
         self.asked = _dask().Event(token.name, client=client)
         self.stopping = False
-        self.resources = {"GPU": 1} if device == "cuda" else {}
-        end = deadline and time.time() + deadline - time.monotonic()  # clocks are not shared
-        self.arguments = store, device, end, str(token), str(datasets.folder().resolve())
         self.jobs: list[Job] = []
         self.running: dict[Any, int] = {}
         self.last: dict[int, Report] = {}  # of those that have begun
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        for job in jobs:
-            number = len(self.jobs)
+        end = self.place.deadline
+        until = end and time.time() + end - time.monotonic()  # machines do not share the latter
+        data = str(datasets.folder().resolve())
+        for number, job in enumerate(jobs, len(self.jobs)):
             self.jobs.append(job)
+            place, unknown = replace(self.place, deadline=until), replace(job, cost=None)
+            arguments = number, unknown, place, str(self.token), data  # not of its machine
             key = f"{self.token.name[1:]}-{number}"
-            future = self.client.submit(
-                _work, number, job, *self.arguments, key=key, resources=self.resources
-            )
+            resources = {"GPU": 1} if self.place.device == "cuda" else {}
+            future = self.client.submit(_work, *arguments, key=key, resources=resources)
             self.running[future] = number
 
     def run(self, jobs: Sequence[Job], stop: Any) -> Outcome:
@@ -245,10 +242,11 @@ class _Sweep:
             while self.running and not self.is_abandoned():
                 while not heard.empty():
                     self.hear(**heard.get())
-                if stop.is_set() or self.limits.over(0.0):
+                if stop.is_set() or self.place.over(0.0):
                     self.ask_to_stop()
                 elif time.monotonic() - refilled > _REFILL_SECONDS:
-                    self.refill()
+                    if (cluster := self.client.cluster) is not None:  # some jobs may have ended
+                        cluster.scale(len(cluster.worker_spec))
                     refilled = time.monotonic()
                 with suppress(TimeoutError):
                     for future in wait(list(self.running), _POLL_SECONDS, "FIRST_COMPLETED").done:
@@ -278,16 +276,8 @@ class _Sweep:
 
     def is_abandoned(self) -> bool:
         """Whether nobody is left who could end what was asked to stop, or no time."""
-        if not self.stopping:
-            return False
-        late = self.limits.deadline is not None and time.monotonic() > self.limits.deadline
-        return late or not self.client.scheduler_info(n_workers=-1)["workers"]
-
-    def refill(self) -> None:
-        """Send batch jobs again that have ended, at their time limit for example."""
-        cluster = self.client.cluster
-        if cluster is not None:
-            cluster.scale(len(cluster.worker_spec))
+        late = self.place.deadline is not None and time.monotonic() > self.place.deadline
+        return self.stopping and (late or not _workers(self.client))
 
     def collect(self, future: Any, number: int) -> Outcome:
         """Take a finished task; what is left of it is submitted again."""
@@ -299,16 +289,7 @@ class _Sweep:
         try:
             found = future.result()
         except KilledWorker:
-            parts = remaining(job, job.configs, self.store)
-            if [part.configs for part in parts] == [job.configs] and parts[0].step <= job.step:
-                if len(job.configs) == 1:  # it died each time before a checkpoint
-                    raise RuntimeError(
-                        f"Worker after worker died of the same run ({label(job.configs[0])}), "
-                        "often for memory: give them more. What is finished is stored."
-                    ) from None
-                parts = parts[0].parts(len(job.configs) // 2)
-            self.submit(parts)
-            return Outcome()
+            found = Outcome(again=self.after_death(job))
         except CancelledError:
             raise RuntimeError(
                 "The dask scheduler has ended. What is finished is stored: call again to go on."
@@ -325,23 +306,26 @@ class _Sweep:
                 self.show(replace(last, step=job.configs[0].steps))
         return replace(found, again=())
 
+    def after_death(self, job: Job) -> tuple[Job, ...]:
+        """What is left of a job whose workers died again and again; halved without a progress."""
+        parts = remaining(job, job.configs, self.place.store)
+        if [part.configs for part in parts] != [job.configs] or parts[0].step > job.step:
+            return tuple(parts)
+        if len(job.configs) == 1:
+            raise RuntimeError(
+                f"Worker after worker died of the same run ({label(job.configs[0])}), often for "
+                "memory: give them more. What is finished is stored."
+            )
+        return tuple(job.parts(len(job.configs) // 2))
 
-def _work(
-    number: int,
-    job: Job,
-    store: Store,
-    device: str,
-    end: float | None,
-    token: str,
-    data: str,
-) -> Outcome:
+
+def _work(number: int, job: Job, place: Place, token: str, data: str) -> Outcome:
     """Body of a task: one stack, from where the store says that it stands."""
-    worker = _dask().get_worker()
-    here = socket.gethostname()
+    worker, here = _dask().get_worker(), socket.gethostname()
     if not Path(token).exists():
         raise ValueError(
-            f"The worker on {here} does not see {store.root}: the run store must be on a file "
-            "system that all machines share."
+            f"The worker on {here} does not see {place.store.root}: the run store must be on a "
+            "file system that all machines share."
         )
     if worker.state.nthreads != 1:
         raise ValueError(
@@ -349,10 +333,15 @@ def _work(
             "threads. Start it with `--nthreads 1`, and OMP_NUM_THREADS for more cores."
         )
     os.environ.setdefault("SEAMS_DATA", data)
-    topic, told = Path(token).name, 0.0
     limit = worker.memory_manager.memory_limit  # None if the worker has none
-    memory = float(limit) if limit and device == "cpu" else None
-    limits = Limits(memory, 1, end and time.monotonic() + end - time.time())
+    end = place.deadline
+    place = replace(
+        place,
+        memory=float(limit) if limit and place.device == "cpu" else None,
+        deadline=end and time.monotonic() + end - time.time(),
+    )
+    topic, told, looked, asked = Path(token).name, 0.0, 0.0, False
+    event = _dask().Event(topic)
 
     def tell(report: Report) -> None:
         nonlocal told
@@ -361,17 +350,11 @@ def _work(
             worker.log_event(topic, {"number": number, "step": report.step} | means)
             told = time.monotonic()
 
+    def is_set() -> bool:
+        nonlocal looked, asked
+        if not asked and time.monotonic() - looked > _POLL_SECONDS:
+            asked, looked = event.is_set(), time.monotonic()
+        return asked
+
     tell(Report(job.configs, job.step))
-    return execute(job, store, device, _Asked(topic), limits, tell)
-
-
-class _Asked:
-    """Whether the client has asked to stop; looked up once a second at most."""
-
-    def __init__(self, name: str) -> None:
-        self.event, self.looked, self.value = _dask().Event(name), 0.0, False
-
-    def is_set(self) -> bool:
-        if not self.value and time.monotonic() - self.looked > _POLL_SECONDS:
-            self.value, self.looked = self.event.is_set(), time.monotonic()
-        return self.value
+    return execute(job, place, SimpleNamespace(is_set=is_set), tell)

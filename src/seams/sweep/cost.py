@@ -9,7 +9,6 @@ unless a CPU is slow enough for its runs to simply add up.
 import os
 import sys
 import time
-import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,7 +33,6 @@ __all__ = [
 ]
 
 _MARGIN = 1.5  # peak of a step over what autograd saves; 1.4 with the paper's net on a CPU
-
 _USABLE = 0.8  # of the available memory; the rest is for data, evaluation and fragments
 _OPTIMISER_TRAFFIC = 10
 """Times that a parameter's bytes move in a step: weight read twice, gradient written, then weight,
@@ -104,15 +102,11 @@ def run_bytes(
 
 
 def fitting(
-    configs: Sequence[TrainConfig],
-    data: Data | Mapping[str, Any],
-    device: str,
-    memory: float | None = None,
+    configs: Sequence[TrainConfig], data: Data | Mapping[str, Any], device: str, memory: float
 ) -> int:
-    """How many runs of a stack fit into so many bytes of the device; default what it has free."""
+    """How many runs of a stack fit into so many bytes of the device."""
     if len(configs) == 1:
         return 1
-    memory = available_memory(device) if memory is None else memory
     return min(room(run_bytes(configs, data, device), memory), len(configs))
 
 
@@ -133,8 +127,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error, or what led to it, says that memory of a GPU or of the CPU has run out."""
     cause: BaseException | None = error
     while cause is not None:
-        text = str(cause)
-        told = "can't allocate memory" in text or "out of memory" in text
+        told = any(s in str(cause) for s in ("can't allocate memory", "out of memory"))
         if isinstance(cause, torch.OutOfMemoryError | MemoryError):
             return True
         if isinstance(cause, RuntimeError) and told:
@@ -173,36 +166,6 @@ def _free_in_group(root: Path = Path("/sys/fs/cgroup"), me: str = "/proc/self/cg
     return max(min(free), 0)
 
 
-class _Saved(saved_tensors_hooks):
-    """Counts the bytes that autograd holds, each storage once, and their peak."""
-
-    def __init__(self) -> None:
-        self.peak = self.now = 0
-        self.holders: dict[int, int] = {}
-        super().__init__(self._pack, lambda kept: kept[0])
-
-    def _pack(self, tensor: Tensor) -> "_Kept":
-        storage = tensor.untyped_storage()
-        place, size = storage.data_ptr(), storage.nbytes()
-        if not self.holders.setdefault(place, 0):
-            self.now += size
-            self.peak = max(self.peak, self.now)
-        self.holders[place] += 1
-        kept = _Kept([tensor])
-        weakref.finalize(kept, self._drop, place, size)
-        return kept
-
-    def _drop(self, place: int, size: int) -> None:
-        self.holders[place] -= 1
-        if not self.holders[place]:
-            del self.holders[place]
-            self.now -= size
-
-
-class _Kept(list[Tensor]):
-    """A saved tensor, whose end can be seen."""
-
-
 def _train(
     configs: Sequence[TrainConfig], data: Data | Mapping[str, Any], device: str, steps: int
 ) -> Stack:
@@ -217,13 +180,19 @@ def _train(
 def _saved_bytes(
     configs: Sequence[TrainConfig], data: Data | Mapping[str, Any], device: str
 ) -> tuple[float, float]:
-    """What autograd saves and what the parameters take, bytes a run."""
-    saved = _Saved()
-    with saved:
+    """What autograd saves, each storage once, and what the parameters take, bytes a run."""
+    saved: dict[int, int] = {}  # until the backward pass begins nothing of it is released
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with saved_tensors_hooks(note, lambda tensor: tensor):
         stack = _train(configs[:2], data, device, 1)
     parameters = sum(p.nbytes for p in stack.params.values())
     runs = len(stack.configs)
-    return saved.peak / runs, parameters / runs
+    return sum(saved.values()) / runs, parameters / runs
 
 
 def _run_bytes(config: TrainConfig, saved: float, parameters: float) -> float:
@@ -246,7 +215,7 @@ def _step_seconds(configs: Sequence[TrainConfig], data: Data, device: str) -> fl
         return min(taken)  # other processes only ever add
 
     slow = device == "cpu" and seconds(configs[:2], 1) > _SLOW_STEP
-    timed = configs[: 2 if slow else fitting(configs, data, device)]
+    timed = configs[: 2 if slow else fitting(configs, data, device, available_memory(device))]
     one, steps = seconds(timed, 1), 2
     while (more := seconds(timed, steps)) - one < _TIMED and steps < _MOST_TIMED:
         steps *= 2

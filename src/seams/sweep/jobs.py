@@ -18,8 +18,7 @@ from typing import Any
 import torch
 
 from seams import data as datasets
-from seams.data import Data
-from seams.sweep.cost import available_memory, fitting, is_out_of_memory
+from seams.sweep.cost import Cost, available_memory, fitting, is_out_of_memory
 from seams.training import Run, Stack, Store, TrainConfig, data_of, stack_key, train
 from seams.training.evaluate import at_once, evaluate, is_current
 from seams.training.provenance import provenance
@@ -28,8 +27,8 @@ __all__ = [
     "CHECKPOINT_SECONDS",
     "Engine",
     "Job",
-    "Limits",
     "Outcome",
+    "Place",
     "Report",
     "Show",
     "execute",
@@ -54,15 +53,13 @@ class Job:
         configs: The runs.
         step: Steps that they have behind them; all of them if only the evaluation is missing.
         anew: Whether what is stored of them does not count.
-        chunk_seconds: Expected time between two reports, where it is known.
-        evaluation_seconds: Expected time of one run's evaluation, where it is known.
+        cost: Of the stack, where it was measured.
     """
 
     configs: tuple[TrainConfig, ...]
     step: int = 0
     anew: bool = False
-    chunk_seconds: float = 0.0
-    evaluation_seconds: float = 0.0
+    cost: Cost | None = None
 
     @property
     def steps(self) -> int:
@@ -76,32 +73,54 @@ class Job:
         return len(self.configs) * self.steps * config.batch * config.resolution**2
 
     @property
+    def chunk_seconds(self) -> float:
+        """Expected time between two reports; 0 where it is not known."""
+        return self.cost.chunk_seconds if self.cost else 0.0
+
+    @property
     def next_seconds(self) -> float:
         """Expected time of the least that can be done."""
-        return self.chunk_seconds if self.steps else self.evaluation_seconds
+        if self.steps or not self.cost:
+            return self.chunk_seconds
+        return self.cost.evaluation_seconds
+
+    @property
+    def seconds(self) -> float:
+        """Expected time of all that is left."""
+        if not self.cost:
+            return 0.0
+        evaluation = len(self.configs) * self.cost.evaluation_seconds
+        return self.steps * self.cost.step_seconds + evaluation
+
+    def of(self, configs: Sequence[TrainConfig], step: int | None = None) -> "Job":
+        """The same for some of its runs: a narrower stack is as much faster."""
+        share = len(configs) / len(self.configs)
+        cost = self.cost and replace(self.cost, step_seconds=share * self.cost.step_seconds)
+        step = self.step if step is None else step
+        return replace(self, configs=tuple(configs), step=step, cost=cost)
 
     def parts(self, most: int) -> list["Job"]:
         """The job as several of nearly equal size, with so many runs in each at most."""
         count = -(-len(self.configs) // most)
         bounds = [len(self.configs) * i // count for i in range(count + 1)]
-        return [
-            replace(self, configs=self.configs[first:last])
-            for first, last in zip(bounds, bounds[1:], strict=False)
-        ]
+        pairs = zip(bounds, bounds[1:], strict=False)
+        return [self.of(self.configs[first:last]) for first, last in pairs]
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What a job may use.
+class Place:
+    """Where jobs are executed, and what each may use.
 
     Attributes:
-        memory: Bytes for its stack; None for an equal share of what its device has available.
-        sharers: Jobs among which that is shared.
+        store: Where results go.
+        device: Where to train.
+        memory: Bytes for a stack; None for all that the device has available.
         deadline: `time.monotonic()` at which the whole sweep shall have ended.
     """
 
+    store: Store
+    device: str = "cpu"
     memory: float | None = None
-    sharers: int = 1
     deadline: float | None = None
 
     def over(self, seconds: float) -> bool:
@@ -158,21 +177,13 @@ Engine = Callable[[Sequence[Job], Show, Any], Outcome]
 
 
 def unfinished(configs: Iterable[TrainConfig], store: Store) -> dict[TrainConfig, int]:
-    """Those among some runs that need training or evaluation, with the steps behind them.
-
-    Args:
-        configs: Any runs.
-        store: Where they are looked up.
-
-    Returns:
-        Run to steps. A run whose evaluation lacks something needs it if its weights are there;
-        else, as in the record, it counts as it is.
-    """
+    """Those among some runs that need training or evaluation, with the steps behind them."""
     found: dict[TrainConfig, int] = {}
     for config in configs:
         run = store.find(config) or store.trained(config)
         if run is None:
             found[config] = store.step(config)
+        # What an evaluation lacks is computed from the weights; the record counts as it is.
         elif run.has_weights and not (run.is_evaluated and is_current(run.scores)):
             found[config] = config.steps
     return found
@@ -187,7 +198,7 @@ def stacks(steps: Mapping[TrainConfig, int], workers: int, anew: bool = False) -
         anew: Whether what is stored of the runs does not count.
 
     Returns:
-        Jobs that hold each run once, those of one seed together.
+        Jobs that hold each run once, sorted by seed.
     """
     groups: dict[tuple[TrainConfig, int], list[TrainConfig]] = {}
     for config in sorted(steps, key=lambda config: config.seed):
@@ -205,7 +216,7 @@ def stacks(steps: Mapping[TrainConfig, int], workers: int, anew: bool = False) -
 def remaining(job: Job, configs: Sequence[TrainConfig], store: Store) -> list[Job]:
     """What is left of some runs of a job, as the store has it now; those of one step together."""
     steps = dict.fromkeys(configs, 0) if job.anew else unfinished(configs, store)
-    return [replace(job, configs=part.configs, step=part.step) for part in stacks(steps, 1)]
+    return [job.of(part.configs, part.step) for part in stacks(steps, 1)]
 
 
 def label(config: TrainConfig) -> str:
@@ -213,24 +224,15 @@ def label(config: TrainConfig) -> str:
     return f"{config.covariance} beta={config.beta:g} seed={config.seed}"
 
 
-def execute(
-    job: Job,
-    store: Store,
-    device: str,
-    stop: Any,
-    limits: Limits | None = None,
-    show: Show = lambda report: None,
-) -> Outcome:
+def execute(job: Job, place: Place, stop: Any, show: Show = lambda report: None) -> Outcome:
     """Train, store and evaluate one stack.
 
     Ends early, with a checkpoint, once `stop` is set or if what comes next would end too late.
 
     Args:
         job: What to train.
-        store: Where results go.
-        device: Where to train.
+        place: Where, and with how much memory and time.
         stop: Anything with `is_set()`.
-        limits: Of memory and time; default what the device has, and none.
         show: Called after every chunk of steps.
 
     Returns:
@@ -239,77 +241,65 @@ def execute(
     Raises:
         RuntimeError: A single run is larger than the memory.
     """
-    limits, outcome = limits or Limits(), Outcome()
+    outcome = Outcome()
     with ExitStack() as held:
-        mine = [c for c in job.configs if held.enter_context(store.lock(c))]
+        mine = [c for c in job.configs if held.enter_context(place.store.lock(c))]
         outcome += Outcome(busy=tuple(c for c in job.configs if c not in mine))
-        for part in remaining(job, mine, store):
-            if stop.is_set() or limits.over(part.next_seconds):
+        for part in remaining(job, mine, place.store):
+            if stop.is_set() or place.over(part.next_seconds):
                 continue
             try:
-                outcome += _train_and_evaluate(part, store, device, stop, limits, show)
+                outcome += _train_and_evaluate(part, place, stop, show)
                 continue
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
             if len(part.configs) == 1:
                 raise RuntimeError(
-                    f"One run alone is larger than the memory of the {device} device "
+                    f"One run alone is larger than the memory of the {place.device} device "
                     f"({label(part.configs[0])}): use a smaller batch, or another device."
                 )
             gc.collect()  # what the traceback held
             outcome += Outcome(again=tuple(part.parts(len(part.configs) // 2)))
         if stop.is_set():
             ended = {*outcome.diverged, *(config for config, _ in outcome.broken)}
-            left = remaining(job, [c for c in mine if c not in ended], store)
+            left = remaining(job, [c for c in mine if c not in ended], place.store)
             outcome = replace(outcome, again=tuple(left))
     return outcome
 
 
-def _train_and_evaluate(
-    job: Job, store: Store, device: str, stop: Any, limits: Limits, show: Show
-) -> Outcome:
-    names = {c.dataset: c.resolution for c in job.configs}
-    where = torch.device(device)
+def _train_and_evaluate(job: Job, place: Place, stop: Any, show: Show) -> Outcome:
+    names, where = {c.dataset: c.resolution for c in job.configs}, torch.device(place.device)
     loaded = {name: datasets.load(name, side).to(where) for name, side in names.items()}
     data = loaded if len(loaded) > 1 else loaded.popitem()[1]
     if not job.steps:
-        runs = [run for c in job.configs if (run := store.trained(c)) and run.has_weights]
         show(Report(job.configs, job.configs[0].steps))
-        return _evaluate(runs, data, store, device, job.evaluation_seconds, stop, limits)
+        runs = [run for c in job.configs if (run := place.store.trained(c)) and run.has_weights]
+        return _evaluate(runs, data, job, place, stop)
     if len(job.configs) > 1:
-        share = available_memory(device) / limits.sharers
-        fits = fitting(job.configs, data, device, limits.memory or share)
+        memory = place.memory or available_memory(place.device)
+        fits = fitting(job.configs, data, place.device, memory)
         if fits < len(job.configs):
             return Outcome(again=tuple(job.parts(fits)))
-    runs, outcome = _train(job, data, store, device, stop, limits, show)
-    return outcome + _evaluate(runs, data, store, device, job.evaluation_seconds, stop, limits)
+    runs, outcome = _train(job, data, place, stop, show)
+    return outcome + _evaluate(runs, data, job, place, stop)
 
 
-def _train(
-    job: Job,
-    data: Data | Mapping[str, Any],
-    store: Store,
-    device: str,
-    stop: Any,
-    limits: Limits,
-    show: Show,
-) -> tuple[list[Run], Outcome]:
+def _train(job: Job, data: Any, place: Place, stop: Any, show: Show) -> tuple[list[Run], Outcome]:
     """Runs that are stored now, and what became of others; no runs if there was no time."""
     started, before, outcome = time.perf_counter(), dict.fromkeys(job.configs, 0.0), Outcome()
     if job.step:
-        states = {c: s for c in job.configs if (s := store.checkpoint(c)) is not None}
+        states = {c: s for c in job.configs if (s := place.store.checkpoint(c)) is not None}
         states = {c: s for c, s in states.items() if int(s["step"]) == job.step}
-        lost = tuple(c for c in job.configs if c not in states)
-        if lost:  # damaged, or removed by hand, since the step was looked up
-            outcome += Outcome(again=(replace(job, configs=lost, step=0),))
+        if lost := tuple(c for c in job.configs if c not in states):  # damaged: see the store
+            outcome += Outcome(again=(job.of(lost, 0),))
         if not states:
             return [], outcome
         before |= {c: float(s["seconds"]) for c, s in states.items() if "seconds" in s}
-        stack = Stack.resume(list(states), list(states.values()), data, device)
+        stack = Stack.resume(list(states), list(states.values()), data, place.device)
         show(Report(tuple(states), stack.step))
     else:
-        stack = Stack.start(job.configs, data, device)
+        stack = Stack.start(job.configs, data, place.device)
 
     def seconds() -> list[float]:
         """Share of each run in the time of its stacks, in this session and before."""
@@ -319,9 +309,9 @@ def _train(
     saved, saving, chunk = time.perf_counter(), 0.0, job.chunk_seconds
     steps = train(stack, data)
     while stack.configs and stack.step < stack.configs[0].steps:
-        if stop.is_set() or limits.over(chunk + saving):
+        if stop.is_set() or place.over(chunk + saving):
             if stack.step > job.step:
-                store.save_checkpoint(stack, seconds())
+                place.store.save_checkpoint(stack, seconds())
             return [], outcome
         begun = time.perf_counter()
         progress = next(steps)
@@ -334,39 +324,31 @@ def _train(
         show(Report(reached, progress.step, *means))
         if stack.configs and time.perf_counter() - saved > CHECKPOINT_SECONDS:
             begun = time.perf_counter()
-            store.save_checkpoint(stack, seconds())
+            place.store.save_checkpoint(stack, seconds())
             saved = time.perf_counter()
             saving = saved - begun
     runs = []
     for position, (config, spent) in enumerate(zip(stack.configs, seconds(), strict=True)):
-        facts = provenance(data_of(data, config), device)
+        facts = provenance(data_of(data, config), place.device)
         facts |= {"stacked": len(stack.configs), "seconds": spent}
-        runs.append(store.finish(stack, position, facts))
+        runs.append(place.store.finish(stack, position, facts))
     return runs, outcome
 
 
-def _evaluate(
-    runs: Sequence[Run],
-    data: Data | Mapping[str, Any],
-    store: Store,
-    device: str,
-    expected: float,
-    stop: Any,
-    limits: Limits,
-) -> Outcome:
+def _evaluate(runs: Sequence[Run], data: Any, job: Job, place: Place, stop: Any) -> Outcome:
     """Scores of stored runs, as many at once as pays; one that fails leaves the others alone."""
-    todo, most, longest, outcome = list(runs), at_once(device), 0.0, Outcome()
+    todo, most, longest, outcome = list(runs), at_once(place.device), 0.0, Outcome()
+    expected = job.cost.evaluation_seconds if job.cost else 0.0
     while todo:
         some = [run for run in todo if run.config.dataset == todo[0].config.dataset][:most]
-        if stop.is_set() or limits.over(len(some) * (longest or expected)):
+        if stop.is_set() or place.over(len(some) * (longest or expected)):
             break
         begun = time.perf_counter()
         try:
-            stack = _stack_of(some, device)
-            own = data_of(data, some[0].config)
+            stack, own = _stack_of(some, place.device), data_of(data, some[0].config)
             found = evaluate(stack, range(len(some)), own)
             for run, (scores, arrays) in zip(some, found, strict=True):
-                store.update(run, scores, arrays)
+                place.store.update(run, scores, arrays)
         except Exception as error:
             if len(some) > 1:  # find out whose it is, or what fits into memory
                 most = 1

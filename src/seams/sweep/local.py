@@ -1,5 +1,6 @@
 """Jobs on this machine: one after another in this process, then on several at once."""
 
+import math
 import multiprocessing
 import os
 import signal
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 
 from seams.sweep.cost import available_memory
-from seams.sweep.jobs import CHECKPOINT_SECONDS, Engine, Job, Limits, Outcome, Show, execute
+from seams.sweep.jobs import CHECKPOINT_SECONDS, Engine, Job, Outcome, Place, Show, execute
 from seams.training import Store
 
 __all__ = ["engine"]
@@ -44,14 +45,15 @@ def engine(store: Store, device: str, workers: int, deadline: float | None = Non
 
     def run(jobs: Sequence[Job], show: Show, stop: Any) -> Outcome:
         todo, count = list(jobs), min(workers, len(jobs))
+        memory = available_memory(device)
+        place = Place(store, device, memory if device == "cpu" else None, deadline)
         alone = device == "cpu" and not any(job.anew for job in jobs)
-        until = time.monotonic() + _ALONE_SECONDS * alone
+        seconds = _ALONE_SECONDS * alone if count > 1 else math.inf
         with _threads(count):
-            outcome = _here(todo, store, device, Limits(None, 1, deadline), show, stop, until)
+            outcome = _here(todo, place, show, stop, time.monotonic() + seconds)
         if todo and not stop.is_set():
-            memory = available_memory(device) / count if device == "cpu" else None
-            limits = Limits(memory, count, deadline)
-            outcome += _in_processes(todo, store, device, count, limits, show, stop)
+            shared = replace(place, memory=memory / count)
+            outcome += _in_processes(todo, shared, count, show, stop)
         return outcome
 
     return run
@@ -68,27 +70,19 @@ def _threads(workers: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _here(
-    todo: list[Job], store: Store, device: str, limits: Limits, show: Show, stop: Any, until: float
-) -> Outcome:
+def _here(todo: list[Job], place: Place, show: Show, stop: Any, until: float) -> Outcome:
     """Stacks in this process; leaves some in `todo` once time is up and others could help."""
-    outcome, several = Outcome(), len(todo) > 1
-
-    def is_enough() -> bool:
-        return several and bool(todo) and time.monotonic() > until
-
-    pause = SimpleNamespace(is_set=lambda: stop.is_set() or is_enough())
-    while todo and not pause.is_set():
-        job = todo.pop(0)
-        found = execute(job, store, device, pause, limits, show)
+    outcome = Outcome()
+    late = lambda: bool(todo) and time.monotonic() > until
+    pause = SimpleNamespace(is_set=lambda: stop.is_set() or late())
+    while todo and not stop.is_set() and not (len(todo) > 1 and late()):
+        found = execute(todo.pop(0), place, pause, show)
         outcome += replace(found, again=())
         todo[:0] = found.again
     return outcome
 
 
-def _in_processes(
-    todo: list[Job], store: Store, device: str, workers: int, limits: Limits, show: Show, stop: Any
-) -> Outcome:
+def _in_processes(todo: list[Job], place: Place, workers: int, show: Show, stop: Any) -> Outcome:
     """Stacks on several processes, the longest first."""
     context, others = multiprocessing.get_context("spawn"), set(multiprocessing.active_children())
     asked, reports = context.Event(), context.Queue()
@@ -104,8 +98,8 @@ def _in_processes(
             while todo and len(running) < workers:
                 job = todo.pop(0)
                 starting = _START_SECONDS if begun < workers else 0.0
-                if not limits.over(job.next_seconds + starting):  # else it has its checkpoint
-                    running.add(pool.submit(_work, job, store, device, limits))
+                if not place.over(job.next_seconds + starting):  # else it has its checkpoint
+                    running.add(pool.submit(_work, job, place))
                     begun += 1
             done, running = wait(running, _POLL_SECONDS, FIRST_COMPLETED)
             while not reports.empty():
@@ -158,7 +152,7 @@ def _follow_parent() -> None:
         os._exit(1)
 
 
-def _work(job: Job, store: Store, device: str, limits: Limits) -> Outcome:
+def _work(job: Job, place: Place) -> Outcome:
     """Body of a task."""
     with _at_work:
-        return execute(job, store, device, _shared["asked"], limits, _shared["reports"].put)
+        return execute(job, place, _shared["asked"], _shared["reports"].put)

@@ -13,43 +13,15 @@ import torch
 from seams import data as datasets
 from seams.data import Data
 from seams.sweep.cost import Cost, available_memory, measure, room
-from seams.sweep.jobs import CHECKPOINT_SECONDS, Job, Limits, stacks, unfinished
+from seams.sweep.jobs import CHECKPOINT_SECONDS, Job, Place, stacks, unfinished
 from seams.training import CHUNK, Store, TrainConfig, stack_key
 
-__all__ = ["Plan", "Work", "duration", "make", "parse_seconds"]
+__all__ = ["Plan", "duration", "make", "parse_seconds"]
 
 _FLOPS, _BANDWIDTH = 989e12, 3.35e12
 """Of one H100 SXM by its data sheet: dense bfloat16 operations, and bytes of memory, a second."""
 
 _CONSENT_SECONDS = 3600.0  # what is expected to take longer has to be asked for
-
-
-@dataclass(frozen=True)
-class Work:
-    """A job with what it costs."""
-
-    job: Job
-    cost: Cost
-
-    @property
-    def steps(self) -> int:
-        """Steps that are left, of all its runs together."""
-        return len(self.job.configs) * self.job.steps
-
-    @property
-    def training_seconds(self) -> float:
-        """Expected time of the steps that are left."""
-        return self.job.steps * self.cost.step_seconds
-
-    @property
-    def evaluation_seconds(self) -> float:
-        """Expected time of all its evaluations."""
-        return len(self.job.configs) * self.cost.evaluation_seconds
-
-    @property
-    def seconds(self) -> float:
-        """Expected time of all of it."""
-        return self.training_seconds + self.evaluation_seconds
 
 
 @dataclass(frozen=True)
@@ -61,7 +33,7 @@ class Plan:
         stored: How many of them are finished.
         recorded: How many of those are known from the record alone.
         begun: How many of the others have a checkpoint, or lack their evaluation alone.
-        works: What is to be done, in its order.
+        jobs: What is to be done, in its order, each with its cost.
         device: Where.
         workers: Jobs at once.
         remote: Whether that is on other machines, while the cost is that of a CPU here.
@@ -71,29 +43,25 @@ class Plan:
     stored: int
     recorded: int
     begun: int
-    works: tuple[Work, ...]
+    jobs: tuple[Job, ...]
     device: str
     workers: int
     remote: bool = False
 
     @property
-    def jobs(self) -> list[Job]:
-        """What is to be done, in its order."""
-        return [work.job for work in self.works]
-
-    @property
     def seconds(self) -> float:
         """Expected time until the last worker is done."""
         ends = [0.0] * self.workers
-        for work in self.works:
-            heapq.heapreplace(ends, ends[0] + work.seconds)
+        for job in self.jobs:
+            heapq.heapreplace(ends, ends[0] + job.seconds)
         return max(ends)
 
     @property
     def best_seconds(self) -> tuple[float, float]:
         """Least time for all training on one H100: of its arithmetic, and of its memory."""
-        flops = sum(work.steps * work.cost.step_flops for work in self.works)
-        traffic = sum(work.steps * work.cost.step_traffic for work in self.works)
+        steps = [(job.cost, len(job.configs) * job.steps) for job in self.jobs if job.cost]
+        flops = sum(cost.step_flops * count for cost, count in steps)
+        traffic = sum(cost.step_traffic * count for cost, count in steps)
         return flops / _FLOPS, traffic / _BANDWIDTH
 
     def needs_consent(self, limit: float | None = None) -> bool:
@@ -105,11 +73,11 @@ class Plan:
         known = f" ({self.recorded} in the record alone)" if self.recorded else ""
         head = f"{self.runs} runs: {self.stored} stored{known}, {self.begun} begun, "
         lines = [head + f"{missing - self.begun} new."]
-        if self.works:
-            at_once = f"{min(self.workers, len(self.works))} at once"
+        if self.jobs:
+            at_once = f"{min(self.workers, len(self.jobs))} at once"
             where = f"workers with {self.device}" if self.remote else f"the {self.device}"
-            count = f"{len(self.works)} stack{'s' * (len(self.works) > 1)}"
-            lines += [f"{count}, {at_once}, on {where}:", *_table(self.works)]
+            count = f"{len(self.jobs)} stack{'s' * (len(self.jobs) > 1)}"
+            lines += [f"{count}, {at_once}, on {where}:", *_table(self.jobs)]
             as_here = ", were each worker this machine's cpu" if self.remote else ""
             lines += [f"Expected: {duration(self.seconds)} in all{as_here}."]
         if self.seconds > _CONSENT_SECONDS:
@@ -153,6 +121,9 @@ def make(
 
     Returns:
         The plan.
+
+    Raises:
+        ValueError: Too little time even for a part of one run.
     """
     configs = list(dict.fromkeys(configs))
     steps = dict.fromkeys(configs, 0) if retrain else unfinished(configs, store)
@@ -161,80 +132,57 @@ def make(
         workers = min(8, max(1, len(stacks(steps, 1))))
     jobs = stacks(steps, workers, retrain)
     at_once = max(1, min(workers, len(jobs)))
-    costs: dict[tuple[TrainConfig, int], Cost] = {}
-    measured = "cpu" if remote else device
     with _threads(torch.get_num_threads() // (1 if remote else at_once)):
-        for job in sorted(jobs, key=lambda job: -len(job.configs)):
-            shape, data = _shape(job)
-            if shape not in costs:
-                cost = measure(job.configs, data, measured)
-                costs[shape] = _of_runs(cost, 1 / len(job.configs))
+        jobs = _with_costs(jobs, "cpu" if remote else device)
     memory = math.inf if remote else available_memory(device) / at_once
     left = math.inf if deadline is None or remote else deadline - time.monotonic()
     patience = math.inf if remote else min(CHECKPOINT_SECONDS, left / 4)
     share = left * at_once / max(len(jobs), 1)
-    works = [
-        w for job in jobs for w in _portions(job, costs[_shape(job)[0]], memory, patience, share)
-    ]
+    jobs = [part for job in jobs for part in _portions(job, memory, patience, share)]
+    jobs.sort(key=lambda job: -job.seconds)
     if left < math.inf:
-        works.sort(key=lambda w: (not w.job.step, w.job.configs[0].seed, -w.seconds))
-        _check_time(works, deadline)
-    else:
-        works.sort(key=lambda w: -w.seconds)
-    return Plan(
-        runs=len(configs),
-        stored=len(found),
-        recorded=sum(run.folder.parent != store.root for run in found),
-        begun=sum(step > 0 for step in steps.values()),
-        works=tuple(works),
-        device=device,
-        workers=workers,
-        remote=remote,
-    )
+        jobs.sort(key=lambda job: (not job.step, job.configs[0].seed))
+        chunk = max((job.chunk_seconds for job in jobs), default=0.0)
+        evaluation = max((job.cost.evaluation_seconds for job in jobs if job.cost), default=0.0)
+        if jobs and Place(store, device, deadline=deadline).over(max(chunk, evaluation)):
+            raise ValueError(
+                f"Too little time: {duration(max(0.0, left))} are left after planning; {CHUNK} "
+                f"steps take {duration(chunk)} here and the evaluation of a run "
+                f"{duration(evaluation)}. Allow more."
+            )
+    recorded = sum(run.folder.parent != store.root for run in found)
+    begun = sum(step > 0 for step in steps.values())
+    plan = Plan(len(configs), len(found), recorded, begun, tuple(jobs), device, workers, remote)
+    return plan
 
 
-def _check_time(works: Sequence[Work], deadline: float | None) -> None:
-    """Refuse what could not even do a part of one run."""
-    chunk = max((work.cost.chunk_seconds for work in works), default=0.0)
-    evaluation = max((work.cost.evaluation_seconds for work in works), default=0.0)
-    if works and deadline and Limits(deadline=deadline).over(max(chunk, evaluation)):
-        raise ValueError(
-            f"Too little time: {duration(max(0.0, deadline - time.monotonic()))} are left after "
-            f"planning; {CHUNK} steps take {duration(chunk)} here and the evaluation of a run "
-            f"{duration(evaluation)}. Allow more."
-        )
+def _with_costs(jobs: Sequence[Job], device: str) -> list[Job]:
+    """Jobs with their costs, each kind of step measured once, on the widest stack."""
+    known: dict[tuple[TrainConfig, int], Job] = {}
+    for job in sorted(jobs, key=lambda job: -len(job.configs)):
+        kind, data = _kind(job)
+        if kind not in known:
+            known[kind] = replace(job, cost=measure(job.configs, data, device))
+    return [replace(job, cost=known[_kind(job)[0]].of(job.configs).cost) for job in jobs]
 
 
-def _shape(job: Job) -> tuple[tuple[TrainConfig, int], Data]:
-    """What the cost of a step depends on, so that it is measured once; and the data."""
+def _kind(job: Job) -> tuple[tuple[TrainConfig, int], Data]:
+    """What the cost of a step depends on; and the data."""
     config = job.configs[0]
     data = datasets.load(config.dataset, config.resolution)
     size = data.batch(torch.zeros(1, dtype=torch.long)).shape[-1]
-    alike = replace(
-        stack_key(config), dataset="", images=1, learning_rate=1.0, sigma=1.0, warmup=0.0
-    )
+    shared = stack_key(config)
+    alike = replace(shared, dataset="", images=1, learning_rate=1.0, sigma=1.0, warmup=0.0)
     return (alike, size), data
 
 
-def _of_runs(cost: Cost, runs: float) -> Cost:
-    """Cost of a step of so many runs, from that of one: narrower stacks are as much faster."""
-    return replace(cost, step_seconds=cost.step_seconds * runs)
-
-
-def _portions(job: Job, cost: Cost, memory: float, patience: float, share: float) -> list[Work]:
-    """The job, divided if it is too large or too slow; `cost` is that of one run."""
-    one = Work(replace(job, configs=job.configs[:1]), cost).seconds
-    most = min(len(job.configs), patience / cost.chunk_seconds, share / one)
-    if memory < math.inf:
-        most = min(most, room(cost.run_bytes, memory))
-    works = []
-    for part in job.parts(max(int(most), 1)):
-        whole = _of_runs(cost, float(len(part.configs)))
-        if patience < math.inf:
-            seconds = whole.chunk_seconds, whole.evaluation_seconds
-            part = replace(part, chunk_seconds=seconds[0], evaluation_seconds=seconds[1])
-        works.append(Work(part, whole))
-    return works
+def _portions(job: Job, memory: float, patience: float, share: float) -> list[Job]:
+    """The job, divided if it is too large, or too slow to report or to end in time."""
+    one = job.parts(1)[0]
+    most = min(len(job.configs), patience / one.chunk_seconds, share / one.seconds)
+    if one.cost and memory < math.inf:
+        most = min(most, room(one.cost.run_bytes, memory))
+    return job.parts(max(int(most), 1))
 
 
 @contextmanager
@@ -248,34 +196,32 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _table(works: Sequence[Work]) -> list[str]:
+def _table(jobs: Sequence[Job]) -> list[str]:
     """One line for stacks that are alike."""
-    groups: dict[tuple[TrainConfig, int], list[Work]] = {}
-    for work in works:
-        key = stack_key(work.job.configs[0])
-        groups.setdefault((key, len(work.job.configs)), []).append(work)
-    head = ("stacks", "runs", "of", "steps", "a step", "memory", "training", "evaluation")
-    rows = [head]
+    groups: dict[tuple[TrainConfig, int], list[tuple[Job, Cost]]] = {}
+    for job in jobs:
+        if job.cost:
+            key = stack_key(job.configs[0]), len(job.configs)
+            groups.setdefault(key, []).append((job, job.cost))
+    rows = [("stacks", "runs", "of", "steps", "a step", "memory", "training", "evaluation")]
     for (config, runs), group in groups.items():
-        first = group[0].cost
-        what = f"{config.network} {config.covariance}, {config.dataset} {config.resolution}"
+        cost = group[0][1]
+        evaluation = len(group) * runs * cost.evaluation_seconds
         rows.append(
             (
                 str(len(group)),
                 str(runs),
-                what,
+                f"{config.network} {config.covariance}, {config.dataset} {config.resolution}",
                 f"{config.steps:,}",
-                duration(first.step_seconds),
-                _size(runs * first.run_bytes),
-                duration(sum(work.training_seconds for work in group)),
-                duration(sum(work.evaluation_seconds for work in group)),
+                duration(cost.step_seconds),
+                _size(runs * cost.run_bytes),
+                duration(sum(job.seconds for job, _ in group) - evaluation),
+                duration(evaluation),
             )
         )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    return [
-        "  " + "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
-        for row in rows
-    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (zip(row, widths, strict=True) for row in rows)
+    return ["  " + "  ".join(f"{cell:>{width}}" for cell, width in line) for line in lines]
 
 
 def duration(seconds: float) -> str:
