@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,43 @@ def test_a_kill_between_two_renames_loses_no_run(store: Path, record: Path) -> N
     import_runs(store.parent / "other", record)
     made.rmdir()
     assert {path.name for path in record.iterdir()} == {run.id, other.id}
+
+
+# --- packs -------------------------------------------------------------------------------------
+
+
+def test_packed_runs_come_home(
+    store: Path, record: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that the record keeps; decoders of as many as there is room for, taken on request."""
+    runs = [add(store, replace(CONFIG, seed=seed)) for seed in range(5)]
+    assert module.pack_runs(runs, tmp_path / "pack") == (5, 5)
+    assert [path.name for path in (tmp_path / "pack").iterdir()] == ["runs-0.zip"]
+    assert import_runs(tmp_path / "pack", record).added == tuple(sorted(run.id for run in runs))
+    assert import_runs(store, record).known == tuple(sorted(run.id for run in runs))
+    import_runs(tmp_path / "pack", record, decoders=[runs[3].id])
+    z = torch.randn(3, 2, dtype=torch.float32)
+    kept = Run(runs[3].config, record / runs[3].id).decoder()
+    torch.testing.assert_close(kept(z), runs[3].decoder()(z), rtol=0, atol=0)
+    size = (tmp_path / "pack" / "runs-0.zip").stat().st_size // 5
+    monkeypatch.setattr(module, "PACK_BYTES", 2 * size)
+    monkeypatch.setattr(module, "PACKS", 2)
+    packed, decoders = module.pack_runs(runs, tmp_path / "pack")
+    sizes = [path.stat().st_size for path in (tmp_path / "pack").iterdir()]
+    assert len(sizes) == 2 and max(sizes) <= 2 * size and 2 <= packed <= 5 and decoders < 5
+    assert len(import_runs(tmp_path / "pack", record).known) == packed
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/evil", "config.json", "0" * 16 + "/a.py"])
+def test_files_that_are_no_run_are_not_unpacked(tmp_path: Path, record: Path, name: str) -> None:
+    with zipfile.ZipFile(tmp_path / "runs-0.zip", "w") as file:
+        file.writestr(name, "{}")
+    with pytest.raises(ValueError, match="which is no run's"):
+        import_runs(tmp_path, record)
+    (tmp_path / "runs-0.zip").write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"runs-0\.zip cannot be read"):
+        import_runs(tmp_path, record)
+    assert not record.exists() and not list(tmp_path.rglob("*evil*"))
 
 
 # --- figures -----------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ from seams.project import record_folder, shown
 
 __all__ = ["add_sweep"]
 
+_PACK_SECONDS = 10.0  # of a lease, kept for packing
+
 
 def add_sweep(commands: Any) -> None:
     """Teach the command line these commands; takes what `add_subparsers` of argparse returned."""
@@ -40,6 +42,8 @@ def add_sweep(commands: Any) -> None:
     add("--retrain", action="store_true", help="train anew what is stored, too")
     stop = "end before 90s, 9m or 1h; the same call goes on"
     add("--stop-after", metavar="TIME", help=stop)
+    pack = "leave what is finished as at most eight files of 16 MB, for `seams record import`"
+    add("--pack", metavar="DIR", type=Path, help=pack)
     add("--scheduler", metavar="ADDRESS", help="of dask, such as tcp://host:8786")
     cluster = "name and keywords of a dask_jobqueue cluster"
     add("--cluster", metavar="YAML", type=Path, help=cluster)
@@ -108,7 +112,7 @@ def _plan_and_train(chosen: argparse.Namespace, started: float) -> int:
         figures.FIGURES[n].weights for n in chosen.name if n in figures.FIGURES
     )
     store = Store(chosen.store, record=None if alone else record_folder())
-    deadline = started + limit if limit else None
+    deadline = started + limit - _PACK_SECONDS * bool(chosen.pack) if limit else None
     there = cluster.count(target) if target else sweep.default_workers(device)
     todo = plan.make(
         configs,
@@ -121,7 +125,7 @@ def _plan_and_train(chosen: argparse.Namespace, started: float) -> int:
     )
     print(todo, flush=True)
     if chosen.plan or not todo.jobs:
-        return 0
+        return 0 if chosen.plan else _pack(configs, store, chosen.pack)
     if target and target.address and not there:
         print(f"No worker is at {target.address} yet: the sweep waits for `dask worker`s.")
     if todo.needs_consent(limit) and not chosen.yes:
@@ -140,7 +144,24 @@ def _plan_and_train(chosen: argparse.Namespace, started: float) -> int:
             raise
         print(_standing(todo.jobs, store), file=sys.stderr)
         return 130
+    finally:
+        _pack(configs, store, chosen.pack)
     print(_standing(todo.jobs, store))
+    return 0
+
+
+def _pack(configs: Sequence[Any], store: Any, folder: Path | None) -> int:
+    """Leave what is finished of these runs in a few files."""
+    from seams.training.record import pack_runs
+
+    if folder:
+        found = [run for c in sorted(configs, key=lambda c: c.seed) if (run := store.find(c))]
+        runs = [run for run in dict.fromkeys(found) if run.has_weights]
+        packed, decoders = pack_runs(runs, folder)
+        print(
+            f"seams: {packed} of {len(runs)} finished runs, {decoders} of them with decoders, "
+            f"are in {shown(folder)}: `seams record import {shown(folder)}` takes them"
+        )
     return 0
 
 

@@ -3,9 +3,7 @@
 Dask does the work: its scheduler gives stacks to workers of one thread, and to another one if a
 worker dies; dask-jobqueue starts workers through a batch system. What is done lies in the run
 store, which all machines must share, so a stack that starts again goes on from its checkpoint.
-
-One thread means one stack at a time, which alone dask balances well; how many threads that stack
-computes with is another matter, and OMP_NUM_THREADS of the worker says it.
+How many threads a stack computes with is for OMP_NUM_THREADS of the worker to say.
 """
 
 import importlib
@@ -103,21 +101,7 @@ def count(target: Target) -> int:
 
 @contextmanager
 def connect(target: Target, workers: int, device: str, store: Store) -> Iterator[Any]:
-    """A dask client; what was started for it is ended with it.
-
-    Args:
-        target: Where the workers are.
-        workers: How many to start, if it starts any.
-        device: Where they train; "cuda" takes workers that offer the dask resource GPU.
-        store: Batch jobs write their logs in a folder of it.
-
-    Yields:
-        The client.
-
-    Raises:
-        ValueError: An unknown class or keyword, or no GPU. RuntimeError if dask is not installed,
-            or nobody answers.
-    """
+    """A dask client, to so many workers if it starts any; what was started is ended with it."""
     if not target.address:
         with _batch(target, device, store) as cluster, _dask().Client(cluster) as client:
             cluster.scale(workers)
@@ -182,17 +166,7 @@ def _batch(target: Target, device: str, store: Store) -> Any:
 
 
 def engine(client: Any, store: Store, device: str, deadline: float | None = None) -> Engine:
-    """Executes jobs on the workers of a client.
-
-    Args:
-        client: As `connect` gives it.
-        store: Where results go; a folder that all machines share.
-        device: Where to train.
-        deadline: `time.monotonic()` before which all must have ended.
-
-    Returns:
-        The engine.
-    """
+    """Executes jobs on the workers of a client, before a `time.monotonic()` if one is given."""
     shared = Store(store.root.resolve(), store.record and store.record.resolve())
     place = Place(shared, device, deadline=deadline)
 

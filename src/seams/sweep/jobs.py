@@ -1,11 +1,9 @@
 """A job: one stack of runs, from what is stored of it to results in the store.
 
 Whoever executes jobs (this process, others on the machine, workers of a cluster) does the same:
-take a job, show what it reports, and take up what comes back. The plan behind a job may be old, so
-the store is asked again when it begins: what another process is training or has trained is left
-out. Only the process that holds a device can tell that a stack is larger than its memory, so it is
-there that a job is given up, before it starts or when memory runs out, and comes back as smaller
-ones.
+take a job, show what it reports, and take up what comes back. The plan behind a job may be old:
+when it begins, the store is asked what is left of it. Only who holds a device can tell that a
+stack is larger than its memory, so a job is given up there, and comes back as smaller ones.
 """
 
 import gc
@@ -47,11 +45,11 @@ _RESERVE_SECONDS = 5.0  # from the last checkpoint to the end of all processes
 
 @dataclass(frozen=True)
 class Job:
-    """Runs to train and evaluate as one stack, all at the same step.
+    """Runs to train and evaluate as one stack.
 
     Attributes:
         configs: The runs.
-        step: Steps that they have behind them; all of them if only the evaluation is missing.
+        step: Steps behind each of them; all if only the evaluation is missing.
         anew: Whether what is stored of them does not count.
         cost: Of the stack, where it was measured.
     """
@@ -132,14 +130,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Report:
-    """What the execution of a job tells on its way.
-
-    Attributes:
-        configs: Runs that now stand at `step`.
-        step: Steps they have behind them.
-        distortion: Mean over the runs, nats; 0 if it only says where they stand.
-        rate: Mean over the runs, nats.
-    """
+    """Runs that now stand at a step, with their means; those are 0 if nothing was trained."""
 
     configs: tuple[TrainConfig, ...]
     step: int
@@ -190,16 +181,7 @@ def unfinished(configs: Iterable[TrainConfig], store: Store) -> dict[TrainConfig
 
 
 def stacks(steps: Mapping[TrainConfig, int], workers: int, anew: bool = False) -> list[Job]:
-    """Jobs for some runs, the longest first, and at least one a worker if there are enough runs.
-
-    Args:
-        steps: Those the runs have behind them; only runs at one step can be stacked.
-        workers: How many jobs are executed at once.
-        anew: Whether what is stored of the runs does not count.
-
-    Returns:
-        Jobs that hold each run once, sorted by seed.
-    """
+    """Jobs for runs with these steps behind them, the longest first, one a worker at least."""
     groups: dict[tuple[TrainConfig, int], list[TrainConfig]] = {}
     for config in sorted(steps, key=lambda config: config.seed):
         groups.setdefault((stack_key(config), steps[config]), []).append(config)
@@ -225,22 +207,7 @@ def label(config: TrainConfig) -> str:
 
 
 def execute(job: Job, place: Place, stop: Any, show: Show = lambda report: None) -> Outcome:
-    """Train, store and evaluate one stack.
-
-    Ends early, with a checkpoint, once `stop` is set or if what comes next would end too late.
-
-    Args:
-        job: What to train.
-        place: Where, and with how much memory and time.
-        stop: Anything with `is_set()`.
-        show: Called after every chunk of steps.
-
-    Returns:
-        What came of it.
-
-    Raises:
-        RuntimeError: A single run is larger than the memory.
-    """
+    """Train, store and evaluate one stack, until `stop.is_set()` or the deadline comes."""
     outcome = Outcome()
     with ExitStack() as held:
         mine = [c for c in job.configs if held.enter_context(place.store.lock(c))]

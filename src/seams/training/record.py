@@ -5,8 +5,11 @@ keep their decoder. `record/figures/` holds the figures and numbers that were dr
 comes in is checked as a whole first: one bad run, and nothing changes.
 """
 
+import io
 import math
-import shutil
+import re
+import tempfile
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +19,8 @@ import numpy as np
 import pandas as pd
 import safetensors.torch
 
-from seams.files import clean, publish, scratch
-from seams.training.runs import FILES, Run, as_npz, read_config
+from seams.files import clean, publish, scratch, write
+from seams.training.runs import FILES, Run, as_npz, parse, read_config
 
 __all__ = [
     "FACES",
@@ -26,6 +29,7 @@ __all__ = [
     "import_runs",
     "kept_decoders",
     "listing",
+    "pack_runs",
 ]
 
 FACES = ("celeba", "folder", "orl")
@@ -34,6 +38,11 @@ FACES = ("celeba", "folder", "orl")
 LARGEST_DECODER = 1_100_000
 """Bytes: the paper's network at 64 x 64, in colour, has 1.01 million in float32."""
 
+PACKS, PACK_BYTES = 8, 16_000_000
+"""Files that `pack_runs` makes at most, and the size of each."""
+
+_PACKED = re.compile(r"[0-9a-f]{16}/(config|provenance|evaluation|decoder|history)\.\w+")
+_ENTRY_BYTES = 300  # what a zip file adds for each of its files, names included
 _PICTURES = ("images", "reconstructions", "traversals")
 _PROVENANCE: dict[str, Any] = {
     "seams": str,
@@ -70,7 +79,7 @@ def import_runs(
     decoders: Sequence[str] = (),
     replace: bool = False,
 ) -> Imported:
-    """Take the finished runs of a store into the record.
+    """Take the finished runs of a store, or of a folder that `pack_runs` made, into the record.
 
     Checked are: the files of each run and their checksums, its name against the hash of its
     configuration, that it was evaluated, its provenance (a commit without uncommitted changes; one
@@ -78,7 +87,7 @@ def import_runs(
     there with other contents.
 
     Args:
-        store: Folder of a run store.
+        store: Folder of a run store, or of packed runs.
         record: Folder of the runs of the record; made if it is absent.
         decoders: Names of runs whose decoder is kept.
         replace: Whether a run that is there with other contents is replaced.
@@ -90,6 +99,10 @@ def import_runs(
         ValueError: Something is wrong; the message has one line for each problem, and nothing was
             changed.
     """
+    if packs := sorted(store.glob("*.zip")):
+        with tempfile.TemporaryDirectory() as unpacked:
+            _unpack(packs, Path(unpacked))
+            return import_runs(Path(unpacked), record, decoders=decoders, replace=replace)
     folders = sorted(path for path in store.glob("[!.]*") if (path / FILES.config).is_file())
     if not folders:
         raise ValueError(f"There is no finished run in {store}: name the folder of a run store.")
@@ -217,11 +230,15 @@ def _checksum(run: Run) -> tuple[tuple[str, int], str]:
 
 def _decoder(run: Run) -> bytes:
     """The parameters of a run's decoder as the bytes of a safetensors file."""
-    if not run.has_weights:
+    if run.has_weights:
+        weights, prefix = run.weights(), "network."
+        own = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+        content = safetensors.torch.save(own)
+    elif (run.folder / FILES.decoder).is_file():
+        content = (run.folder / FILES.decoder).read_bytes()
+        parse(FILES.decoder, content)
+    else:
         raise ValueError("has no weights, so its decoder cannot be kept")
-    prefix = "network."
-    own = {k.removeprefix(prefix): v for k, v in run.weights().items() if k.startswith(prefix)}
-    content = safetensors.torch.save(own)
     if len(content) > LARGEST_DECODER:
         raise ValueError(f"its decoder has {len(content)} bytes, more than {LARGEST_DECODER}")
     return content
@@ -245,13 +262,66 @@ def _kept_arrays(run: Run) -> dict[str, np.ndarray]:
     return {k: v.astype(np.float32) if v.dtype == np.float64 else v for k, v in kept.items()}
 
 
+def _files(run: Run) -> dict[str, bytes]:
+    """What the record keeps of a run, but for its decoder."""
+    plain = (FILES.config, FILES.provenance, FILES.evaluation, FILES.history)
+    found = {name: (run.folder / name).read_bytes() for name in plain}
+    return found | {FILES.arrays: as_npz(_kept_arrays(run))}
+
+
 def _write(run: Run, decoder: bytes | None, record: Path) -> None:
     new, target = scratch(record), record / run.id
-    for name in (FILES.config, FILES.provenance, FILES.evaluation, FILES.history):
-        shutil.copyfile(run.folder / name, new / name)
-    (new / FILES.arrays).write_bytes(as_npz(_kept_arrays(run)))
     if decoder is None and (target / FILES.decoder).is_file():
         decoder = (target / FILES.decoder).read_bytes()
-    if decoder is not None:
-        (new / FILES.decoder).write_bytes(decoder)
+    for name, content in (_files(run) | ({FILES.decoder: decoder} if decoder else {})).items():
+        (new / name).write_bytes(content)
     publish(new, target)
+
+
+def pack_runs(runs: Sequence[Run], folder: Path) -> tuple[int, int]:
+    """Put what the record keeps of some runs into a few files, to be carried home.
+
+    Args:
+        runs: Evaluated runs with their weights, those that matter most first.
+        folder: Where the files go; made if it is absent, and its older packs are removed.
+
+    Returns:
+        How many runs are in the files, and of how many the decoder is, too.
+    """
+    packs: list[dict[str, bytes]] = [{} for _ in range(PACKS)]
+    room = [PACK_BYTES] * PACKS
+
+    def add(parts: dict[str, bytes]) -> bool:
+        size = sum(map(len, parts.values())) + _ENTRY_BYTES * len(parts)
+        place = next((i for i, left in enumerate(room) if left >= size), None)
+        if place is not None:
+            packs[place] |= parts
+            room[place] -= size
+        return place is not None
+
+    packed = [run for run in runs if add({f"{run.id}/{k}": v for k, v in _files(run).items()})]
+    decoders = sum(add({f"{run.id}/{FILES.decoder}": _decoder(run)}) for run in packed)
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("runs-*.zip"):
+        old.unlink()
+    for number, parts in enumerate(filter(None, packs)):
+        content = io.BytesIO()
+        with zipfile.ZipFile(content, "w") as file:  # what it holds is compressed, or noise
+            for name, value in parts.items():
+                file.writestr(name, value)
+        write(folder / f"runs-{number}.zip", content.getvalue())
+    return len(packed), decoders
+
+
+def _unpack(packs: Sequence[Path], folder: Path) -> None:
+    for path in packs:
+        try:
+            with zipfile.ZipFile(path) as file:
+                for entry in file.infolist():
+                    if not _PACKED.fullmatch(entry.filename) or entry.file_size > PACK_BYTES:
+                        raise ValueError(f"{path} holds {entry.filename!r}, which is no run's.")
+                    target = folder / entry.filename
+                    target.parent.mkdir(exist_ok=True)
+                    target.write_bytes(file.read(entry))
+        except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+            raise ValueError(f"{path} cannot be read: {error}") from None
