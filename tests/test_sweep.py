@@ -421,10 +421,10 @@ def test_a_worker_that_is_killed(
     assert not multiprocessing.active_children()
 
 
-def test_interrupted_workers_leave_checkpoints_and_no_orphans(
+def test_interrupted_workers_leave_checkpoints(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C comes with the first report; then the whole process is killed instead."""
+    """Ctrl-C comes with the first report."""
     processes(monkeypatch, tmp_path)
     configs = [replace(LONG, latent=latent) for latent in (2, 3, 4)]
     interrupt_at(1, monkeypatch)
@@ -432,25 +432,30 @@ def test_interrupted_workers_leave_checkpoints_and_no_orphans(
         train_or_load(configs, store, device="cpu", workers=2)
     begun = [c for c in configs if store.step(c)]
     assert 1 <= len(begun) <= 2, "the third is not begun once stopped"
+
+
+def test_workers_of_a_process_that_is_killed_leave_checkpoints_and_end(
+    store: Store, tmp_path: Path
+) -> None:
+    configs = [replace(LONG, latent=latent) for latent in (2, 3)]
     program = f"""
 import sys
 from seams.sweep import local, train_or_load
 from seams.training import Store, TrainConfig
 if __name__ == "__main__":
     local._ALONE_SECONDS = 0.0
-    train_or_load({configs[:2]!r}, Store(sys.argv[1]), device="cpu", workers=2)
+    train_or_load({configs!r}, Store(sys.argv[1]), device="cpu", workers=2)
 """
     (tmp_path / "program.py").write_text(program)
-    steps = [store.step(c) for c in configs[:2]]
     with subprocess.Popen([sys.executable, tmp_path / "program.py", store.root]) as process:
-        while not all(store.is_locked(c) for c in configs[:2]):
+        while not all(store.is_locked(c) for c in configs):
             assert process.poll() is None
             time.sleep(0.1)
         time.sleep(0.5)
         process.kill()
-    while any(store.is_locked(c) for c in configs[:2]):
+    while any(store.is_locked(c) for c in configs):
         time.sleep(0.1)
-    assert all(store.step(c) > step for c, step in zip(configs, steps, strict=False))
+    assert all(store.step(c) > 0 for c in configs)
 
 
 # --- two sweeps on one store -------------------------------------------------------------------
@@ -498,14 +503,9 @@ def test_one_damaged_checkpoint_costs_one_run(
     assert len(list(store.root.glob(".damaged/*"))) == 1
 
 
-def test_two_sweeps_at_once_on_one_store(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_sweeps_at_once_on_one_store(store: Store, tmp_path: Path) -> None:
     """Each run is what its name says, trained by one of them, and both return all."""
-    monkeypatch.undo()
-    monkeypatch.setenv("SEAMS_PROGRESS", str(tmp_path / "progress"))
-    base = replace(REAL, images=16 * 128 * 4)
-    configs = [replace(base, beta=b, latent=n) for n in (2, 3, 4, 5) for b in (0.05, 0.5, 4.0)]
+    configs = [replace(BASE, beta=b, latent=n) for n in (1, 2, 3) for b in (0.05, 4.0)]
     children = []
     for order in (configs, configs[::-1]):
         child = os.fork()
@@ -519,13 +519,10 @@ def test_two_sweeps_at_once_on_one_store(
         children.append(child)
     assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0]
     assert store.check() == (len(configs), [])
-    for run, alone in zip(
-        trained(configs, store), trained(configs, Store(tmp_path / "alone")), strict=True
-    ):
-        for name, weight in alone.weights().items():
+    alone = trained(configs, Store(tmp_path / "alone"))
+    for run, other in zip(trained(configs, store), alone, strict=True):
+        for name, weight in other.weights().items():
             torch.testing.assert_close(run.weights()[name], weight, rtol=1e-3, atol=1e-5)
-    lines = (tmp_path / "progress").read_text()
-    assert "12 of 12 runs" in lines
 
 
 def test_a_run_in_the_hands_of_another_is_waited_for(

@@ -7,6 +7,7 @@ module, the store and the record know the files by name.
 import hashlib
 import io
 import json
+import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from functools import cached_property
@@ -199,8 +200,10 @@ class Run:
                         return f"{name} of run {self.id} is missing."
                 elif name in sums:
                     self._read(name)
-                else:
+                elif weights or name.endswith(".json"):
                     self._parsed(name)
+                elif not zipfile.is_zipfile(self.folder / name):  # decompressing takes longer
+                    return f"{name} of run {self.id} cannot be read."
         except (OSError, ValueError) as error:
             return f"Run {self.id}: {error}"
         return f"Run {self.id} has no weights." if weights and not self.has_weights else ""
