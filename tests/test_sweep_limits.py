@@ -614,6 +614,9 @@ def test_a_sweep_trains_what_the_notebook_loads(sweep: Any, tmp_path: Path, caps
     assert sweep(*FAST) == 0
     assert capsys.readouterr().out == "2 runs: 2 stored, 0 begun, 0 new.\n"
     assert {p.name for p in tmp_path.iterdir()} == {"store", "progress"}
+    assert sweep(*FAST, "--pack", str(tmp_path / "pack")) == 0
+    assert "2 of 2 finished runs, 2 of them with decoders, are in" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "pack").iterdir()] == ["runs-0.zip"]
 
 
 def test_a_plan_alone_trains_nothing(sweep: Any, tmp_path: Path, capsys: Any) -> None:

@@ -23,12 +23,7 @@ _FOREIGN_SECONDS = 86_400.0
 
 
 def write(path: Path, content: bytes | str) -> None:
-    """Put a file in place whole, and on the disk; its permissions are those of the umask.
-
-    Args:
-        path: Where readers look for it.
-        content: Text is written as UTF-8.
-    """
+    """Put a file in place whole, and on the disk; text as UTF-8, permissions by the umask."""
     partial = path.with_name(_name("new"))
     try:
         with partial.open("wb") as file:
@@ -50,11 +45,9 @@ def scratch(parent: Path) -> Path:
 
 
 def publish(source: Path, target: Path) -> None:
-    """Move a finished folder into place, replacing what was there, also while others do the same.
+    """Move a finished folder into place, replacing what was there, also while others do.
 
-    Args:
-        source: A complete folder on the same file system.
-        target: Where readers look for it.
+    Both must be on one file system.
     """
     for path in (*source.rglob("*"), source):
         _sync(path)
@@ -83,11 +76,7 @@ def publish(source: Path, target: Path) -> None:
 
 
 def clean(folder: Path) -> None:
-    """Remove what processes that are gone have left half made in a folder.
-
-    Args:
-        folder: It need not exist.
-    """
+    """Remove what processes that are gone have left half made in a folder."""
     for path in (*folder.glob(".new-*"), *folder.glob(".old-*")):
         made = re.fullmatch(r"\.(?:new|old)-(\d+)-([^-]*)-[0-9a-f]{8}(?:-(.+))?", path.name)
         pid, host, name = made.groups() if made else ("", "", None)

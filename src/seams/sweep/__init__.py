@@ -47,15 +47,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 def grid(base: TrainConfig, **axes: Iterable[Any]) -> list[TrainConfig]:
-    """Every combination of the given values, the last axis varying fastest.
-
-    Args:
-        base: What all runs share.
-        **axes: Field of `TrainConfig` to its values.
-
-    Returns:
-        One configuration a combination.
-    """
+    """Every combination of values of fields of `TrainConfig`, the last axis varying fastest."""
     combinations = itertools.product(*axes.values())
     return [replace(base, **dict(zip(axes, values, strict=True))) for values in combinations]
 
@@ -125,14 +117,8 @@ def train_jobs(
 ) -> None:
     """Execute jobs under a progress bar and an ear for Ctrl-C.
 
-    Runs that another process has in hand are waited for at the end, and taken over if it dies.
-
-    Args:
-        jobs: The longest first.
-        engine: Of `seams.sweep.local` or `seams.sweep.cluster`.
-        store: The engine's.
-        title: Of the bar.
-        deadline: `time.monotonic()` from which on nobody is waited for.
+    Runs that another process has in hand are waited for at the end, at most until the deadline by
+    `time.monotonic()`, and taken over if it dies.
 
     Raises:
         Diverged: A run's loss is not finite; all others are finished first.
@@ -172,14 +158,7 @@ def default_device() -> str:
 
 
 def default_workers(device: str) -> int:
-    """How many processes train at once if nothing is said.
-
-    Args:
-        device: Where they train.
-
-    Returns:
-        One a core on a CPU; 1 on a GPU, where the stack fills the device.
-    """
+    """Processes that train at once: one a core on a CPU, 1 on a GPU, which a stack fills."""
     if device != "cpu":
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -31,17 +31,7 @@ _POLL_SECONDS = 0.2
 
 
 def engine(store: Store, device: str, workers: int, deadline: float | None = None) -> Engine:
-    """Executes jobs on this machine.
-
-    Args:
-        store: Where results go.
-        device: Where to train.
-        workers: Processes at once, if there is enough to do for them; 1 is this one.
-        deadline: `time.monotonic()` before which all must have ended.
-
-    Returns:
-        The engine.
-    """
+    """Executes jobs on this machine, before a deadline by `time.monotonic()` if there is one."""
 
     def run(jobs: Sequence[Job], show: Show, stop: Any) -> Outcome:
         todo, count = list(jobs), min(workers, len(jobs))

@@ -18,11 +18,7 @@ __all__ = ["environment", "provenance"]
 
 @cache
 def environment() -> dict[str, Any]:
-    """The machine and the versions, without anything that changes from call to call.
-
-    Returns:
-        Plain values: python, torch, seams, platform, cpu, cores, device, commit, dirty.
-    """
+    """The machine and the versions: what does not change from call to call, as plain values."""
     return {
         "seams": seams.__version__,
         "python": platform.python_version(),
@@ -36,15 +32,7 @@ def environment() -> dict[str, Any]:
 
 
 def provenance(data: Any, device: str) -> dict[str, Any]:
-    """What a stored run says of its origin.
-
-    Args:
-        data: The data set it was trained on.
-        device: Where it was trained.
-
-    Returns:
-        `environment`, and the data's size and checksum, device, peak memory in MB and date.
-    """
+    """What a stored run says of its origin: `environment`, its data, device, memory and date."""
     if device.startswith("cuda"):
         peak = torch.cuda.max_memory_allocated() / 1e6
     else:

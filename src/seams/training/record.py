@@ -142,15 +142,7 @@ def import_runs(
 
 
 def listing(record: Path) -> pd.DataFrame:
-    """Every run of the record with what it was, how long it took and on what.
-
-    Args:
-        record: Folder of the runs of the record.
-
-    Returns:
-        One row a run, sorted: id, dataset, resolution, network, covariance, beta, beta_start,
-        seed, images, seconds, device, commit, decoder (whether it is kept).
-    """
+    """Every run of the record with what it was, how long it took and on what; sorted."""
     rows = []
     for run in _runs(record):
         config, origin = run.config, run.provenance
@@ -168,14 +160,7 @@ def listing(record: Path) -> pd.DataFrame:
 
 
 def kept_decoders(record: Path) -> list[Run]:
-    """The runs of the record whose decoder is kept.
-
-    Args:
-        record: Folder of the runs of the record.
-
-    Returns:
-        Runs that have `Run.decoder`.
-    """
+    """The runs of the record whose decoder is kept."""
     return [run for run in _runs(record) if (run.folder / FILES.decoder).is_file()]
 
 
@@ -281,12 +266,10 @@ def _write(run: Run, decoder: bytes | None, record: Path) -> None:
 def pack_runs(runs: Sequence[Run], folder: Path) -> tuple[int, int]:
     """Put what the record keeps of some runs into a few files, to be carried home.
 
-    Args:
-        runs: Evaluated runs with their weights, those that matter most first.
-        folder: Where the files go; made if it is absent, and its older packs are removed.
+    Decoders of as many as there is room for are kept, too; the first runs come first.
 
     Returns:
-        How many runs are in the files, and of how many the decoder is, too.
+        How many runs are in the files, and how many decoders.
     """
     packs: list[dict[str, bytes]] = [{} for _ in range(PACKS)]
     room = [PACK_BYTES] * PACKS

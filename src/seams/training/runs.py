@@ -134,21 +134,11 @@ class Run:
         return (self.folder / FILES.weights).is_file()
 
     def weights(self) -> dict[str, Tensor]:
-        """Trained parameters by name; FileNotFoundError if the run comes from the record.
-
-        Returns:
-            CPU tensors, float32.
-        """
+        """Trained parameters by name, float32; FileNotFoundError if the run is of the record."""
         return self._load(FILES.weights)
 
     def snapshots(self) -> dict[int, dict[str, Tensor]]:
-        """Parameters by step at the configuration's `snapshots` points of training.
-
-        As `weights`, the record does not hold them.
-
-        Returns:
-            Step to parameters, by rising step; empty if the configuration asks for none.
-        """
+        """Parameters by step at the configuration's `snapshots` points of training, if any."""
         found: dict[int, dict[str, Tensor]] = {}
         for key, value in (self._load(FILES.snapshots) if self.config.snapshots else {}).items():
             step, _, name = key.partition("/")
@@ -181,14 +171,7 @@ class Run:
         return parse(path.name, path.read_bytes()) if path.is_file() else {}
 
     def damage(self, *, weights: bool = False) -> str:
-        """What is wrong with the run's files.
-
-        Args:
-            weights: Whether those must be there, and are looked at, too.
-
-        Returns:
-            A line, empty if all is well.
-        """
+        """What is wrong with the files, in a line, if anything; those of weights on request."""
         try:
             stored, sums = self._parsed(FILES.config), self.checksums()
             known = {item.name for item in fields(self.config)}
@@ -209,24 +192,13 @@ class Run:
         return f"Run {self.id} has no weights." if weights and not self.has_weights else ""
 
     def model(self, weights: Mapping[str, Tensor] | None = None) -> VAE:
-        """The trained model.
-
-        Args:
-            weights: Another set of parameters, such as a snapshot's.
-
-        Returns:
-            In evaluation mode, float32, on the CPU.
-        """
+        """The trained model, or one with other weights; evaluation mode, float32, on the CPU."""
         vae = build(self.config, self.provenance["data_size"])
         vae.load_state_dict(dict(weights or self.weights()))
         return vae.eval().requires_grad_(False)
 
     def decoder(self) -> nn.Module:
-        """The decoder's network, which a few runs of the record have too; see `VAE.network`.
-
-        Returns:
-            From latents to the mean of x, or logits of a Bernoulli; evaluation mode, float32, CPU.
-        """
+        """The decoder's network, see `VAE.network`, which a few runs of the record have too."""
         if self.has_weights:
             return self.model().network
         network = build(self.config, self.provenance["data_size"]).network
@@ -265,14 +237,7 @@ def parse(name: str, content: bytes) -> dict[str, Any]:
 
 
 def table(runs: Iterable[Run]) -> pd.DataFrame:
-    """One row a run: its configuration, then the numbers of its evaluation.
-
-    Args:
-        runs: Evaluated runs.
-
-    Returns:
-        A frame indexed by run id, in the order given.
-    """
+    """One row a run, by its id: its configuration, then the numbers of its evaluation."""
     rows = {}
     for run in runs:
         chosen = {item.name: run.config[item.name] for item in fields(run.config)}

@@ -88,15 +88,7 @@ class Store:
             files.write(stamp, json.dumps({"format": FORMAT}))
 
     def find(self, config: TrainConfig, *, weights: bool = False) -> Run | None:
-        """A trained and evaluated run, if there is one; a damaged one is set aside.
-
-        Args:
-            config: The run.
-            weights: Whether it must have them, whole.
-
-        Returns:
-            The run from the store, else from the record, else None.
-        """
+        """A run that is trained and evaluated, of the store, else of the record; see `trained`."""
         run = self.trained(config, weights=weights)
         if run and run.is_evaluated:
             return run
@@ -110,14 +102,10 @@ class Store:
         return recorded if recorded.is_evaluated else None
 
     def trained(self, config: TrainConfig, *, weights: bool = False) -> Run | None:
-        """A run of this store, evaluated or not; a damaged one is set aside.
-
-        Args:
-            config: The run.
-            weights: Whether it must have them, whole.
+        """A run of this store, evaluated or not, on request with its weights.
 
         Returns:
-            The run, or None.
+            None also for a run that was damaged, and is set aside now.
         """
         run = Run(config, self.root / run_id(config))
         if not (run.folder / FILES.config).is_file():
@@ -132,16 +120,7 @@ class Store:
         return run if run.has_weights or run.is_evaluated else None
 
     def finish(self, stack: Stack, run: int, provenance: Mapping[str, Any]) -> Run:
-        """Keep what a run has learned, whole, replacing what was there; its evaluation follows.
-
-        Args:
-            stack: The stack it was trained in.
-            run: Its position there.
-            provenance: Where it comes from; must hold `data_size`.
-
-        Returns:
-            The run as stored.
-        """
+        """Keep what a run of a stack has learned, in place of what was there; see `update`."""
         config, state = stack.configs[run], stack.state(run)
         part = lambda kind: {
             k.removeprefix(f"{kind}/"): v for k, v in state.items() if k.startswith(f"{kind}/")
@@ -160,11 +139,6 @@ class Store:
 
     def update(self, run: Run, scores: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Run:
         """Store the evaluation of a run of this store, in place of the one it had.
-
-        Args:
-            run: From this store.
-            scores: Numbers of the evaluation.
-            arrays: Its arrays.
 
         Returns:
             The run as it is stored now.
@@ -214,12 +188,7 @@ class Store:
             raise
 
     def save_checkpoint(self, stack: Stack, seconds: Sequence[float] | None = None) -> None:
-        """Keep the state of each run of a stack, to go on after an interruption.
-
-        Args:
-            stack: At the end of a chunk.
-            seconds: Time spent on each run so far; default none.
-        """
+        """Keep the state of each run of a stack, and the seconds spent on each, to go on from."""
         (self.root / _CHECKPOINT).mkdir(exist_ok=True)
         spent = torch.tensor(seconds or [0.0] * len(stack.configs), dtype=torch.float64)
         for run, config in enumerate(stack.configs):
@@ -228,14 +197,7 @@ class Store:
             files.write(self._checkpoint(config), safetensors.torch.save(state, facts))
 
     def checkpoint(self, config: TrainConfig) -> dict[str, Tensor] | None:
-        """State of an unfinished run; a damaged one is set aside.
-
-        Args:
-            config: The run.
-
-        Returns:
-            What `Stack.resume` takes, and `seconds`; None if the run was never begun.
-        """
+        """What `Stack.resume` takes, and `seconds`; None if the run was never begun."""
         return self._opened(self._checkpoint(config), lambda names: names)
 
     def step(self, config: TrainConfig) -> int:
@@ -267,9 +229,6 @@ class Store:
     def lock(self, config: TrainConfig) -> Iterator[bool]:
         """Be the one who writes a run, as long as this lasts or the process lives.
 
-        Args:
-            config: The run.
-
         Yields:
             Whether nobody else is; also True where the file system has no locks.
         """
@@ -291,10 +250,10 @@ class Store:
             return not free
 
     def check(self) -> tuple[int, list[str]]:
-        """Read every file of every run and checkpoint; what is damaged is set aside.
+        """Read every file, and set aside what is damaged.
 
         Returns:
-            How many runs and checkpoints are well, and a line for each that is not.
+            How many runs and checkpoints are well, and a line for each other.
         """
         good, problems = 0, list[str]()
         for path in sorted(self.root.glob(f"[!.]*/{FILES.config}")):
