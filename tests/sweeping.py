@@ -1,12 +1,7 @@
-"""Runs that train in a moment, and what tests of sweeps watch or put in place of processes."""
+"""Runs that train in a moment, and what tests of sweeps watch."""
 
-import os
-import queue
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +9,7 @@ import torch
 
 from seams import data as datasets
 from seams.data import Samples
-from seams.sweep import jobs, local, train_or_load
+from seams.sweep import jobs, train_or_load
 from seams.training import Stack, Store, TrainConfig
 from seams.training import loop as training
 
@@ -56,37 +51,3 @@ def watched(monkeypatch: pytest.MonkeyPatch, note: Callable[[Stack], Any]) -> li
 
     monkeypatch.setattr(jobs, "train", watch)
     return seen
-
-
-class Worker(threading.Thread):
-    """A worker in a thread of this process, so that it sees a test's patches."""
-
-    exitcode: int | None = None
-
-    def run(self) -> None:
-        super().run()
-        self.exitcode = 0
-
-
-class Reports(queue.Queue):
-    def close(self) -> None: ...
-
-    def join_thread(self) -> None: ...
-
-
-def use_threads(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """Give the least work to workers, which are threads; what stands for `multiprocessing`."""
-    context = SimpleNamespace(Event=threading.Event, Queue=Reports, Process=Worker)
-    execute, turn = local.execute, threading.Lock()
-
-    def in_turn(*arguments: Any) -> Iterator[Any]:
-        with turn:  # forward-mode derivatives are not for two threads at once
-            yield from execute(*arguments)
-
-    monkeypatch.setattr(local, "execute", in_turn)
-    monkeypatch.setattr(local.multiprocessing, "get_context", lambda kind: context)
-    monkeypatch.setattr(signal, "signal", lambda *_: signal.default_int_handler)
-    monkeypatch.setattr(local.os, "getppid", os.getpid)
-    monkeypatch.setattr(local.torch, "set_num_threads", lambda n: None)
-    monkeypatch.setattr(local, "_WORTH_PROCESSES", 0.0)
-    return context

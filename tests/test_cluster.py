@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from seams.data import linear
 from seams.sweep import cluster, grid, jobs, plan, train_or_load
 from seams.sweep.cluster import Target, connect, count, engine, target
 from seams.sweep.cost import Cost
-from seams.sweep.jobs import Job, Report, Stop, steps_done
+from seams.sweep.jobs import Job, Outcome, Place, Report
 from seams.training import CHUNK, Store, TrainConfig, run_id
 from seams.training import evaluate as evaluation
 from seams.training import loop as training
@@ -59,30 +60,12 @@ def ignored(report: Report) -> None: ...
 
 
 def test_nothing_said_stays_here() -> None:
-    assert target() is None and target("local") is None
+    assert target() is None
 
 
 def test_a_scheduler_is_named_by_its_address() -> None:
     assert target(scheduler="tcp://node7:8786") == Target(address="tcp://node7:8786")
-    assert target("dask", "ucx://10.0.0.1:80") == Target(address="ucx://10.0.0.1:80")
-
-
-def test_keywords_of_slurm() -> None:
-    words = "queue=gpu, cores=8,memory=32GB,walltime=12:00:00,job_extra_directives=--gres=gpu:1"
-    found = target(slurm=words + ",account=a,job_extra_directives=--exclusive")
-    assert found == Target(
-        kind="SLURMCluster",
-        keywords={
-            "queue": "gpu",
-            "cores": 8,
-            "memory": "32GB",
-            "walltime": "12:00:00",
-            "job_extra_directives": ["--gres=gpu:1", "--exclusive"],
-            "account": "a",
-        },
-    )
-    one = target(slurm="job_script_prologue=module load cuda")
-    assert one and one.keywords == {"job_script_prologue": ["module load cuda"]}
+    assert target("ucx://10.0.0.1:80") == Target(address="ucx://10.0.0.1:80")
 
 
 def test_a_cluster_is_read_from_yaml(tmp_path: Path) -> None:
@@ -91,7 +74,7 @@ def test_a_cluster_is_read_from_yaml(tmp_path: Path) -> None:
         "PBSCluster:\n  cores: 4\n  memory: 8GB\n  walltime: 12:00:00\n"
         "  resource_spec: select=1:ngpus=1\n  job_extra_directives: [-q gpu]\n"
     )
-    found = target("dask", file=file)
+    found = target(file=file)
     assert found and found.kind == "PBSCluster"
     assert found.keywords == {
         "cores": 4,
@@ -105,21 +88,14 @@ def test_a_cluster_is_read_from_yaml(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ({"engine": "dask"}, "--engine dask needs one of --scheduler, --slurm and --cluster."),
         (
-            {"scheduler": "tcp://a:1", "slurm": "cores=1"},
-            "--scheduler and --slurm exclude each other: leave one out.",
-        ),
-        (
-            {"engine": "local", "slurm": "cores=1"},
-            "--slurm and --engine local exclude each other: leave one out.",
+            {"scheduler": "tcp://a:1", "file": Path("a.yaml")},
+            "--scheduler and --cluster exclude each other: leave one out.",
         ),
         (
             {"scheduler": "node7"},
             "--scheduler takes an address such as tcp://host:8786; got 'node7",
         ),
-        ({"slurm": "cores"}, "--slurm takes key=value, separated by commas; got 'cores'."),
-        ({"slurm": "a b=1"}, "--slurm takes key=value, separated by commas; got 'a b=1'."),
         ({"file": Path("none.yaml")}, r"--cluster: cannot read none.yaml \(FileNotFoundError\)."),
     ],
 )
@@ -233,7 +209,7 @@ def test_a_stack_larger_than_memory_comes_back_in_halves(
     monkeypatch.setattr(jobs, "train", limited)
     shown: list[Report] = []
     with within() as client:
-        assert engine(client, store, "cpu")([tiny], shown.append, Stop()) == []
+        assert engine(client, store, "cpu")([tiny], shown.append, threading.Event()) == Outcome()
     assert widths == [2, 1, 1]
     assert all(store.find(c) for c in tiny.configs)
     assert {r.configs[0] for r in shown if r.step == 12} == set(tiny.configs)
@@ -251,8 +227,8 @@ def test_runs_that_diverge_are_told(
 
     monkeypatch.setattr(jobs, "train", diverging)
     with within() as client:
-        failed = engine(client, store, "cpu")([tiny], ignored, Stop())
-    assert failed == [tiny.configs[0]]
+        found = engine(client, store, "cpu")([tiny], ignored, threading.Event())
+    assert found.diverged == tiny.configs[:1]
     assert store.find(tiny.configs[1])
 
 
@@ -264,8 +240,8 @@ def test_errors_of_a_worker_come_home(store: Store, monkeypatch: pytest.MonkeyPa
         with monkeypatch.context() as patch:
             patch.setattr(jobs, "train", broken)
             with pytest.raises(RuntimeError, match="A worker failed with LookupError: no such th"):
-                engine(client, store, "cpu")(PAIRS[:1], ignored, Stop())
-        arguments = 0, PAIRS[0], store, "cpu", None, str(store.root / ".sweep-0"), ""
+                engine(client, store, "cpu")(PAIRS[:1], ignored, threading.Event())
+        arguments = 0, PAIRS[0], Place(store), str(store.root / ".sweep-0"), ""
         with pytest.raises(
             ValueError, match="does not see .*: the run store must be on a file sys"
         ):
@@ -277,7 +253,7 @@ def test_a_worker_of_two_threads_is_refused(store: Store) -> None:
         within(threads=2) as client,
         pytest.raises(ValueError, match=r"one stack at a time; that on \S+ has 2 threads\. Start"),
     ):
-        engine(client, store, "cpu")(PAIRS[:1], ignored, Stop())
+        engine(client, store, "cpu")(PAIRS[:1], ignored, threading.Event())
 
 
 def test_it_stops_before_the_deadline(
@@ -286,8 +262,9 @@ def test_it_stops_before_the_deadline(
     """By a clock that a chunk moves by 10 s; the next may take 15 s, and the end 5 s."""
     now = [0.0]
     tell = lambda: now[0]
-    monkeypatch.setattr(jobs, "time", SimpleNamespace(time=tell, perf_counter=tell))
-    monkeypatch.setattr(cluster, "time", SimpleNamespace(time=tell, monotonic=time.monotonic))
+    start = time.monotonic()
+    stopped = SimpleNamespace(monotonic=lambda: start + now[0], perf_counter=tell)
+    monkeypatch.setattr(jobs, "time", stopped)
     monkeypatch.setattr(jobs, "CHECKPOINT_SECONDS", 1e9)
     train = jobs.train
 
@@ -297,17 +274,17 @@ def test_it_stops_before_the_deadline(
             yield progress
 
     monkeypatch.setattr(jobs, "train", slow)
-    waiting = Job((replace(LONG, width=5),), chunk_seconds=10.0)
+    waiting = Job((replace(LONG, width=5),))
     with within() as client:
-        run = engine(client, store, "cpu", deadline=100.0)
-        assert run([Job((LONG,)), waiting], ignored, Stop()) == []
+        run = engine(client, store, "cpu", deadline=start + 100.0)
+        assert run([Job((LONG,)), waiting], ignored, threading.Event()) == Outcome()
     assert now == [90.0]
-    assert steps_done([LONG, *waiting.configs], store) == {LONG: 9 * 4}
+    assert [store.step(c) for c in (LONG, *waiting.configs)] == [9 * 4, 0]
 
 
 def test_nobody_is_waited_for_once_all_workers_are_gone(store: Store) -> None:
     with within() as client:
-        sweep = cluster._Sweep(client, store, "cpu", None, store.root / ".sweep-0", ignored)
+        sweep = cluster._Sweep(client, Place(store), store.root / ".sweep-0", ignored)
         assert not sweep.is_abandoned()
         sweep.stopping = True
         assert not sweep.is_abandoned(), "one is left that can end its work"
@@ -335,11 +312,11 @@ def test_a_stack_of_which_workers_die_is_halved_then_given_up(
     scheduler = pytest.importorskip("distributed.scheduler", reason="needs the extra `cluster`")
     killed = Gone(scheduler.KilledWorker("sweep-0", None, 4))
     with within() as client:
-        sweep = cluster._Sweep(client, store, "cpu", None, store.root / ".sweep-0", ignored)
+        sweep = cluster._Sweep(client, Place(store), store.root / ".sweep-0", ignored)
         submitted: list[Job] = []
         monkeypatch.setattr(sweep, "submit", submitted.extend)
         sweep.jobs = [tiny, replace(tiny, configs=tiny.configs[:1])]
-        assert sweep.collect(killed, 0) == ()
+        assert sweep.collect(killed, 0) == Outcome()
         assert submitted == tiny.parts(1)
         with pytest.raises(RuntimeError, match=r"died of the same run \(diagonal beta=1 seed=0\)"):
             sweep.collect(killed, 1)
@@ -425,13 +402,13 @@ def test_a_worker_killed_in_the_middle_costs_nothing(
                 running["doomed"].send_signal(signal.SIGKILL)
                 killed.append(report)
 
-        assert engine(client, store, "cpu")(PAIRS, show, Stop()) == []
+        assert engine(client, store, "cpu")(PAIRS, show, threading.Event()) == Outcome()
         assert len(killed) == 1 and running["doomed"].wait() == -signal.SIGKILL
         assert list(present(client, ["other"])) == ["other"]
     wanted = [config for job in PAIRS for config in job.configs]
-    folders = [p.name for p in store.root.iterdir() if p.is_dir() and p.name != "checkpoint"]
+    folders = [p.parent.name for p in store.root.glob("*/config.json")]
     assert sorted(folders) == sorted(map(run_id, wanted)), "every run once"
-    assert steps_done(wanted, store) == {}
+    assert not any(store.step(c) for c in wanted)
     lost = [run for run in wanted if run in killed[0].configs]
     alone = train_or_load(lost, Store(tmp_path / "alone"), device="cpu", workers=1)
     for run in alone:
@@ -451,17 +428,18 @@ def test_it_stops_when_asked_and_goes_on(address: str, store: Store, tmp_path: P
         present(client, ["only"])
         reached = 0
         for _ in range(2):
-            stop = Stop()
+            stop = threading.Event()
 
-            def asked(report: Report, reached: int = reached, stop: Stop = stop) -> None:
+            def asked(report: Report, reached: int = reached, stop: Any = stop) -> None:
                 assert report.configs == stack.configs
                 if report.step > reached:
                     stop.set()
 
             begun = replace(stack, step=reached)
-            assert engine(client, store, "cpu")([begun, waiting], asked, stop) == []
-            (now,) = set(steps_done(stack.configs, store).values())
-            assert now > reached and steps_done(waiting.configs, store) == {}
+            found = engine(client, store, "cpu")([begun, waiting], asked, stop)
+            assert found == Outcome()
+            (now,) = {store.step(c) for c in stack.configs}
+            assert now > reached and store.step(waiting.configs[0]) == 0
             reached = now
 
 

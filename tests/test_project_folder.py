@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from seams.files import publish
+from seams.files import publish, write
 from seams.project import project_root, shown
 
 
@@ -53,24 +53,27 @@ def test_publishing_replaces_the_whole_folder(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["results"]
 
 
-def test_what_was_published_survives_a_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source, target = tmp_path / ".new", tmp_path / "fig99"
-    for folder, name in ((target, "old"), (source, "new")):
-        folder.mkdir()
-        (folder / name).touch()
-    rename = Path.rename
-
-    def interrupted(self: Path, to: Path) -> Path:
-        if self == source:
-            raise KeyboardInterrupt
-        return rename(self, to)
-
-    monkeypatch.setattr(Path, "rename", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        publish(source, target)
+def test_what_was_published_survives_a_failure(tmp_path: Path) -> None:
+    """Where the new one vanishes on its way, and where folders cannot change places."""
+    target = tmp_path / "fig99"
+    target.mkdir()
+    (target / "old").touch()
+    with pytest.raises(FileNotFoundError):
+        publish(tmp_path / ".absent", target)
+    assert [p.name for p in tmp_path.iterdir()] == ["fig99"]
     assert [p.name for p in target.iterdir()] == ["old"]
+
+
+@pytest.mark.parametrize("content", ["é", b"\x00"])
+def test_a_file_is_whole_or_as_it_was(tmp_path: Path, content: str | bytes) -> None:
+    path = tmp_path / "a"
+    write(path, content)
+    assert path.read_bytes() == (content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UnicodeEncodeError):
+        write(path, "\ud800")
+    assert [p.name for p in tmp_path.iterdir()] == ["a"] and path.stat().st_size
+    with pytest.raises(FileNotFoundError):
+        write(tmp_path / "nowhere" / "a", content)
 
 
 def test_paths_are_shown_from_where_one_is(

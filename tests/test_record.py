@@ -1,5 +1,7 @@
 import json
+import os
 import shutil
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,9 @@ from stored import CONFIG, FACTS, SCORES, add
 
 from seams.cli import main
 from seams.paper.reading import import_figures
+from seams.files import scratch
 from seams.training import Run, Store, run_id
 from seams.training import record as module
-from seams.training.evaluate import VERSION
 from seams.training.record import import_runs, listing
 
 
@@ -69,7 +71,6 @@ def test_images_of_faces_stay_out(store: Path, record: Path) -> None:
     [
         ({"commit": None}, "its provenance holds no usable 'commit': None"),
         ({"dirty": True}, "was trained with uncommitted changes"),
-        ({"evaluation": VERSION - 1}, f"has version {VERSION - 1}, this is {VERSION}"),
         ({"information": np.array([[np.nan]])}, "the array 'information' is not finite"),
     ],
 )
@@ -84,13 +85,25 @@ def test_what_cannot_be_trusted_is_refused(
     assert not record.exists()
 
 
+def test_an_earlier_evaluation_is_taken(store: Path, record: Path) -> None:
+    """What it lacks was not computed; what it has is as good as ever."""
+    run = add(store, evaluation=1)
+    assert import_runs(store, record).added == (run.id,)
+
+
 def test_damaged_runs_are_refused(store: Path, record: Path) -> None:
     run = add(store)
     evaluation = run.folder / "evaluation.json"
     good = evaluation.read_text()
+    evaluation.write_text(good.replace("0.25", "0.26"))
+    with pytest.raises(ValueError, match=r"evaluation\.json was damaged; `seams store check`"):
+        import_runs(store, record)
+    (run.folder / "files.json").unlink()  # as before there were checksums
     for text, message in [
         (good.replace("0.25", "NaN"), "the score 'rate' is not finite"),
+        (good.replace('"evaluation"', '"elevation"'), "does not say by which version"),
         (good[:-5], "cannot be read"),
+        ("[1]", "cannot be read: it holds no names"),
     ]:
         evaluation.write_text(text)
         with pytest.raises(ValueError, match=message):
@@ -105,6 +118,7 @@ def test_a_run_under_a_false_name_is_refused(store: Path, record: Path) -> None:
     run = add(store)
     other = run_id(replace(CONFIG, seed=9))
     shutil.move(run.folder, store / other)
+    (store / other / "files.json").unlink()
     with pytest.raises(ValueError, match=f"{other}: its configuration is that of {run.id}"):
         import_runs(store, record)
     config = json.loads((store / other / "config.json").read_text()) | {"speed": 1}
@@ -159,6 +173,60 @@ def test_listing_is_sorted_and_tells_device_and_time(store: Path, record: Path) 
     assert table["device"].tolist() == ["2 threads of Some CPU"] * 2
     assert table["seconds"].tolist() == [1.5, 1.5] and not table["decoder"].any()
     assert listing(record / "nowhere").empty
+
+
+def test_a_kill_between_two_renames_loses_no_run(store: Path, record: Path) -> None:
+    """What a dead process had moved aside is back after the next import."""
+    run = add(store)
+    import_runs(store, record)
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
+    made = scratch(record)
+    aside = made.name.replace(".new", ".old").replace(str(os.getpid()), str(child))
+    (record / run.id).rename(record / f"{aside}-{run.id}")
+    other = add(store.parent / "other", replace(CONFIG, seed=1))
+    import_runs(store.parent / "other", record)
+    made.rmdir()
+    assert {path.name for path in record.iterdir()} == {run.id, other.id}
+
+
+# --- packs -------------------------------------------------------------------------------------
+
+
+def test_packed_runs_come_home(
+    store: Path, record: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that the record keeps; decoders of as many as there is room for, taken on request."""
+    runs = [add(store, replace(CONFIG, seed=seed)) for seed in range(5)]
+    assert module.pack_runs(runs, tmp_path / "pack") == (5, 5)
+    assert [path.name for path in (tmp_path / "pack").iterdir()] == ["runs-0.zip"]
+    assert import_runs(tmp_path / "pack", record).added == tuple(sorted(run.id for run in runs))
+    assert import_runs(store, record).known == tuple(sorted(run.id for run in runs))
+    import_runs(tmp_path / "pack", record, decoders=[runs[3].id])
+    z = torch.randn(3, 2, dtype=torch.float32)
+    kept = Run(runs[3].config, record / runs[3].id).decoder()
+    torch.testing.assert_close(kept(z), runs[3].decoder()(z), rtol=0, atol=0)
+    size = (tmp_path / "pack" / "runs-0.zip").stat().st_size // 5
+    monkeypatch.setattr(module, "PACK_BYTES", 2 * size)
+    monkeypatch.setattr(module, "PACKS", 2)
+    packed, decoders = module.pack_runs(runs, tmp_path / "pack")
+    sizes = [path.stat().st_size for path in (tmp_path / "pack").iterdir()]
+    assert len(sizes) == 2 and max(sizes) <= 2 * size and 2 <= packed <= 5 and decoders < 5
+    assert len(import_runs(tmp_path / "pack", record).known) == packed
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/evil", "config.json", "0" * 16 + "/a.py"])
+def test_files_that_are_no_run_are_not_unpacked(tmp_path: Path, record: Path, name: str) -> None:
+    with zipfile.ZipFile(tmp_path / "runs-0.zip", "w") as file:
+        file.writestr(name, "{}")
+    with pytest.raises(ValueError, match="which is no run's"):
+        import_runs(tmp_path, record)
+    (tmp_path / "runs-0.zip").write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"runs-0\.zip cannot be read"):
+        import_runs(tmp_path, record)
+    assert not record.exists() and not list(tmp_path.rglob("*evil*"))
 
 
 # --- figures -----------------------------------------------------------------------------------

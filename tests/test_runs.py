@@ -1,5 +1,11 @@
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from dataclasses import fields, make_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,9 +14,11 @@ import numpy as np
 import pytest
 import torch
 
+from seams.cli import main
 from seams.data import Samples
+from seams.files import scratch
 from seams.training import Stack, TrainConfig, train
-from seams.training import store as module
+from seams.training.runs import FILES
 from seams.training.store import FORMAT, Run, Store, run_id, table
 
 CONFIG = TrainConfig(
@@ -47,6 +55,30 @@ def stack() -> Stack:
 
 def saved(store: Store, stack: Stack, run: int = 0, **scores: Any) -> Run:
     return store.save(stack, run, FACTS, SCORES | scores, arrays())
+
+
+def flip(path: Path, place: int | None = None) -> None:
+    """Turn one bit of a file over."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 if place is None else place] ^= 1
+    path.write_bytes(content)
+
+
+def apart(action: Callable[[], Any]) -> int:
+    """Do something in another process, over and over, until it is killed; its number."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        while True:
+            action()
+    finally:
+        os._exit(1)
+
+
+def kill(child: int) -> None:
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
 
 
 def listing(folder: Path) -> set[str]:
@@ -158,8 +190,16 @@ def test_saving_again_replaces(store: Store, stack: Stack) -> None:
     assert "left-over" not in listing(store.root / run_id(CONFIG))
 
 
-def test_folders_can_be_read_by_others(store: Store, stack: Stack) -> None:
-    assert saved(store, stack).folder.stat().st_mode & 0o055 == 0o055
+def test_others_can_read_what_the_umask_lets_them(store: Store, stack: Stack) -> None:
+    before = os.umask(0o027)
+    try:
+        folder = saved(store, stack).folder
+        store.save_checkpoint(stack)
+    finally:
+        os.umask(before)
+    assert folder.stat().st_mode & 0o777 == 0o750
+    for path in (*folder.iterdir(), *(store.root / "checkpoint").iterdir()):
+        assert path.stat().st_mode & 0o777 == 0o640, path
 
 
 def test_nothing_is_pickled(store: Store, stack: Stack) -> None:
@@ -187,30 +227,31 @@ def test_a_half_written_folder_is_not_found(store: Store, stack: Stack, missing:
     assert store.find(CONFIG) is None
 
 
-def test_a_writer_that_dies_leaves_nothing_to_find(
-    store: Store, stack: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """At whatever file it dies: the folder gets its name when all are written."""
-    for function in ("savez_compressed", "save_file"):
-        with monkeypatch.context() as patch:
-            owner = module.np if function == "savez_compressed" else module
-            patch.setattr(owner, function, lambda *a, **k: 1 / 0)
-            with pytest.raises(ZeroDivisionError):
-                saved(store, stack)
-        assert store.find(CONFIG) is None
-        assert run_id(CONFIG) not in listing(store.root)
-    assert saved(store, stack).scores == SCORES
+def test_a_writer_that_is_killed_leaves_the_old_or_the_new(store: Store, stack: Stack) -> None:
+    saved(store, stack, rate=0.0)
+    rounds = 8
+    for number in range(rounds):
+        child = apart(lambda: saved(store, stack, rate=1.0))
+        time.sleep(0.02 + 0.013 * number)
+        kill(child)
+        again = Store(store.root)
+        run = again.trained(CONFIG)
+        assert run and run.damage(weights=True) == ""
+        assert not run.is_evaluated or run.scores["rate"] in (0.0, 1.0)
+        assert listing(store.root) == {"store.json", run_id(CONFIG)}
 
 
-def test_another_run_under_the_name_is_refused(store: Store, stack: Stack) -> None:
-    path = saved(store, stack).folder / "config.json"
+def test_the_configuration_of_another_run_is_set_aside(store: Store, stack: Stack) -> None:
+    folder = saved(store, stack).folder
+    (folder / FILES.checksums).unlink()  # as before there were any
+    path = folder / FILES.config
     path.write_text(json.dumps(json.loads(path.read_text()) | {"beta": 7.0}))
-    with pytest.raises(ValueError, match="holds another run than its name says; delete it"):
-        store.find(CONFIG)
+    assert store.find(CONFIG) is None and not folder.exists()
 
 
 def test_a_run_stored_before_a_field_existed_is_found(store: Store, stack: Stack) -> None:
     path = saved(store, stack).folder / "config.json"
+    (path.parent / FILES.checksums).unlink()  # as before there were any
     stored = json.loads(path.read_text())
     del stored["precision"]
     path.write_text(json.dumps(stored | {"since_removed": 3}))
@@ -287,7 +328,7 @@ def test_nothing_is_stored_that_needs_pickle(store: Store) -> None:
 def test_checkpoints_come_back_until_the_run_is_saved(store: Store) -> None:
     configs = [CONFIG, replace(CONFIG, seed=1)]
     stack = stack_of(*configs)
-    assert store.checkpoint(CONFIG) is None
+    assert store.checkpoint(CONFIG) is None and store.step(CONFIG) == 0
     store.save_checkpoint(stack)
     for position, config in enumerate(configs):
         found, expected = store.checkpoint(config), stack.state(position)
@@ -296,10 +337,28 @@ def test_checkpoints_come_back_until_the_run_is_saved(store: Store) -> None:
         assert all(torch.equal(found[name], value) for name, value in expected.items())
     store.save_checkpoint(stack, [1.5, 2.5])
     assert [float(store.checkpoint(c)["seconds"]) for c in configs] == [1.5, 2.5]
-    assert store.find(CONFIG) is None
+    assert store.find(CONFIG) is None and store.step(CONFIG) == 4
     saved(store, stack)
     assert store.checkpoint(CONFIG) is None
     assert store.checkpoint(configs[1]) is not None
+
+
+def test_a_checkpoint_of_another_run_or_with_a_flipped_bit_is_set_aside(
+    store: Store, capsys: pytest.CaptureFixture
+) -> None:
+    one, other = CONFIG, replace(CONFIG, seed=1)
+    store.save_checkpoint(stack_of(one, other))
+    path = {c: store.root / "checkpoint" / f"{run_id(c)}.safetensors" for c in (one, other)}
+    shutil.copy(path[other], path[one])
+    assert store.step(one) == 0 and store.checkpoint(one) is None
+    assert "(it is another run's). It lies in" in capsys.readouterr().err
+    content = path[other].read_bytes()
+    for place in range(0, len(content), len(content) // 40):
+        path[other].write_bytes(content)
+        flip(path[other], place)
+        assert store.checkpoint(other) is None, place
+    path[other].write_bytes(content)
+    assert store.checkpoint(other) is not None
 
 
 # --- two processes -----------------------------------------------------------------------------
@@ -313,34 +372,158 @@ def test_two_stores_see_each_other(tmp_path: Path, stack: Stack) -> None:
     assert one.find(CONFIG).scores["rate"] == 4.0
 
 
-def test_two_writers_of_one_run_do_not_collide(
-    store: Store, stack: Stack, monkeypatch: pytest.MonkeyPatch
+def test_two_writers_of_one_run_do_not_collide(store: Store, stack: Stack) -> None:
+    """There is a run at every moment, and none that is being replaced is taken for damaged."""
+    run = saved(store, stack, rate=1.0)
+
+    def write(rate: float) -> None:
+        with store.lock(CONFIG) as mine:
+            if mine:
+                saved(store, stack, rate=rate)
+
+    children = [apart(lambda rate=rate: write(rate)) for rate in (1.0, 2.0)]
+    try:
+        end, found = time.monotonic() + 1.0, 0
+        while time.monotonic() < end:
+            assert (run.folder / FILES.config).is_file()
+            found += store.trained(CONFIG) is not None
+    finally:
+        for child in children:
+            kill(child)
+    assert found and not (store.root / ".damaged").exists()
+
+
+def test_a_store_that_cannot_be_written_says_so(store: Store, stack: Stack) -> None:
+    program = (
+        "import os, sys\nfrom pathlib import Path\nfrom seams.files import publish, scratch\n"
+        "os.setuid(65534)\npublish(Path(sys.argv[1], 'new'), Path(sys.argv[1], 'target'))"
+    )
+    if os.geteuid() != 0:
+        pytest.skip("becomes another user")
+    for name in ("new", "target"):
+        (store.root / name / name).mkdir(parents=True)
+    for folder in (store.root, *store.root.parents):
+        if folder.is_relative_to(store.root.parent.parent):
+            folder.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(store.root)], capture_output=True, text=True
+    )
+    assert done.returncode == 1 and "PermissionError" in done.stderr
+    assert (store.root / "target" / "target").is_dir()
+
+
+def test_one_process_has_a_run_in_hand(store: Store, stack: Stack) -> None:
+    """Until it dies: the kernel gives the lock to others then."""
+
+    def hold() -> None:
+        with store.lock(CONFIG) as mine:
+            if mine:
+                (store.root / "held").touch()
+            time.sleep(60)
+
+    child = apart(hold)
+    try:
+        while not (store.root / "held").exists():
+            time.sleep(0.01)
+        with store.lock(CONFIG) as mine, store.lock(replace(CONFIG, seed=1)) as other:
+            assert not mine and other
+        assert store.is_locked(CONFIG)
+    finally:
+        kill(child)
+    assert not store.is_locked(CONFIG)
+    with store.lock(CONFIG) as mine, store.lock(CONFIG) as again:
+        assert mine and not again, "also within a process"
+
+
+def test_what_a_dead_process_left_is_cleaned_away(store: Store, stack: Stack) -> None:
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
+    mine = scratch(store.root)
+    ended = mine.with_name(mine.name.replace(str(os.getpid()), str(child)))
+    (ended / "a").mkdir(parents=True)
+    elsewhere = mine.with_name(f".new-{child}-elsewhere-01234567")
+    ancient = mine.with_name(".new-abcdefg")
+    elsewhere.mkdir()
+    ancient.mkdir()
+    os.utime(ancient, (0, 0))
+    folder = saved(store, stack).folder
+    folder.rename(ended.with_name(ended.name.replace("new", "old") + f"-{folder.name}"))
+    again = Store(store.root)
+    assert listing(store.root) == {"store.json", mine.name, elsewhere.name, folder.name}
+    assert again.find(CONFIG)
+
+
+# --- damage ------------------------------------------------------------------------------------
+
+NAMES = [value for name, value in vars(FILES).items() if not name.startswith("_")]
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {FILES.decoder}))
+def test_a_bit_that_flips_is_seen(
+    store: Store, stack: Stack, name: str, capsys: pytest.CaptureFixture
 ) -> None:
-    """The other writer puts its folder in place just before ours is moved there."""
-    rename, others = Path.rename, [1.0, 2.0]
-
-    def interfering(self: Path, target: Path) -> Path:
-        if self.name.startswith(".new-") and others:
-            rate = others.pop()
-            saved(store, stack, rate=rate)
-        return rename(self, target)
-
-    monkeypatch.setattr(Path, "rename", interfering)
-    saved(store, stack, rate=3.0)
-    assert not others
-    assert store.find(CONFIG).scores["rate"] == 3.0
-    assert listing(store.root) == {"store.json", run_id(CONFIG)}
+    run = saved(store, stack)
+    large = name in (FILES.weights, FILES.snapshots)
+    flip(run.folder / name)
+    if large:
+        assert store.find(CONFIG), "seen where it is read"
+        with pytest.raises(ValueError, match=rf"^{name} was damaged; `seams store check` sets"):
+            run.weights() if name == FILES.weights else run.snapshots()
+    assert store.find(CONFIG, weights=True) is None
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "does not count" in said
+    assert [path.parent.name for path in store.root.glob(".damaged/*/config.json")]
+    assert not run.folder.exists() and saved(store, stack).scores == SCORES
 
 
-def test_a_store_that_cannot_be_written_says_so(
-    store: Store, stack: Stack, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+@pytest.mark.parametrize("checksums", [True, False])
+def test_files_that_end_early_are_seen(
+    store: Store, stack: Stack, share: float, checksums: bool
 ) -> None:
-    def refuse(self: Path, target: Path) -> Path:
-        raise PermissionError("no")
+    """Also those stored before there were checksums, as far as their form tells."""
+    for name in (FILES.config, FILES.evaluation, FILES.arrays, FILES.history, FILES.weights):
+        folder = saved(store, stack).folder
+        if not checksums:
+            (folder / FILES.checksums).unlink()
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[: int(share * len(content))])
+        assert store.find(CONFIG, weights=True) is None, name
 
-    monkeypatch.setattr(Path, "rename", refuse)
-    with pytest.raises(PermissionError):
-        saved(store, stack)
+
+def test_a_check_sees_every_file(store: Store, stack: Stack, capsys: Any) -> None:
+    runs = [saved(store, stack_of(replace(CONFIG, seed=seed))) for seed in range(3)]
+    store.save_checkpoint(stack_of(replace(CONFIG, seed=3), replace(CONFIG, seed=4)))
+    assert store.check() == (5, [])
+    assert main(["store", "check", str(store.root)]) == 0
+    assert "5 runs and checkpoints in" in capsys.readouterr().out
+    flip(runs[1].folder / FILES.snapshots)
+    flip(next((store.root / "checkpoint").iterdir()))
+    assert main(["store", "check", str(store.root)]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith(f"Run {runs[1].id}: snapshots.safetensors was damaged")
+    assert said[1].startswith("The checkpoint of run ") and said[2].startswith("seams: 3 runs")
+    assert store.check() == (3, [])
+    assert main(["store", "check", str(store.root / "nowhere")]) == 2
+    assert "There is no run store in" in capsys.readouterr().err
+
+
+# --- trained, and not evaluated ----------------------------------------------------------------
+
+
+def test_what_was_learned_is_kept_before_it_is_evaluated(store: Store, stack: Stack) -> None:
+    store.save_checkpoint(stack)
+    run = store.finish(stack, 0, FACTS)
+    assert store.find(CONFIG) is None and store.checkpoint(CONFIG) is None
+    assert store.trained(CONFIG) == run and not run.is_evaluated
+    assert run.provenance == FACTS and len(run.history) == 1 and len(run.snapshots()) == 2
+    weights = run.weights()
+    store.update(run, SCORES, arrays())
+    found = store.find(CONFIG, weights=True)
+    assert found and found.scores == SCORES
+    assert all(torch.equal(found.weights()[name], value) for name, value in weights.items())
 
 
 # --- tables ------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from seams import sweep
 from seams.data import linear
 from seams.sweep import cluster, grid, train_jobs
 from seams.sweep.cluster import connect, engine, target
-from seams.sweep.jobs import Job, Report, steps_done
+from seams.sweep.jobs import Job, Report, unfinished
 from seams.training import CHUNK, Store, TrainConfig, run_id
 
 pytestmark = pytest.mark.slow
@@ -138,16 +138,19 @@ def test_a_cancelled_job_is_sent_again_and_every_run_is_stored_once(
             slurm("scancel", *cancelled)
 
     monkeypatch.setattr(sweep, "_show", cancelling)
-    words = target(slurm="cores=1,memory=2GB,interface=lo,walltime=01:00:00")
+    file = tmp_path / "slurm.yaml"
+    lines = ("cores: 1", "memory: 2GB", "interface: lo", "walltime: 01:00:00")
+    file.write_text("SLURMCluster:\n" + "".join(f"  {line}\n" for line in lines))
+    words = target(file=file)
     assert words
     with connect(words, 1, "cpu", store) as client:
-        train_jobs(JOBS, engine(client, store, "cpu"))
+        train_jobs(JOBS, engine(client, store, "cpu"), store)
         after = slurm("squeue", "--noheader", "--format=%i").split()
     assert len(cancelled) == len(after) == 1 and cancelled != after
     wanted = [config for job in JOBS for config in job.configs]
-    folders = {p.name for p in store.root.iterdir() if p.is_dir()} - {"checkpoint", "cluster-logs"}
+    folders = {p.parent.name for p in store.root.glob("*/config.json")}
     assert folders == {run_id(config) for config in wanted}
-    assert all(store.find(config) for config in wanted) and steps_done(wanted, store) == {}
+    assert not unfinished(wanted, store)
     deadline = time.monotonic() + 60
     while slurm("squeue", "--noheader"):
         assert time.monotonic() < deadline, "jobs are left behind"

@@ -1,30 +1,33 @@
-import json
+import multiprocessing
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import sweeping
 import torch
-from sweeping import CHUNK, Worker, make_small, trained, use_threads, watched
+from sweeping import CHUNK, make_small, trained, watched
 
 from seams import data as datasets
 from seams import sweep as module
 from seams.data import Samples
 from seams.sweep import Diverged, Interrupted, grid, local, progress_stream, train_or_load
 from seams.sweep import jobs as jobs_module
-from seams.sweep.jobs import Job, Limits, Stop, execute
+from seams.sweep.jobs import Job, Outcome, Place, execute
 from seams.training import Store, TrainConfig, run_id
 from seams.training import evaluate as evaluation
 from seams.training import loop as training
-from seams.training.evaluate import COLLAPSED_RATE, VERSION
+from seams.training.evaluate import COLLAPSED_RATE
 
 BASE = replace(sweeping.BASE, snapshots=2)
 
@@ -240,11 +243,11 @@ def test_runs_are_evaluated_together_where_that_pays(
     monkeypatch.setattr(jobs_module, "at_once", lambda device: 2)
     for run, other in zip(trained(configs, store), alone, strict=True):
         assert run.scores["distortion"] == pytest.approx(other.scores["distortion"], rel=1e-4)
-    assert asked == [[0, 1], [2]]
+    assert asked == [[0, 1], [0]]
 
 
 def test_interruption_while_evaluating_keeps_what_is_evaluated(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: Store, stacks: list[list[TrainConfig]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     configs = grid(BASE, seed=range(3))
     evaluate, seen = jobs_module.evaluate, []
@@ -259,9 +262,35 @@ def test_interruption_while_evaluating_keeps_what_is_evaluated(
     with pytest.raises(Interrupted):
         trained(configs, store)
     assert [bool(store.find(c)) for c in configs] == [True, False, False]
-    assert [bool(store.checkpoint(c)) for c in configs] == [False, True, True]
+    assert all(store.trained(c) for c in configs)
     trained(configs, store)
-    assert len(seen) == 3
+    assert len(seen) == 3 and stacks == [configs]
+
+
+def test_an_evaluation_that_fails_costs_nothing_else(
+    store: Store, stacks: list[list[TrainConfig]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several evaluated together, too: one of nine, and another error the next time."""
+    configs = grid(BASE, seed=range(9))
+    evaluate = jobs_module.evaluate
+
+    def failing(stack: Any, runs: Any, data: Any) -> Any:
+        if any(stack.configs[run].seed == 4 for run in runs):
+            raise ArithmeticError("no density\nat all")
+        return evaluate(stack, runs, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs_module, "at_once", lambda device: 4)
+        patch.setattr(jobs_module, "evaluate", failing)
+        for _ in range(2):
+            message = (
+                r"^The evaluation of 1 of \d runs failed \(diagonal beta=1 seed=4: "
+                r"ArithmeticError: no density\)\. They are stored as trained, and the same call"
+            )
+            with pytest.raises(RuntimeError, match=message):
+                trained(configs, store)
+            assert [bool(store.find(c)) for c in configs] == [c.seed != 4 for c in configs]
+    assert len(trained(configs, store)) == 9 and stacks == [configs]
 
 
 def test_a_second_interruption_does_not_wait(
@@ -303,7 +332,7 @@ def test_sweeps_run_outside_the_main_thread(store: Store) -> None:
 def test_stacks_are_split_until_there_is_one_a_worker() -> None:
     configs = grid(BASE, seed=range(7))
     for workers, sizes in [(1, [7]), (2, [3, 4]), (3, [2, 2, 3]), (4, [1, 2, 2, 2]), (9, [1] * 7)]:
-        jobs = jobs_module.stacks(configs, {}, workers)
+        jobs = jobs_module.stacks(dict.fromkeys(configs, 0), workers)
         assert sorted(len(job.configs) for job in jobs) == sizes
         assert sorted(c.seed for job in jobs for c in job.configs) == list(range(7))
 
@@ -311,7 +340,7 @@ def test_stacks_are_split_until_there_is_one_a_worker() -> None:
 def test_stacks_hold_runs_of_one_shape_and_step() -> None:
     configs = grid(BASE, covariance=["diagonal", "full"], seed=range(3))
     steps = {configs[0]: 8, configs[1]: 8, configs[4]: 4}
-    jobs = jobs_module.stacks(configs, steps, 1)
+    jobs = jobs_module.stacks(dict.fromkeys(configs, 0) | steps, 1)
     found = {(frozenset(job.configs), job.step) for job in jobs}
     assert found == {
         (frozenset(configs[:2]), 8),
@@ -324,7 +353,7 @@ def test_stacks_hold_runs_of_one_shape_and_step() -> None:
 def test_the_longest_stack_comes_first() -> None:
     short, long = replace(BASE, seed=1), replace(BASE, images=BASE.images * 9)
     half = replace(BASE, latent=3)
-    jobs = jobs_module.stacks([short, long, half], {half: BASE.steps // 2}, 1)
+    jobs = jobs_module.stacks({short: 0, long: 0, half: BASE.steps // 2}, 1)
     assert [job.configs[0] for job in jobs] == [long, short, half]
 
 
@@ -349,125 +378,174 @@ def test_grid_varies_the_last_axis_fastest() -> None:
 REAL = replace(BASE, latent=3, snapshots=0, images=16 * 20)
 
 
-def test_two_processes_train_what_one_does(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Real ones, on the real linear data; they know nothing of this file's patches."""
+def processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Real ones, at once, on the real linear data; they know nothing of this file's patches."""
     monkeypatch.undo()
     monkeypatch.setenv("SEAMS_PROGRESS", str(tmp_path / "progress"))
-    monkeypatch.setattr(local, "_WORTH_PROCESSES", 0.0)
-    configs = grid(REAL, covariance=["diagonal", "full"])
-    runs = train_or_load(configs, store, device="cpu", workers=2)
-    assert [run.config for run in runs] == configs
+    monkeypatch.setattr(local, "_ALONE_SECONDS", 0.0)
+
+
+def test_two_processes_train_what_one_does_and_tell_what_diverged(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processes(monkeypatch, tmp_path)
+    good = grid(REAL, covariance=["diagonal", "full"])
+    bad = replace(REAL, beta=1e39, latent=4)
+    with pytest.raises(Diverged, match=r"in 1 of 3 runs \(diagonal beta=1e\+39 seed=0\)"):
+        train_or_load([*good, bad], store, device="cpu", workers=2)
     monkeypatch.setattr(jobs_module, "evaluate", lambda *_: [({}, {})])
-    for run in runs:
+    for run in train_or_load(good, store, device="cpu", workers=2):
         assert run.scores["rate"] > 0
         (alone,) = trained([run.config], Store(tmp_path / "alone"))
         for name, weight in alone.weights().items():
             assert torch.equal(run.weights()[name], weight), name
-    assert "2 of 2 runs" in (tmp_path / "progress").read_text()
+    assert "3 of 3 runs" in (tmp_path / "progress").read_text()
 
 
-class Killed(Worker):
-    """One that dies without a word."""
-
-    def run(self) -> None:
-        self.exitcode = -9
+LONG = replace(REAL, images=16 * 128 * 100_000)  # never ends within a test
 
 
-@pytest.fixture
-def threads(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    return use_threads(monkeypatch)
-
-
-def test_workers_share_the_jobs(
-    store: Store, threads: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+def test_a_worker_that_is_killed(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two of them do three, since a new one would import torch again."""
-    begun = []
+    processes(monkeypatch, tmp_path)
+    show = module._show
 
-    def begin(**how: Any) -> Worker:
-        begun.append(how)
-        return Worker(**how)
+    def kill(*arguments: Any) -> None:
+        show(*arguments)
+        multiprocessing.active_children()[0].kill()
 
-    monkeypatch.setattr(threads, "Process", begin)
-    configs = grid(BASE, latent=[2, 3, 4], seed=range(2))
-    runs = train_or_load(configs, store, device="cpu", workers=2)
-    assert [run.config for run in runs] == configs
-    assert len(begun) == 2
-
-
-def test_little_work_is_not_given_to_processes(
-    store: Store, threads: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nor to more threads than a worker has: the last digits would differ."""
-    monkeypatch.setattr(threads, "Process", lambda **_: pytest.fail("began a process"))
-    used: list[int] = []
-    monkeypatch.setattr(local.torch, "get_num_threads", lambda: 4)
-    monkeypatch.setattr(local.torch, "set_num_threads", used.append)
-    monkeypatch.setattr(local, "_WORTH_PROCESSES", 10.0)
-    configs = grid(BASE, covariance=["diagonal", "full"])
-    assert len(train_or_load(configs, store, device="cpu", workers=2)) == 2
-    assert used == [2, 4]
-    long = replace(BASE, images=10**9)
-    with pytest.raises(pytest.fail.Exception, match="began a process"):
-        train_or_load([long, replace(long, seed=1)], store, device="cpu", workers=2)
-
-
-def test_a_worker_that_is_killed(store: Store, threads: SimpleNamespace, monkeypatch: Any) -> None:
-    monkeypatch.setattr(threads, "Process", Killed)
-    message = r"A worker ended with exit code -9 \(-9: killed, .* set `workers` lower\)"
-    with pytest.raises(RuntimeError, match=message):
-        train_or_load(grid(BASE, seed=range(2)), store, device="cpu", workers=2)
-
-
-@pytest.mark.parametrize("error", [ValueError, FileNotFoundError])
-def test_errors_of_the_user_come_back_from_workers(
-    store: Store, threads: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
-) -> None:
-    def missing(*_: Any) -> None:
-        raise error("images.npy is missing: run `seams data`.")
-
-    monkeypatch.setattr(datasets, "load", missing)
-    with pytest.raises(error, match=r"^images\.npy is missing: run `seams data`\.$"):
-        train_or_load(grid(BASE, seed=range(2)), store, device="cpu", workers=2)
-
-
-def test_other_errors_of_workers_show_where_they_came_from(
-    store: Store, threads: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    monkeypatch.setattr(jobs_module, "evaluate", lambda *_: 1 / 0)
-    with pytest.raises(RuntimeError, match="A worker failed with ZeroDivisionError: division by"):
-        train_or_load(grid(BASE, seed=range(2)), store, device="cpu", workers=2)
-    assert "Traceback" in capsys.readouterr().err
-
-
-def test_divergence_in_a_worker(store: Store, threads: SimpleNamespace) -> None:
-    configs = [BASE, replace(BASE, beta=1e39, latent=3), replace(BASE, seed=1)]
-    with pytest.raises(Diverged, match=r"in 1 of 3 runs \(diagonal beta=1e\+39 seed=0\)"):
-        train_or_load(configs, store, device="cpu", workers=2)
-    assert store.find(configs[0]) and store.find(configs[2])
+    monkeypatch.setattr(module, "_show", kill)
+    with pytest.raises(RuntimeError, match="A worker was killed, .* set `workers` lower"):
+        train_or_load(grid(LONG, seed=range(2)), store, device="cpu", workers=2)
+    assert not multiprocessing.active_children()
 
 
 def test_interrupted_workers_leave_checkpoints(
-    store: Store, threads: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C comes with the first report."""
-    configs = grid(BASE, latent=[2, 3, 4])
-    handlers: list[Any] = []
-    monkeypatch.setattr(module.signal, "signal", lambda _, handler: handlers.append(handler))
-    show = module._show
-
-    def shown(*arguments: Any) -> None:
-        handlers[0]()
-        monkeypatch.setattr(module, "_show", show)
-
-    monkeypatch.setattr(module, "_show", shown)
+    processes(monkeypatch, tmp_path)
+    configs = [replace(LONG, latent=latent) for latent in (2, 3, 4)]
+    interrupt_at(1, monkeypatch)
     with pytest.raises(Interrupted):
         train_or_load(configs, store, device="cpu", workers=2)
-    begun = [c for c in configs if store.checkpoint(c) or store.find(c)]
+    begun = [c for c in configs if store.step(c)]
     assert 1 <= len(begun) <= 2, "the third is not begun once stopped"
-    assert len(train_or_load(configs, store, device="cpu", workers=2)) == 3
+
+
+def test_workers_of_a_process_that_is_killed_leave_checkpoints_and_end(
+    store: Store, tmp_path: Path
+) -> None:
+    configs = [replace(LONG, latent=latent) for latent in (2, 3)]
+    program = f"""
+import sys
+from seams.sweep import local, train_or_load
+from seams.training import Store, TrainConfig
+if __name__ == "__main__":
+    local._ALONE_SECONDS = 0.0
+    train_or_load({configs!r}, Store(sys.argv[1]), device="cpu", workers=2)
+"""
+    (tmp_path / "program.py").write_text(program)
+    with subprocess.Popen([sys.executable, tmp_path / "program.py", store.root]) as process:
+        while not all(store.is_locked(c) for c in configs):
+            assert process.poll() is None
+            time.sleep(0.1)
+        time.sleep(0.5)
+        process.kill()
+    while any(store.is_locked(c) for c in configs):
+        time.sleep(0.1)
+    assert all(store.step(c) > 0 for c in configs)
+
+
+# --- two sweeps on one store -------------------------------------------------------------------
+
+
+def test_a_plan_is_not_trusted_after_the_store_has_moved_on(
+    store: Store, tmp_path: Path, stacks: list[list[TrainConfig]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint vanishes, and a run is finished, between the plan and the start."""
+    configs = grid(BASE, beta=[0.1, 1.0, 3.0, 9.0])
+    interrupt_at(2, monkeypatch)
+    with pytest.raises(Interrupted):
+        trained(configs, store)
+    jobs = jobs_module.stacks(jobs_module.unfinished(configs, store), 1)
+    assert [job.step for job in jobs] == [2 * CHUNK]
+    (store.root / "checkpoint" / f"{run_id(configs[1])}.safetensors").unlink()
+    shutil.copytree(
+        trained(configs[2:3], Store(tmp_path / "a"))[0].folder, store.root / run_id(configs[2])
+    )
+    place, outcome = Place(store), Outcome(again=tuple(jobs))
+    while outcome.again:
+        outcome = execute(outcome.again[0], place, threading.Event()) + replace(
+            outcome, again=outcome.again[1:]
+        )
+    assert sorted(stacks[2:], key=len) == [[configs[1]], [configs[0], configs[3]]]
+    for run in trained(configs, store):
+        (alone,) = trained([run.config], Store(tmp_path / "alone"))
+        for name, weight in alone.weights().items():
+            torch.testing.assert_close(run.weights()[name], weight, rtol=1e-3, atol=1e-5)
+
+
+def test_one_damaged_checkpoint_costs_one_run(
+    store: Store, stacks: list[list[TrainConfig]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs = grid(BASE, seed=range(4))
+    interrupt_at(2, monkeypatch)
+    with pytest.raises(Interrupted):
+        trained(configs, store)
+    path = store.root / "checkpoint" / f"{run_id(configs[2])}.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+    assert len(trained(configs, store)) == 4
+    assert stacks[1:] == [[*configs[:2], configs[3]], [configs[2]]]
+    assert len(list(store.root.glob(".damaged/*"))) == 1
+
+
+def test_two_sweeps_at_once_on_one_store(store: Store, tmp_path: Path) -> None:
+    """Each run is what its name says, trained by one of them, and both return all."""
+    configs = [replace(BASE, beta=b, latent=n) for n in (1, 2, 3) for b in (0.05, 4.0)]
+    children = []
+    for order in (configs, configs[::-1]):
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                torch.set_num_threads(1)
+                code = len(trained(order, store)) != len(configs)
+            finally:
+                os._exit(code)
+        children.append(child)
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0]
+    assert store.check() == (len(configs), [])
+    alone = trained(configs, Store(tmp_path / "alone"))
+    for run, other in zip(trained(configs, store), alone, strict=True):
+        for name, weight in other.weights().items():
+            torch.testing.assert_close(run.weights()[name], weight, rtol=1e-3, atol=1e-5)
+
+
+def test_a_run_in_the_hands_of_another_is_waited_for(
+    store: Store, tmp_path: Path, stacks: list[list[TrainConfig]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it is there, or its owner gives it up."""
+    monkeypatch.setattr(module, "_POLL_SECONDS", 0.05)
+    configs = grid(BASE, seed=range(2))
+    (done,) = trained(configs[1:], Store(tmp_path / "other"))
+    with ExitStack() as held:
+        assert all(held.enter_context(store.lock(c)) for c in configs)
+
+        def end() -> None:
+            shutil.copytree(done.folder, store.root / done.id)
+            held.close()
+
+        timer = threading.Timer(0.5, end)
+        timer.start()
+        runs = trained(configs, store)
+        timer.join()
+    assert [run.config for run in runs] == configs and stacks[1:] == [configs[:1]]
+    said = (tmp_path / "progress").read_text()
+    assert "2 runs are in the hands of another process: waiting for them\n" in said
 
 
 # --- progress ----------------------------------------------------------------------------------
@@ -485,46 +563,48 @@ def test_progress_goes_to_standard_error(monkeypatch: pytest.MonkeyPatch) -> Non
     assert progress_stream() is sys.stderr
 
 
-def test_a_run_of_another_evaluation_is_evaluated_anew_and_not_trained(
-    store: Store, stacks: list[list[TrainConfig]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (first,) = train_or_load([BASE], store, workers=1)
-    monkeypatch.setattr(module, "VERSION", first.scores["evaluation"] + 1)
-    (again,) = train_or_load([BASE], store, workers=1)
-    assert again.scores == first.scores  # reevaluated by the same code, as this test can only do
-    found = {"evaluation": module.VERSION}, {"a": np.ones(2)}
-    monkeypatch.setattr(module, "reevaluate", lambda run, data: found)
-    (again,) = train_or_load([BASE], store, workers=1)
-    assert again.scores == found[0]
-    assert again.arrays["a"].tolist() == [1, 1]
-    monkeypatch.setattr(module, "reevaluate", None)  # now current: not called
-    assert train_or_load([BASE], store, workers=1)[0].scores == found[0]
-    assert len(stacks) == 1
-
-
-def test_an_outdated_run_of_the_record_is_trained_anew(
+def test_what_an_evaluation_lacks_is_computed_from_the_weights(
     store: Store, tmp_path: Path, stacks: list[list[TrainConfig]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = tmp_path / "record"
+    """And nothing is trained for it; a run of the record, without weights, is taken as it is."""
     configs = grid(BASE, seed=range(2))
-    for run in trained(configs, Store(record)):
-        (run.folder / "weights.safetensors").unlink()
-    scores = record / run_id(BASE) / "evaluation.json"
-    content = json.loads(scores.read_text())
-    scores.write_text(json.dumps(content | {"evaluation": VERSION - 1}))
-    runs = trained(configs, Store(store.root, record))
-    assert [run.folder.parent for run in runs] == [store.root, record]
-    assert stacks == [configs, [BASE]]
-    said = (tmp_path / "progress").read_text()
-    assert "1 runs of the record were evaluated by another version: trained anew\n" in said
+    record = Store(tmp_path / "record")
+    for run in trained(configs, record):
+        scores = {k: v for k, v in run.scores.items() if k != "distortion"}
+        record.update(run, scores | {"evaluation": 0}, run.arrays)
+    (record.root / run_id(configs[1]) / "weights.safetensors").unlink()
+    shutil.copytree(record.root / run_id(configs[0]), store.root / run_id(configs[0]))
+    both = Store(store.root, record.root)
+    first, second = trained(configs, both)
+    assert first.scores["distortion"] > 0 and first.scores["evaluation"] > 0
+    assert second.folder.parent == record.root and "distortion" not in second.scores
+    assert stacks == [configs]
+    monkeypatch.setattr(jobs_module, "evaluate", None)  # now all is there: not called
+    assert trained(configs, both)[0].scores == first.scores
+
+
+def test_damaged_runs_are_trained_again(
+    store: Store, tmp_path: Path, stacks: list[list[TrainConfig]]
+) -> None:
+    configs = grid(BASE, seed=range(3))
+    for run, name in zip(
+        trained(configs, store), ("evaluation.json", "weights.safetensors"), strict=False
+    ):
+        content = bytearray((run.folder / name).read_bytes())
+        content[-20] ^= 1
+        (run.folder / name).write_bytes(content)
+    runs = trained(configs, store, weights=True)
+    assert all(not run.damage(weights=True) for run in runs)
+    assert stacks[1:] == [configs[:2]]
+    assert (tmp_path / "progress").read_text().count("and does not count.\n") == 2
 
 
 def test_seconds_of_a_run_are_those_of_all_its_sessions(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By a clock that moves 10 s a chunk of a stack of two runs, and stops in the second one."""
-    now, stop = [0.0], Stop()
-    clock = SimpleNamespace(time=lambda: 0.0, perf_counter=lambda: now[0])
+    now, stop = [0.0], threading.Event()
+    clock = SimpleNamespace(monotonic=lambda: 0.0, perf_counter=lambda: now[0])
     monkeypatch.setattr(jobs_module, "time", clock)
     train = jobs_module.train
 
@@ -537,9 +617,11 @@ def test_seconds_of_a_run_are_those_of_all_its_sessions(
 
     monkeypatch.setattr(jobs_module, "train", slow)
     pair = tuple(grid(BASE, seed=range(2)))
-    assert not list(execute(Job(pair), store, "cpu", stop, Limits(1e9)))[-1].done
+    (left,) = execute(Job(pair), Place(store, memory=1e9), stop).again
+    assert left == Job(pair, 2 * CHUNK)
     assert [float(s["seconds"]) for c in pair if (s := store.checkpoint(c))] == [10, 10]
     now[0] = 1000.0  # until the second session, of one of them and its last chunk
-    (last,) = list(execute(Job(pair[:1], 2 * CHUNK), store, "cpu", Stop(), Limits(1e9)))[-1:]
+    second = Job(pair[:1], 2 * CHUNK)
+    assert execute(second, Place(store, memory=1e9), threading.Event()) == Outcome()
     found = store.find(BASE)
-    assert last.done and found and found.provenance["seconds"] == 10 + 10
+    assert found and found.provenance["seconds"] == 10 + 10

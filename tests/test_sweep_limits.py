@@ -3,6 +3,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from sweeping import BASE, CHUNK, make_small, trained, use_threads, watched
+from sweeping import BASE, CHUNK, make_small, trained, watched
 
 from seams import data as datasets
 from seams import sweep as sweeping
@@ -19,10 +21,10 @@ from seams.cli import main
 from seams.data import Samples
 from seams.paper import notebook
 from seams.paper.figures import fig02
-from seams.sweep import cost, grid, jobs, local, plan, train_or_load
+from seams.sweep import cost, grid, jobs, local, plan
 from seams.sweep.cost import Cost, fitting, is_out_of_memory, measure, run_bytes
-from seams.sweep.jobs import Job, Limits, Report, Stop, execute
-from seams.sweep.plan import Plan, Work, duration, parse_seconds
+from seams.sweep.jobs import Job, Outcome, Place, execute
+from seams.sweep.plan import Plan, duration, parse_seconds
 from seams.training import Store, build
 from seams.training import loop as training
 
@@ -48,18 +50,6 @@ def data() -> Samples:
 
 
 # --- memory of a run ---------------------------------------------------------------------------
-
-
-def test_saved_bytes_count_each_storage_once_and_only_while_it_is_held() -> None:
-    x = torch.ones(1000, dtype=torch.float32, requires_grad=True)
-    with cost._Saved() as saved:
-        y = x.exp()  # saves its result
-        (y * y.view(10, 100).view(1000)).sum().backward()  # saves y twice, under two views
-        assert (saved.peak, saved.now) == (4000, 0)
-        z = x.exp().exp()  # saves both results
-        assert saved.now == 8000
-        z.sum().backward()
-        assert (saved.peak, saved.now) == (8000, 0)
 
 
 def test_memory_of_a_run_does_not_depend_on_its_stack() -> None:
@@ -310,20 +300,6 @@ def test_a_stack_larger_than_memory_is_divided_beforehand(
     assert sorted(n for n, _ in sizes) == [1, 2, 2]
 
 
-def test_workers_share_memory_and_divide_their_jobs(
-    store: Store, sizes: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As threads, which see this file's patches; for memory of 5 runs, 2 workers have 2 each."""
-
-    use_threads(monkeypatch)
-    each = run_bytes(FIVE, data(), "cpu")
-    monkeypatch.setattr(local, "available_memory", lambda device: 5 * each / 0.8)
-    configs = grid(BASE, covariance=["diagonal", "full"], seed=range(4))
-    runs = train_or_load(configs, store, device="cpu", workers=2)
-    assert [run.config for run in runs] == configs
-    assert [n for n, _ in sizes] == [2] * 4
-
-
 # --- stopping in time --------------------------------------------------------------------------
 
 
@@ -332,7 +308,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Time moves by 10 s a chunk and by 30 s an evaluation."""
     now = [0.0]
     tell = lambda: now[0]
-    monkeypatch.setattr(jobs, "time", SimpleNamespace(time=tell, perf_counter=tell))
+    monkeypatch.setattr(jobs, "time", SimpleNamespace(monotonic=tell, perf_counter=tell))
     monkeypatch.setattr(jobs, "CHECKPOINT_SECONDS", 1e9)
     train, evaluate = jobs.train, jobs.evaluate
 
@@ -353,48 +329,51 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 LONG = [replace(BASE, images=16 * 12 * CHUNK, seed=s) for s in range(2)]
 
 
-def done(job: Job, store: Store, deadline: float | None) -> list[Report]:
-    return list(execute(job, store, "cpu", Stop(), Limits(1e9, 1, deadline)))
+def costing(chunk: float, evaluation: float = 0.0) -> Cost:
+    return Cost(chunk / cost.CHUNK, evaluation, 1e3, 1e3, 1e3)
+
+
+def done(job: Job, store: Store, deadline: float | None) -> Outcome:
+    return execute(job, Place(store, memory=1e9, deadline=deadline), threading.Event())
 
 
 def test_nothing_begins_that_may_end_after_the_deadline(store: Store, clock: list[float]) -> None:
     """At 80 s the next chunk may take 15 s and the end 5 s; at 90 s that is too late for 100."""
     done(Job(tuple(LONG)), store, 100.0)
     assert clock == [90.0]
-    assert {int(store.checkpoint(c)["step"]) for c in LONG} == {9 * CHUNK}
+    assert {store.step(c) for c in LONG} == {9 * CHUNK}
     done(Job(tuple(LONG), 9 * CHUNK), store, None)
     assert all(store.find(c) for c in LONG)
     assert clock == [90.0 + 30 + 60]
 
 
 def test_expected_times_count_before_the_first_chunk(store: Store, clock: list[float]) -> None:
-    assert done(Job(tuple(LONG), chunk_seconds=70.0), store, 100.0) == []
-    assert clock == [0.0] and not any(store.checkpoint(c) for c in LONG)
-    done(Job(tuple(LONG), chunk_seconds=60.0), store, 100.0)
+    assert done(Job(tuple(LONG), cost=costing(70.0)), store, 100.0) == Outcome()
+    assert clock == [0.0] and not any(store.step(c) for c in LONG)
+    done(Job(tuple(LONG), cost=costing(60.0)), store, 100.0)
     assert clock == [10.0]
 
 
 def test_evaluations_wait_for_the_next_call(
     store: Store, clock: list[float], sizes: list[tuple[int, int]]
 ) -> None:
-    done(Job(tuple(LONG), evaluation_seconds=30.0), store, 150.0)
+    done(Job(tuple(LONG), cost=costing(0.0, 30.0)), store, 150.0)
     assert clock == [120.0]
-    assert {int(store.checkpoint(c)["step"]) for c in LONG} == {LONG[0].steps}
-    (job,) = jobs.stacks(LONG, jobs.steps_done(LONG, store), 1)
-    job = replace(job, chunk_seconds=1e6, evaluation_seconds=30.0)  # no chunk is left
-    assert done(job, store, 199.0)[-1].step == LONG[0].steps
+    assert all(store.trained(c) and not store.find(c) for c in LONG)
+    (job,) = jobs.stacks(jobs.unfinished(LONG, store), 1)
+    job = replace(job, cost=costing(1e6, 30.0))  # no chunk is left
+    done(job, store, 199.0)
     assert clock == [150.0]
     assert [bool(store.find(c)) for c in LONG] == [True, False]
-    (job,) = jobs.divided(job, store)
+    (job,) = jobs.remaining(job, job.configs, store)
     assert job.configs == (LONG[1],)
-    assert done(job, store, None)[-1].done
-    assert store.find(LONG[1]) and clock == [180.0]
+    done(job, store, None)
+    assert store.find(LONG[1]) and clock == [180.0] and len(sizes) == 1
 
 
-def test_a_long_evaluation_does_not_risk_the_training(
+def test_a_kill_while_evaluating_does_not_cost_the_training(
     store: Store, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "CHECKPOINT_SECONDS", 125.0)  # training ends at 120 s
     evaluate = jobs.evaluate
 
     def killed(*arguments: Any) -> Any:
@@ -405,15 +384,17 @@ def test_a_long_evaluation_does_not_risk_the_training(
     monkeypatch.setattr(jobs, "evaluate", killed)
     with pytest.raises(KeyboardInterrupt):
         done(Job(tuple(LONG)), store, None)
-    assert store.find(LONG[0]) and store.checkpoint(LONG[0]) is None
-    assert int(store.checkpoint(LONG[1])["step"]) == LONG[1].steps
+    assert store.find(LONG[0]) and not store.find(LONG[1])
+    assert store.trained(LONG[1]) and store.step(LONG[1]) == 0
 
 
-def test_no_process_is_begun_close_to_the_deadline(store: Store) -> None:
-    limits = Limits(1e9, 2, deadline=jobs.time.time() + 10)
-    todo = [Job((c,)) for c in FIVE[:2]]
+def test_no_process_is_begun_close_to_the_deadline(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "_ALONE_SECONDS", -1.0)
+    run = local.engine(store, "cpu", 2, time.monotonic() + 10)
     show = lambda report: pytest.fail("began")
-    assert local._run_in_processes(todo, store, "cpu", 2, limits, show, Stop()) == []
+    assert run([Job((c,)) for c in FIVE[:2]], show, threading.Event()) == Outcome()
 
 
 # --- the plan ----------------------------------------------------------------------------------
@@ -447,15 +428,15 @@ def test_durations_have_two_digits() -> None:
     assert {s: duration(s) for s in expected} == expected
 
 
-def work(runs: int, seconds: float, evaluation: float = 0.0, **of: float) -> Work:
+def work(runs: int, seconds: float, evaluation: float = 0.0, **of: float) -> Job:
     """A job whose training takes so many seconds."""
     configs = tuple(FIVE[:runs])
     amounts = {"run_bytes": 1e6, "step_flops": 0.0, "step_traffic": 0.0} | of
-    return Work(Job(configs), Cost(seconds / configs[0].steps, evaluation, **amounts))
+    return Job(configs, cost=Cost(seconds / configs[0].steps, evaluation, **amounts))
 
 
-def planned(*works: Work, workers: int = 1) -> Plan:
-    return Plan(5, 0, 0, 0, works, "cpu", workers)
+def planned(*jobs: Job, workers: int = 1) -> Plan:
+    return Plan(5, 0, 0, 0, jobs, "cpu", workers)
 
 
 def test_time_is_that_of_the_last_worker() -> None:
@@ -470,8 +451,8 @@ def test_time_is_that_of_the_last_worker() -> None:
 
 def test_what_is_begun_takes_less() -> None:
     whole = work(2, 12)
-    begun = replace(whole, job=replace(whole.job, step=whole.job.configs[0].steps // 4))
-    assert begun.training_seconds == pytest.approx(9)
+    assert whole.of(whole.configs, BASE.steps // 4).seconds == pytest.approx(9)
+    assert whole.of(whole.configs[:1]).seconds == pytest.approx(6)
 
 
 def test_least_time_is_that_of_arithmetic_or_of_memory() -> None:
@@ -518,32 +499,13 @@ def test_a_plan_counts_what_is_stored_and_begun(
     assert [(len(job.configs), job.step, job.anew) for job in anew.jobs] == [(5, 0, True)]
 
 
-def test_a_plan_says_what_of_the_record_does_not_count(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for run in trained(FIVE[:2], Store(tmp_path / "record")):
-        (run.folder / "weights.safetensors").unlink()
-    store = Store(tmp_path / "store", record=tmp_path / "record")
-    trained(FIVE[2:3], store)
-    monkeypatch.setattr(plan, "measure", lambda configs, *_: CHEAP)
-    monkeypatch.setattr(jobs, "VERSION", jobs.VERSION + 1)
-    found = plan.make(FIVE, store, "cpu", 1)
-    assert (found.stored, found.recorded, found.outdated) == (1, 0, 2)
-    assert str(found).splitlines()[:2] == [
-        "5 runs: 1 stored, 0 begun, 4 new.",
-        "2 in the record do not count: another evaluation's.",
-    ]
-    parts = jobs.divided(Job(tuple(FIVE)), store)
-    assert [c for part in parts for c in part.configs] == [*FIVE[:2], *FIVE[3:]]
-
-
 def test_nothing_is_measured_where_nothing_is_missing(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained(FIVE[:2], store)
     monkeypatch.setattr(plan, "measure", None)
     found = plan.make(FIVE[:2], store, "cpu", 2)
-    assert found.jobs == [] and str(found) == "2 runs: 2 stored, 0 begun, 0 new."
+    assert found.jobs == () and str(found) == "2 runs: 2 stored, 0 begun, 0 new."
 
 
 def test_each_shape_is_measured_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -565,10 +527,35 @@ def test_slow_stacks_are_divided_so_that_they_report(
     found = plan.make(FIVE, store, "cpu", 1)
     assert [len(job.configs) for job in found.jobs] == [1, 2, 2]
     assert [job.chunk_seconds for job in found.jobs] == pytest.approx([12, 24, 24])
-    assert {job.evaluation_seconds for job in found.jobs} == {slow.evaluation_seconds}
+    assert {job.cost.evaluation_seconds for job in found.jobs} == {slow.evaluation_seconds}
     assert found.seconds == pytest.approx(BASE.steps * 60 / 128 + 5e-3)
-    found = plan.make(FIVE, store, "cpu", 1, deadline=jobs.time.time() + 60)  # a quarter: 15 s
+    found = plan.make(FIVE, store, "cpu", 1, deadline=time.monotonic() + 60)  # a quarter: 15 s
     assert [len(job.configs) for job in found.jobs] == [1] * 5
+
+
+def test_a_slice_ends_whole_runs_at_every_beta_of_one_seed_before_the_next(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two minutes are enough for six of twelve runs of 20 s; what is begun comes first."""
+    cost = replace(CHEAP, step_seconds=12 * 19.0 / BASE.steps / 2, evaluation_seconds=1.0)
+    monkeypatch.setattr(plan, "measure", lambda *_: cost)
+    configs = grid(BASE, covariance=["diagonal", "full"], beta=[1.0, 2.0], seed=range(3))
+    begun = next(c for c in configs if c.seed == 2)
+    stack = training.Stack.start([begun], data())
+    next(training.train(stack, data()))
+    store.save_checkpoint(stack)
+    monkeypatch.setattr(plan, "CHECKPOINT_SECONDS", 1e9)
+    found = plan.make(configs, store, "cpu", 1, deadline=time.monotonic() + 1000)
+    kinds = [{(c.covariance, c.seed) for c in job.configs} for job in found.jobs]
+    assert found.jobs[0].configs == (begun,)
+    seeds = [min(c.seed for c in job.configs) for job in found.jobs[1:]]
+    assert seeds == sorted(seeds) and kinds[1] != kinds[2]
+    found = plan.make(configs, store, "cpu", 1, deadline=time.monotonic() + 200)
+    assert max(len(job.configs) for job in found.jobs) <= 3
+    first = [c for job in found.jobs[1:] for c in job.configs][:4]
+    assert {(c.covariance, c.beta, c.seed) for c in first} == {
+        (k, b, 0) for k in ("diagonal", "full") for b in (1.0, 2.0)
+    }
 
 
 def test_large_stacks_are_divided_by_memory(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -583,7 +570,7 @@ def test_other_machines_divide_for_themselves(
     slow = replace(CHEAP, step_seconds=600 / 128, run_bytes=1e15)
     monkeypatch.setattr(plan, "measure", lambda configs, data, device: {"cpu": slow}[device])
     found = plan.make(FIVE, store, "cuda", None, remote=True)
-    assert [(len(j.configs), j.chunk_seconds) for j in found.jobs] == [(5, 0.0)]
+    assert [len(j.configs) for j in found.jobs] == [5]
     assert "1 stack, 1 at once, on workers with cuda:" in str(found)
     assert "in all, were each worker this machine's cpu." in str(found)
     assert len(plan.make(FIVE, store, "cpu", None, remote=True).jobs) == 5
@@ -593,9 +580,9 @@ def test_too_little_time_is_refused(store: Store, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(plan, "measure", lambda *_: replace(CHEAP, evaluation_seconds=40.0))
     message = r"^Too little time: \d+ s are left after planning; 128 steps take 13 ms here and"
     with pytest.raises(ValueError, match=message) as caught:
-        plan.make(FIVE, store, "cpu", 1, deadline=jobs.time.time() + 60)
+        plan.make(FIVE, store, "cpu", 1, deadline=time.monotonic() + 60)
     assert "the evaluation of a run 40 s. Allow more." in str(caught.value)
-    plan.make(FIVE, store, "cpu", 1, deadline=jobs.time.time() + 70)
+    plan.make(FIVE, store, "cpu", 1, deadline=time.monotonic() + 70)
 
 
 # --- the command -------------------------------------------------------------------------------
@@ -627,6 +614,9 @@ def test_a_sweep_trains_what_the_notebook_loads(sweep: Any, tmp_path: Path, caps
     assert sweep(*FAST) == 0
     assert capsys.readouterr().out == "2 runs: 2 stored, 0 begun, 0 new.\n"
     assert {p.name for p in tmp_path.iterdir()} == {"store", "progress"}
+    assert sweep(*FAST, "--pack", str(tmp_path / "pack")) == 0
+    assert "2 of 2 finished runs, 2 of them with decoders, are in" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "pack").iterdir()] == ["runs-0.zip"]
 
 
 def test_a_plan_alone_trains_nothing(sweep: Any, tmp_path: Path, capsys: Any) -> None:
@@ -659,7 +649,7 @@ def test_a_sweep_that_stops_in_time_goes_on(
     with monkeypatch.context() as patch:
         seen: list[float] = []
         late = lambda self, seconds: seen.append(seconds) or len(seen) > 4
-        patch.setattr(jobs.Limits, "over", late)
+        patch.setattr(jobs.Place, "over", late)
         assert sweep(*FAST, "--stop-after", "9m") == 0
     assert capsys.readouterr().out.splitlines()[-1] == (
         "seams: stopped; 0 runs were finished, 2 are left (1 begun); the same command goes on"
@@ -689,7 +679,7 @@ def test_ctrl_c_and_the_end_of_a_batch_job_keep_checkpoints(
         "seams: stopped; 0 runs were finished, 2 are left (1 begun); the same command goes on\n"
     )
     store = Store(tmp_path / "store")
-    assert [int(s["step"]) for c in fig02(**SMOKE) if (s := store.checkpoint(c))] == [CHUNK]
+    assert sorted(map(store.step, fig02(**SMOKE))) == [0, CHUNK]
 
 
 @pytest.mark.parametrize(
@@ -708,7 +698,7 @@ def test_ctrl_c_and_the_end_of_a_batch_job_keep_checkpoints(
             ["fig02", "--stop-after", "9m", "--retrain"],
             "--retrain starts anew each time and cannot go on: leave one out.",
         ),
-        (["fig02", "--engine", "dask"], "--engine dask needs one of --scheduler, --slurm and"),
+        (["fig02", "--slurm", "cores=8"], "--slurm has gone: write `SLURMCluster:` and below"),
     ],
 )
 def test_what_cannot_be_used_is_said_in_one_line(

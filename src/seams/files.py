@@ -1,26 +1,132 @@
-"""How files and whole folders get to their places, so that a reader never sees a part."""
+"""How files and whole folders get to their places, so that a reader never sees a part.
 
+What is made is called `.new-PID-HOST-TOKEN`, and what it replaces `.old-PID-HOST-TOKEN-NAME`. A
+process that is killed leaves them; `clean` puts old ones back that nothing has replaced, and
+removes the rest.
+"""
+
+import ctypes
+import errno
+import os
+import re
 import shutil
+import socket
+import time
+import uuid
+from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["publish"]
+__all__ = ["clean", "publish", "scratch", "write"]
+
+_FOREIGN_SECONDS = 86_400.0
+"""Age from which on something of another machine, whose processes cannot be seen, was left."""
+
+
+def write(path: Path, content: bytes | str) -> None:
+    """Put a file in place whole, and on the disk; text as UTF-8, permissions by the umask."""
+    partial = path.with_name(_name("new"))
+    try:
+        with partial.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:  # an interruption too
+        partial.unlink(missing_ok=True)
+        raise
+    _sync(path.parent)
+
+
+def scratch(parent: Path) -> Path:
+    """A new folder to be filled and published, in a folder that is made if it is absent."""
+    folder = parent / _name("new")
+    folder.mkdir(parents=True)
+    return folder
 
 
 def publish(source: Path, target: Path) -> None:
-    """Move a finished folder into place, replacing what was there.
+    """Move a finished folder into place, replacing what was there, also while others do.
 
-    Args:
-        source: A complete folder on the same file system.
-        target: Where readers look for it.
+    Both must be on one file system.
     """
+    for path in (*source.rglob("*"), source):
+        _sync(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    old = source.with_name(f"{source.name}.old")
-    if target.exists():
-        target.rename(old)
+    if target.exists() and _exchanged(source, target):
+        shutil.rmtree(source, ignore_errors=True)
+        _sync(target.parent)
+        return
+    while True:
+        old = target.with_name(f"{_name('old')}-{target.name}")
+        try:
+            with suppress(FileNotFoundError):
+                target.rename(old)
+            source.rename(target)
+        except BaseException as error:  # an interruption too
+            if old.exists() and not target.exists():
+                old.rename(target)
+            if getattr(error, "errno", None) not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+            # another writer was faster: replace what it has put there
+        else:
+            _sync(target.parent)
+            return
+        finally:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def clean(folder: Path) -> None:
+    """Remove what processes that are gone have left half made in a folder."""
+    for path in (*folder.glob(".new-*"), *folder.glob(".old-*")):
+        made = re.fullmatch(r"\.(?:new|old)-(\d+)-([^-]*)-[0-9a-f]{8}(?:-(.+))?", path.name)
+        pid, host, name = made.groups() if made else ("", "", None)
+        with suppress(OSError):  # another process cleans too, or may and we may not
+            if not _is_gone(path, pid, host):
+                continue
+            if name and not path.with_name(name).exists():
+                path.rename(path.with_name(name))
+            elif path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def _exchanged(source: Path, target: Path) -> bool:
+    """Let them change places, so that there is always one of them; False where that cannot be."""
     try:
-        source.rename(target)
-    except BaseException:  # an interruption too
-        if old.exists():
-            old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+        renameat2 = ctypes.CDLL(None).renameat2
+    except (AttributeError, OSError, TypeError):  # not Linux
+        return False
+    here, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
+    return renameat2(here, os.fsencode(source), here, os.fsencode(target), exchange) == 0
+
+
+def _name(kind: str) -> str:
+    return f".{kind}-{os.getpid()}-{_host()}-{uuid.uuid4().hex[:8]}"
+
+
+def _host() -> str:
+    return socket.gethostname().replace("-", "_")
+
+
+def _is_gone(path: Path, pid: str, host: str) -> bool:
+    """Whether the process that made it has ended."""
+    if not pid or host != _host():
+        return time.time() - path.stat().st_mtime > _FOREIGN_SECONDS
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # somebody else's
+        pass
+    return False
+
+
+def _sync(path: Path) -> None:
+    """To the disk; a system that cannot do that for a folder goes without."""
+    with suppress(OSError):
+        number = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)

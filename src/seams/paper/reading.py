@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seams.files import publish, scratch
 from seams.project import project_root
-from seams.training.record import Imported, move, scratch
+from seams.training.record import Imported
 
 __all__ = [
     "PROFILES",
@@ -191,5 +192,5 @@ def import_figures(results: Path, record: Path) -> Imported:
         new = scratch(record)
         for name, content in contents.items():
             (new / name).write_bytes(content)
-        move(new, target)
+        publish(new, target)
     return Imported(**{kind: tuple(found) for kind, found in names.items()})

@@ -1,9 +1,9 @@
 """A sweep: many runs, trained where they are missing, loaded where they are not.
 
 Runs that share their shapes are trained as one stack (`seams.training`), stacks on as many
-processes as there are cores, or one after another on a GPU. Every finished run is in the store at
+processes as there are cores, or one after another on a GPU. Every trained run is in the store at
 once, every unfinished one leaves a checkpoint there: a sweep that was stopped goes on where it
-was.
+was. Several sweeps may share a store; each run is trained by one of them.
 """
 
 import itertools
@@ -11,19 +11,18 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 
-from seams import data as datasets
-from seams.project import record_folder
+from seams.project import progress_stream, record_folder, say
 from seams.sweep import local
-from seams.sweep.jobs import Engine, Job, Report, Stop, is_outdated, label, stacks, steps_done
+from seams.sweep.jobs import Engine, Job, Outcome, Report, label, stacks, unfinished
 from seams.training import Run, Store, TrainConfig
-from seams.training.evaluate import VERSION, reevaluate
 
 __all__ = [
     "Diverged",
@@ -36,6 +35,8 @@ __all__ = [
     "train_or_load",
 ]
 
+_POLL_SECONDS = 1.0  # between looks at what another process has in hand
+
 
 class Diverged(RuntimeError):
     """The loss of a run is no longer a finite number."""
@@ -46,15 +47,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 def grid(base: TrainConfig, **axes: Iterable[Any]) -> list[TrainConfig]:
-    """Every combination of the given values, the last axis varying fastest.
-
-    Args:
-        base: What all runs share.
-        **axes: Field of `TrainConfig` to its values.
-
-    Returns:
-        One configuration a combination.
-    """
+    """Every combination of values of fields of `TrainConfig`, the last axis varying fastest."""
     combinations = itertools.product(*axes.values())
     return [replace(base, **dict(zip(axes, values, strict=True))) for values in combinations]
 
@@ -70,8 +63,8 @@ def train_or_load(
 ) -> list[Run]:
     """The runs of a sweep, each looked up in the store, then in the record, else trained.
 
-    Runs that were evaluated by another version are evaluated anew, from their weights; those of
-    the record have none, do not count, and are trained, which is said in a line.
+    Runs whose evaluation lacks something are evaluated from their weights; those of the record
+    have none and are returned as they are.
 
     A second Ctrl-C does not wait for the steps under way. With several workers a script needs
     `if __name__ == "__main__":` around its calls, since each worker imports it anew.
@@ -89,97 +82,112 @@ def train_or_load(
         Evaluated runs, in the order of `configs`.
 
     Raises:
-        RuntimeError: A run that was just trained is no longer in the store. `Diverged` if a run's
-            loss is not finite; all others are finished and stored first.
+        RuntimeError: The evaluation of a run failed, or a run that was just trained is no longer
+            in the store. `Diverged` if a run's loss is not finite; all others are finished first.
         ValueError: `workers` is less than 1.
     """
     if workers is not None and workers < 1:
         raise ValueError(f"`workers` must be 1 or more; got {workers}.")
     if store is None:
         store = Store(record=None if retrain or weights else record_folder())
-    found = {c: None if retrain else store.find(c) for c in configs}
-    outdated = [c for c, run in found.items() if run and is_outdated(run)]
-    if outdated:
-        _say(f"{len(outdated)} runs of the record were evaluated by another version: trained anew")
-    found |= dict.fromkeys(outdated)
-    found = {c: run and _reevaluated(run, store) for c, run in found.items()}
-    missing = [c for c, run in found.items() if run is None]
-    if missing:
+    wanted = list(dict.fromkeys(configs))
+    if weights and not retrain:
+        for config in wanted:
+            store.find(config, weights=True)  # sets aside what is damaged
+    steps = dict.fromkeys(wanted, 0) if retrain else unfinished(wanted, store)
+    if steps:
         device = device or default_device()
         workers = workers or default_workers(device)
-        steps = {} if retrain else steps_done(missing, store)
-        jobs = stacks(missing, steps, workers, retrain)
         engine = local.engine(store, device, workers)
-        train_jobs(jobs, engine, f"{len(missing)} of {len(found)} runs")
-        found |= {c: store.find(c) for c in missing}
+        title = f"{len(steps)} of {len(wanted)} runs"
+        train_jobs(stacks(steps, workers, retrain), engine, store, title)
+    found = {config: store.find(config, weights=weights) for config in wanted}
     runs = [run for config in configs if (run := found[config])]
     if len(runs) < len(configs):
         raise RuntimeError(f"Runs vanished from {store.root} while others were trained: repeat.")
     return runs
 
 
-def train_jobs(jobs: Sequence[Job], engine: Engine, title: str = "") -> None:
+def train_jobs(
+    jobs: Sequence[Job],
+    engine: Engine,
+    store: Store,
+    title: str = "",
+    deadline: float | None = None,
+) -> None:
     """Execute jobs under a progress bar and an ear for Ctrl-C.
 
-    Args:
-        jobs: The longest first.
-        engine: Of `seams.sweep.local` or `seams.sweep.cluster`.
-        title: Of the bar.
+    Runs that another process has in hand are waited for at the end, at most until the deadline by
+    `time.monotonic()`, and taken over if it dies.
 
     Raises:
-        Diverged: A run's loss is not finite; all others are finished and stored first.
+        Diverged: A run's loss is not finite; all others are finished first.
+        RuntimeError: The evaluation of a run failed; all others are finished first.
         Interrupted: Ctrl-C was pressed; what is finished is stored, the rest has a checkpoint.
     """
     runs = [c for job in jobs for c in job.configs]
     with _bar(sum(c.images for c in runs), title) as bar, _interruptible() as stop:
         seen: dict[TrainConfig, int] = {}
-        failed = engine(jobs, lambda report: _show(bar, seen, report), stop)
+        show = lambda report: _show(bar, seen, report)
+        outcome = engine(jobs, show, stop)
+        outcome = _wait_for_others(outcome, engine, store, show, stop, deadline)
         if stop.is_set():
             raise Interrupted("Stopped. Call again to go on: what is finished is stored.")
-    if failed:
-        names = "; ".join(label(c) for c in failed)
-        raise Diverged(
-            f"The loss is not finite in {len(failed)} of {len(runs)} runs ({names}): lower "
-            "`learning_rate` or lengthen `warmup`. All other runs are stored."
+    problems = []
+    if outcome.diverged:
+        names = "; ".join(label(c) for c in outcome.diverged)
+        problems.append(
+            f"The loss is not finite in {len(outcome.diverged)} of {len(runs)} runs ({names}): "
+            "lower `learning_rate` or lengthen `warmup`. All other runs are stored."
         )
+    if outcome.broken:
+        names = "; ".join(f"{label(c)}: {reason}" for c, reason in outcome.broken)
+        problems.append(
+            f"The evaluation of {len(outcome.broken)} of {len(runs)} runs failed ({names}). They "
+            "are stored as trained, and the same call evaluates them again."
+        )
+    if outcome.diverged:
+        raise Diverged(" ".join(problems))
+    if problems:
+        raise RuntimeError(" ".join(problems))
 
 
 def default_device() -> str:
-    """Where to train if nothing is said.
-
-    Returns:
-        "cuda" if there is a GPU, else "cpu".
-    """
+    """Where to train if nothing is said: "cuda" if there is a GPU, else "cpu"."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def default_workers(device: str) -> int:
-    """How many processes train at once if nothing is said.
-
-    Args:
-        device: Where they train.
-
-    Returns:
-        One a core on a CPU; 1 on a GPU, where the stack fills the device.
-    """
+    """Processes that train at once: one a core on a CPU, 1 on a GPU, which a stack fills."""
     if device != "cpu":
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return cores or 1
 
 
-def _reevaluated(run: Run, store: Store) -> Run:
-    """The run, evaluated anew if that was done by another version and its weights are here."""
-    if run.scores.get("evaluation") == VERSION:
-        return run
-    data = datasets.load(run.config.dataset, run.config.resolution)
-    return store.update(run, *reevaluate(run, data))
+def _wait_for_others(
+    outcome: Outcome, engine: Engine, store: Store, show: Any, stop: Any, deadline: float | None
+) -> Outcome:
+    """What comes of all runs, in the end, also of those that another process had in hand."""
+    said = False
+    while outcome.busy and not stop.is_set() and time.monotonic() < (deadline or float("inf")):
+        left = unfinished(outcome.busy, store)
+        free = {c: step for c, step in left.items() if not store.is_locked(c)}
+        outcome = replace(outcome, busy=tuple(left.keys() - free.keys()))
+        if free:
+            outcome += engine(stacks(free, 1), show, stop)
+        elif left:
+            if not said:
+                say(f"{len(left)} runs are in the hands of another process: waiting for them")
+            said = True
+            stop.wait(_POLL_SECONDS)
+    return outcome
 
 
 @contextmanager
-def _interruptible() -> Iterator[Stop]:
+def _interruptible() -> Iterator[threading.Event]:
     """A flag that Ctrl-C sets, so that the steps under way are finished and kept."""
-    stop = Stop()
+    stop = threading.Event()
 
     def handle(*_: Any) -> None:
         if stop.is_set():
@@ -197,7 +205,7 @@ def _interruptible() -> Iterator[Stop]:
 
 
 @contextmanager
-def _bar(images: int, label: str) -> Iterator[Any]:
+def _bar(images: int, title: str) -> Iterator[Any]:
     """A progress bar over training images, on the terminal or on the stream a runner asked for."""
     from tqdm import tqdm
 
@@ -207,7 +215,7 @@ def _bar(images: int, label: str) -> Iterator[Any]:
             total=images,
             unit="img",
             unit_scale=True,
-            desc=label,
+            desc=title,
             file=stream,
             mininterval=0.5 if stream.isatty() else 5,
             dynamic_ncols=stream.isatty(),
@@ -218,32 +226,12 @@ def _bar(images: int, label: str) -> Iterator[Any]:
             stream.close()
 
 
-def _say(text: str) -> None:
-    """A line where progress goes."""
-    stream = progress_stream()
-    print(text, file=stream, flush=True)
-    if stream is not sys.stderr:
-        stream.close()
-
-
-def progress_stream() -> TextIO:
-    """Where progress goes: the file named in SEAMS_PROGRESS, else standard error.
-
-    Returns:
-        An open text stream. A runner that executes notebooks names a file, so that executed
-        notebooks hold results alone and stay the same from one execution to the next.
-    """
-    path = os.environ.get("SEAMS_PROGRESS")
-    return open(path, "a") if path else sys.stderr  # noqa: SIM115
-
-
 def _show(bar: Any, seen: dict[TrainConfig, int], report: Report) -> None:
     """Move the bar by the images that the report's runs have seen since their last report."""
-    if report.configs:
-        images = {c: min(report.step * c.batch, c.images) for c in report.configs}
-        moved = sum(n - seen.get(c, 0) for c, n in images.items())
-        seen |= images
-        if report.distortion or report.rate:  # not where a stack only says where it stands
-            means = {"distortion": f"{report.distortion:.2f}", "rate": f"{report.rate:.2f}"}
-            bar.set_postfix(means, refresh=False)
-        bar.update(moved)
+    images = {c: min(report.step * c.batch, c.images) for c in report.configs}
+    moved = sum(n - seen.get(c, 0) for c, n in images.items())
+    seen |= images
+    if report.distortion or report.rate:  # not where a stack only says where it stands
+        means = {"distortion": f"{report.distortion:.2f}", "rate": f"{report.rate:.2f}"}
+        bar.set_postfix(means, refresh=False)
+    bar.update(moved)

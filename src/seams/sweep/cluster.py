@@ -3,9 +3,7 @@
 Dask does the work: its scheduler gives stacks to workers of one thread, and to another one if a
 worker dies; dask-jobqueue starts workers through a batch system. What is done lies in the run
 store, which all machines must share, so a stack that starts again goes on from its checkpoint.
-
-One thread means one stack at a time, which alone dask balances well; how many threads that stack
-computes with is another matter, and OMP_NUM_THREADS of the worker says it.
+How many threads a stack computes with is for OMP_NUM_THREADS of the worker to say.
 """
 
 import importlib
@@ -19,82 +17,51 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import SimpleQueue
+from types import SimpleNamespace
 from typing import Any
 
 from seams import data as datasets
-from seams.sweep.jobs import Engine, Job, Limits, Report, Show, Stop, divided, execute, label
-from seams.training import Store, TrainConfig
+from seams.sweep.jobs import Engine, Job, Outcome, Place, Report, Show, execute, label, remaining
+from seams.training import Store
 
 __all__ = ["Target", "connect", "count", "engine", "target"]
 
 _ANSWER_SECONDS = 20.0  # within which a scheduler has to answer
 _POLL_SECONDS = 1.0  # between looks at what is done, and at whether to stop
 _REFILL_SECONDS = 30.0  # between looks at whether a batch job has ended and must be sent again
-_LISTS = ("job_extra_directives", "job_script_prologue", "worker_extra_args")
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where the workers are.
-
-    Attributes:
-        address: Of a scheduler; empty to start one here.
-        kind: Name of a class of dask_jobqueue that starts workers; empty with an address.
-        keywords: What it is called with.
-    """
+    """Where the workers are: at a scheduler's address, or started by a class of dask_jobqueue."""
 
     address: str = ""
     kind: str = ""
     keywords: Mapping[str, Any] = field(default_factory=dict)
 
 
-def target(
-    engine: str | None = None,
-    scheduler: str | None = None,
-    slurm: str | None = None,
-    file: Path | None = None,
-) -> Target | None:
+def target(scheduler: str | None = None, file: Path | None = None) -> Target | None:
     """What the words of a command line ask for.
 
     Args:
-        engine: "local", "dask", or None to see from the others.
         scheduler: Address of a running scheduler.
-        slurm: Keywords of `dask_jobqueue.SLURMCluster` as "queue=gpu,cores=8,memory=32GB"; a name
-            that occurs again makes a list.
         file: YAML with the name of a class of dask_jobqueue over its keywords.
 
     Returns:
         The target, or None to stay on this machine.
 
     Raises:
-        ValueError: They contradict each other, or cannot be read.
+        ValueError: They exclude each other, or cannot be read.
     """
-    named = {"--scheduler": scheduler, "--slurm": slurm, "--cluster": file}
-    given = [name for name, value in named.items() if value is not None]
-    if len(given) > 1 or (given and engine == "local"):
-        words = [*given, "--engine local"] if engine == "local" else given
-        raise ValueError(f"{' and '.join(words)} exclude each other: leave one out.")
-    if engine == "dask" and not given:
-        raise ValueError("--engine dask needs one of --scheduler, --slurm and --cluster.")
+    if scheduler is not None and file is not None:
+        raise ValueError("--scheduler and --cluster exclude each other: leave one out.")
     if scheduler is not None:
         if not re.fullmatch(r"[a-z]+://\S+:\d+", scheduler):
             raise ValueError(
                 f"--scheduler takes an address such as tcp://host:8786; got {scheduler!r}."
             )
         return Target(address=scheduler)
-    if slurm is not None:
-        return Target(kind="SLURMCluster", keywords=_keywords(slurm))
     return _read(file) if file is not None else None
-
-
-def _keywords(text: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        name, equals, value = (piece.strip() for piece in part.partition("="))
-        if not equals or not name.isidentifier():
-            raise ValueError(f"--slurm takes key=value, separated by commas; got {part!r}.")
-        found.setdefault(name, []).append(_plain(value))
-    return {n: v if n in _LISTS or len(v) > 1 else v[0] for n, v in found.items()}
 
 
 def _plain(value: Any) -> Any:
@@ -110,7 +77,8 @@ def _read(file: Path) -> Target:
     import yaml
 
     try:
-        content = yaml.load(file.read_text(), yaml.BaseLoader)  # noqa: S506  (makes only texts)
+        text = file.read_text(encoding="utf-8")
+        content = yaml.load(text, yaml.BaseLoader)  # noqa: S506  (makes only texts)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"--cluster: cannot read {file} ({type(error).__name__}).") from None
     if isinstance(content, dict) and len(content) == 1:
@@ -119,55 +87,38 @@ def _read(file: Path) -> Target:
             return Target(kind=kind, keywords=_plain(keywords))
     raise ValueError(
         f"--cluster: {file} must hold the name of one class of dask_jobqueue, such as "
-        "PBSCluster, over its keywords."
+        "SLURMCluster, over its keywords."
     )
 
 
 def count(target: Target) -> int:
-    """Workers that a running scheduler has now.
-
-    Args:
-        target: Where the workers are.
-
-    Returns:
-        0 if there are none yet, or none before a batch system is asked for them.
-    """
+    """Workers that a running scheduler has now; 0 before a batch system is asked for any."""
     if not target.address:
         return 0
     with _client(target.address) as client:
-        return len(client.scheduler_info(n_workers=-1)["workers"])
+        return len(_workers(client))
 
 
 @contextmanager
 def connect(target: Target, workers: int, device: str, store: Store) -> Iterator[Any]:
-    """A dask client.
-
-    Args:
-        target: Where the workers are.
-        workers: How many to start, if it starts any.
-        device: Where they train; "cuda" takes workers that offer the dask resource GPU.
-        store: Batch jobs write their logs in a folder of it.
-
-    Yields:
-        The client; what was started is ended with it.
-
-    Raises:
-        ValueError: An unknown class or keyword, or no GPU. RuntimeError if dask is not installed,
-            or nobody answers.
-    """
-    if target.address:
-        with _client(target.address) as client:
-            known = client.scheduler_info(n_workers=-1)["workers"].values()
-            if device == "cuda" and known and not any("GPU" in w["resources"] for w in known):
-                raise ValueError(
-                    f"No worker of {target.address} offers a GPU: start them with "
-                    "`dask worker ... --nthreads 1 --resources GPU=1`, one for each."
-                )
+    """A dask client, to so many workers if it starts any; what was started is ended with it."""
+    if not target.address:
+        with _batch(target, device, store) as cluster, _dask().Client(cluster) as client:
+            cluster.scale(workers)
             yield client
         return
-    with _batch(target, device, store) as cluster, _dask().Client(cluster) as client:
-        cluster.scale(workers)
+    with _client(target.address) as client:
+        known = _workers(client).values()
+        if device == "cuda" and known and not any("GPU" in w["resources"] for w in known):
+            raise ValueError(
+                f"No worker of {target.address} offers a GPU: start them with "
+                "`dask worker ... --nthreads 1 --resources GPU=1`, one for each."
+            )
         yield client
+
+
+def _workers(client: Any) -> dict[str, Any]:
+    return client.scheduler_info(n_workers=-1)["workers"]
 
 
 def _dask(name: str = "distributed") -> Any:
@@ -215,24 +166,15 @@ def _batch(target: Target, device: str, store: Store) -> Any:
 
 
 def engine(client: Any, store: Store, device: str, deadline: float | None = None) -> Engine:
-    """Executes jobs on the workers of a client.
-
-    Args:
-        client: As `connect` gives it.
-        store: Where results go; a folder that all machines share.
-        device: Where to train.
-        deadline: `time.time()` before which all must have ended.
-
-    Returns:
-        The engine.
-    """
+    """Executes jobs on the workers of a client, before a `time.monotonic()` if one is given."""
     shared = Store(store.root.resolve(), store.record and store.record.resolve())
+    place = Place(shared, device, deadline=deadline)
 
-    def run(jobs: Sequence[Job], show: Show, stop: Stop) -> list[TrainConfig]:
+    def run(jobs: Sequence[Job], show: Show, stop: Any) -> Outcome:
         token = shared.root / f".sweep-{uuid.uuid4().hex}"
         token.touch()  # a worker that does not see it has another store
         try:
-            return _Sweep(client, shared, device, deadline, token, show).run(jobs, stop)
+            return _Sweep(client, place, token, show).run(jobs, stop)
         finally:
             token.unlink(missing_ok=True)
 
@@ -242,39 +184,29 @@ def engine(client: Any, store: Store, device: str, deadline: float | None = None
 class _Sweep:
     """The jobs of one call, and what is known of them."""
 
-    def __init__(
-        self,
-        client: Any,
-        store: Store,
-        device: str,
-        deadline: float | None,
-        token: Path,
-        show: Show,
-    ) -> None:
-        self.client, self.store, self.token, self.show = client, store, token, show
-        self.limits = Limits(deadline=deadline)
+    def __init__(self, client: Any, place: Place, token: Path, show: Show) -> None:
+        self.client, self.place, self.token, self.show = client, place, token, show
         self.asked = _dask().Event(token.name, client=client)
         self.stopping = False
-        self.resources = {"GPU": 1} if device == "cuda" else {}
-        data = str(datasets.folder().resolve())
-        self.arguments = (store, device, deadline, str(token), data)
         self.jobs: list[Job] = []
         self.running: dict[Any, int] = {}
         self.last: dict[int, Report] = {}  # of those that have begun
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        for job in jobs:
-            number = len(self.jobs)
+        end = self.place.deadline
+        until = end and time.time() + end - time.monotonic()  # machines do not share the latter
+        data = str(datasets.folder().resolve())
+        for number, job in enumerate(jobs, len(self.jobs)):
             self.jobs.append(job)
+            place, unknown = replace(self.place, deadline=until), replace(job, cost=None)
+            arguments = number, unknown, place, str(self.token), data  # not of its machine
             key = f"{self.token.name[1:]}-{number}"
-            future = self.client.submit(
-                _work, number, job, *self.arguments, key=key, resources=self.resources
-            )
+            resources = {"GPU": 1} if self.place.device == "cuda" else {}
+            future = self.client.submit(_work, *arguments, key=key, resources=resources)
             self.running[future] = number
 
-    def run(self, jobs: Sequence[Job], stop: Stop) -> list[TrainConfig]:
-        wait = _dask().wait
-        failed: list[TrainConfig] = []
+    def run(self, jobs: Sequence[Job], stop: Any) -> Outcome:
+        wait, outcome = _dask().wait, Outcome()
         heard: SimpleQueue[dict[str, Any]] = SimpleQueue()
         topic = self.token.name
         self.client.subscribe_topic(topic, lambda event: heard.put(event[1]))
@@ -284,27 +216,27 @@ class _Sweep:
             while self.running and not self.is_abandoned():
                 while not heard.empty():
                     self.hear(**heard.get())
-                if stop.is_set() or self.limits.over(0.0):
+                if stop.is_set() or self.place.over(0.0):
                     self.ask_to_stop()
                 elif time.monotonic() - refilled > _REFILL_SECONDS:
-                    self.refill()
+                    if (cluster := self.client.cluster) is not None:  # some jobs may have ended
+                        cluster.scale(len(cluster.worker_spec))
                     refilled = time.monotonic()
                 with suppress(TimeoutError):
                     for future in wait(list(self.running), _POLL_SECONDS, "FIRST_COMPLETED").done:
-                        failed += self.collect(future, self.running.pop(future))
+                        outcome += self.collect(future, self.running.pop(future))
         finally:
             if self.client.status == "running":
                 self.asked.set()
                 self.client.cancel(list(self.running))
                 self.client.unsubscribe_topic(topic)
-        return failed
+        return outcome
 
     def hear(self, number: int, step: int, distortion: float, rate: float, **_: str) -> None:
         """Show what a worker tells of a stack; news may come later than its result."""
-        if number not in self.running.values():
-            return
-        self.last[number] = Report(self.jobs[number].configs, step, distortion, rate)
-        self.show(self.last[number])
+        if number in self.running.values():
+            self.last[number] = Report(self.jobs[number].configs, step, distortion, rate)
+            self.show(self.last[number])
 
     def ask_to_stop(self) -> None:
         """Let stacks under way keep a checkpoint, and forget those that wait for a worker."""
@@ -318,37 +250,20 @@ class _Sweep:
 
     def is_abandoned(self) -> bool:
         """Whether nobody is left who could end what was asked to stop, or no time."""
-        if not self.stopping:
-            return False
-        late = self.limits.deadline is not None and time.time() > self.limits.deadline
-        return late or not self.client.scheduler_info(n_workers=-1)["workers"]
+        late = self.place.deadline is not None and time.monotonic() > self.place.deadline
+        return self.stopping and (late or not _workers(self.client))
 
-    def refill(self) -> None:
-        """Send batch jobs again that have ended, at their time limit for example."""
-        cluster = self.client.cluster
-        if cluster is not None:
-            cluster.scale(len(cluster.worker_spec))
-
-    def collect(self, future: Any, number: int) -> Sequence[TrainConfig]:
-        """Take a finished task; a job that has to be divided is submitted as its parts."""
+    def collect(self, future: Any, number: int) -> Outcome:
+        """Take a finished task; what is left of it is submitted again."""
         from concurrent.futures import CancelledError
 
         from distributed.scheduler import KilledWorker
 
         job = self.jobs[number]
         try:
-            report = future.result()
+            found = future.result()
         except KilledWorker:
-            parts = divided(job, self.store)
-            if parts == [job]:  # it died each time before a checkpoint
-                if len(job.configs) == 1:
-                    raise RuntimeError(
-                        f"Worker after worker died of the same run ({label(job.configs[0])}), "
-                        "often for memory: give them more. What is finished is stored."
-                    ) from None
-                parts = divided(job, self.store, len(job.configs) // 2)
-            self.submit(parts)
-            return ()
+            found = Outcome(again=self.after_death(job))
         except CancelledError:
             raise RuntimeError(
                 "The dask scheduler has ended. What is finished is stored: call again to go on."
@@ -358,30 +273,33 @@ class _Sweep:
         except Exception as error:
             kind = type(error).__name__
             raise RuntimeError(f"A worker failed with {kind}: {error}") from error
-        if report.fits:
-            self.submit(divided(job, self.store, report.fits))
-        elif report.done:
-            last = self.last.get(number, Report(job.configs))
-            self.show(replace(last, step=job.configs[0].steps))
-        return report.failed
+        if not self.stopping:
+            self.submit(found.again)
+            if not (found.again or found.busy):
+                last = self.last.get(number, Report(job.configs, 0))
+                self.show(replace(last, step=job.configs[0].steps))
+        return replace(found, again=())
+
+    def after_death(self, job: Job) -> tuple[Job, ...]:
+        """What is left of a job whose workers died again and again; halved without a progress."""
+        parts = remaining(job, job.configs, self.place.store)
+        if [part.configs for part in parts] != [job.configs] or parts[0].step > job.step:
+            return tuple(parts)
+        if len(job.configs) == 1:
+            raise RuntimeError(
+                f"Worker after worker died of the same run ({label(job.configs[0])}), often for "
+                "memory: give them more. What is finished is stored."
+            )
+        return tuple(job.parts(len(job.configs) // 2))
 
 
-def _work(
-    number: int,
-    job: Job,
-    store: Store,
-    device: str,
-    deadline: float | None,
-    token: str,
-    data: str,
-) -> Report:
+def _work(number: int, job: Job, place: Place, token: str, data: str) -> Outcome:
     """Body of a task: one stack, from where the store says that it stands."""
-    worker = _dask().get_worker()
-    here = socket.gethostname()
+    worker, here = _dask().get_worker(), socket.gethostname()
     if not Path(token).exists():
         raise ValueError(
-            f"The worker on {here} does not see {store.root}: the run store must be on a file "
-            "system that all machines share."
+            f"The worker on {here} does not see {place.store.root}: the run store must be on a "
+            "file system that all machines share."
         )
     if worker.state.nthreads != 1:
         raise ValueError(
@@ -389,36 +307,28 @@ def _work(
             "threads. Start it with `--nthreads 1`, and OMP_NUM_THREADS for more cores."
         )
     os.environ.setdefault("SEAMS_DATA", data)
-    topic, stop = Path(token).name, _Asked(Path(token).name)
     limit = worker.memory_manager.memory_limit  # None if the worker has none
-    limits = Limits(float(limit) if limit and device == "cpu" else None, 1, deadline)
-    failed: list[TrainConfig] = []
-    told = 0.0
+    end = place.deadline
+    place = replace(
+        place,
+        memory=float(limit) if limit and place.device == "cpu" else None,
+        deadline=end and time.monotonic() + end - time.time(),
+    )
+    topic, told, looked, asked = Path(token).name, 0.0, 0.0, False
+    event = _dask().Event(topic)
 
     def tell(report: Report) -> None:
-        means = {"distortion": report.distortion, "rate": report.rate}
-        worker.log_event(topic, {"number": number, "step": report.step} | means)
+        nonlocal told
+        if time.monotonic() - told > _POLL_SECONDS:
+            means = {"distortion": report.distortion, "rate": report.rate}
+            worker.log_event(topic, {"number": number, "step": report.step} | means)
+            told = time.monotonic()
 
-    tell(Report(step=job.step))
-    for part in divided(job, store):
-        report = Report()
-        for report in execute(part, store, device, stop, limits):
-            failed += report.failed
-            if report.configs and time.monotonic() - told > _POLL_SECONDS:
-                tell(report)
-                told = time.monotonic()
-        if report.fits or not report.done:
-            return replace(report, failed=tuple(failed))
-    return Report(failed=tuple(failed), done=True)
+    def is_set() -> bool:
+        nonlocal looked, asked
+        if not asked and time.monotonic() - looked > _POLL_SECONDS:
+            asked, looked = event.is_set(), time.monotonic()
+        return asked
 
-
-class _Asked:
-    """Whether the client has asked to stop; looked up once a second at most."""
-
-    def __init__(self, name: str) -> None:
-        self.event, self.looked, self.value = _dask().Event(name), 0.0, False
-
-    def is_set(self) -> bool:
-        if not self.value and time.monotonic() - self.looked > _POLL_SECONDS:
-            self.value, self.looked = self.event.is_set(), time.monotonic()
-        return self.value
+    tell(Report(job.configs, job.step))
+    return execute(job, place, SimpleNamespace(is_set=is_set), tell)

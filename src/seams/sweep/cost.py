@@ -9,11 +9,9 @@ unless a CPU is slow enough for its runs to simply add up.
 import os
 import sys
 import time
-import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -34,14 +32,11 @@ __all__ = [
     "run_bytes",
 ]
 
-_MARGIN = 1.5
-"""Peak of a step over what autograd saves: gradients of activations and workspaces. Measured 1.4
-with the convolutional net on a CPU."""
-
+_MARGIN = 1.5  # peak of a step over what autograd saves; 1.4 with the paper's net on a CPU
 _USABLE = 0.8  # of the available memory; the rest is for data, evaluation and fragments
 _OPTIMISER_TRAFFIC = 10
-"""Times that a parameter's bytes move in a step: weight read forward and backward, gradient
-written, then weight, gradient and moments read, weight and moments written."""
+"""Times that a parameter's bytes move in a step: weight read twice, gradient written, then weight,
+gradient and moments read, weight and moments written."""
 
 _SLOW_STEP = 0.1  # seconds; from here on a CPU the time of a stack is that of its runs
 _TIMED = 0.3  # seconds of steps that are enough to time them
@@ -102,64 +97,26 @@ def measure(configs: Sequence[TrainConfig], data: Data, device: str) -> Cost:
 def run_bytes(
     configs: Sequence[TrainConfig], data: Data | Mapping[str, Any], device: str
 ) -> float:
-    """Memory of each run of a stack while it trains, from one step of at most two of them.
-
-    Args:
-        configs: Its runs.
-        data: What they train on, on the device.
-        device: Where they train.
-
-    Returns:
-        Bytes a run.
-    """
+    """Memory of each run of a stack while it trains, from one step of at most two of them."""
     return _run_bytes(configs[0], *_saved_bytes(configs, data, device))
 
 
 def fitting(
-    configs: Sequence[TrainConfig],
-    data: Data | Mapping[str, Any],
-    device: str,
-    memory: float | None = None,
+    configs: Sequence[TrainConfig], data: Data | Mapping[str, Any], device: str, memory: float
 ) -> int:
-    """How many runs of a stack the device can hold at once.
-
-    Args:
-        configs: Its runs.
-        data: What they train on, on the device.
-        device: Where they train.
-        memory: Bytes that may be used; default what is available there now.
-
-    Returns:
-        At least 1, at most all.
-    """
+    """How many runs of a stack fit into so many bytes of the device."""
     if len(configs) == 1:
         return 1
-    memory = available_memory(device) if memory is None else memory
     return min(room(run_bytes(configs, data, device), memory), len(configs))
 
 
 def room(bytes_per_run: float, memory: float) -> int:
-    """How many runs of this size memory can hold, less what is kept free for other things.
-
-    Args:
-        bytes_per_run: As `run_bytes` returns it.
-        memory: Bytes that may be used.
-
-    Returns:
-        At least 1.
-    """
+    """How many runs fit into memory, less what is kept free for other things; at least 1."""
     return max(1, int(_USABLE * memory / bytes_per_run))
 
 
 def available_memory(device: str) -> float:
-    """Memory that can still be allocated on a device, within this process's limits.
-
-    Args:
-        device: "cpu" or "cuda".
-
-    Returns:
-        Bytes.
-    """
+    """Bytes that can still be allocated on a device, within this process's limits."""
     if device.startswith("cuda"):
         torch.cuda.empty_cache()
         return float(torch.cuda.mem_get_info(device)[0])
@@ -167,18 +124,10 @@ def available_memory(device: str) -> float:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error, or what led to it, says that memory has run out.
-
-    Args:
-        error: Raised while training.
-
-    Returns:
-        True for a GPU's and for the CPU allocator's, which is a plain RuntimeError.
-    """
+    """Whether an error, or what led to it, says that memory of a GPU or of the CPU has run out."""
     cause: BaseException | None = error
     while cause is not None:
-        text = str(cause)
-        told = "can't allocate memory" in text or "out of memory" in text
+        told = any(s in str(cause) for s in ("can't allocate memory", "out of memory"))
         if isinstance(cause, torch.OutOfMemoryError | MemoryError):
             return True
         if isinstance(cause, RuntimeError) and told:
@@ -190,7 +139,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def _free_memory() -> int:
     meminfo = Path("/proc/meminfo")
     if meminfo.is_file():
-        for line in meminfo.read_text().splitlines():
+        for line in meminfo.read_text(encoding="ascii").splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     if hasattr(os, "sysconf"):
@@ -217,51 +166,6 @@ def _free_in_group(root: Path = Path("/sys/fs/cgroup"), me: str = "/proc/self/cg
     return max(min(free), 0)
 
 
-class _Saved:
-    """Counts the bytes that autograd holds, each storage once, and their peak."""
-
-    def __init__(self) -> None:
-        self.peak = self.now = 0
-        self.holders: dict[int, int] = {}
-        self.hooks = saved_tensors_hooks(self._pack, lambda kept: kept.tensor)
-
-    def __enter__(self) -> "_Saved":
-        self.hooks.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.hooks.__exit__(kind, error, trace)
-
-    def _pack(self, tensor: Tensor) -> "_Kept":
-        storage = tensor.untyped_storage()
-        place, size = storage.data_ptr(), storage.nbytes()
-        if not self.holders.setdefault(place, 0):
-            self.now += size
-            self.peak = max(self.peak, self.now)
-        self.holders[place] += 1
-        kept = _Kept(tensor)
-        weakref.finalize(kept, self._drop, place, size)
-        return kept
-
-    def _drop(self, place: int, size: int) -> None:
-        self.holders[place] -= 1
-        if not self.holders[place]:
-            del self.holders[place]
-            self.now -= size
-
-
-class _Kept:
-    """A saved tensor, so that its end can be seen."""
-
-    def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor
-
-
 def _train(
     configs: Sequence[TrainConfig], data: Data | Mapping[str, Any], device: str, steps: int
 ) -> Stack:
@@ -276,12 +180,19 @@ def _train(
 def _saved_bytes(
     configs: Sequence[TrainConfig], data: Data | Mapping[str, Any], device: str
 ) -> tuple[float, float]:
-    """What autograd saves and what the parameters take, bytes a run."""
-    with _Saved() as saved:
+    """What autograd saves, each storage once, and what the parameters take, bytes a run."""
+    saved: dict[int, int] = {}  # until the backward pass begins nothing of it is released
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with saved_tensors_hooks(note, lambda tensor: tensor):
         stack = _train(configs[:2], data, device, 1)
     parameters = sum(p.nbytes for p in stack.params.values())
     runs = len(stack.configs)
-    return saved.peak / runs, parameters / runs
+    return sum(saved.values()) / runs, parameters / runs
 
 
 def _run_bytes(config: TrainConfig, saved: float, parameters: float) -> float:
@@ -304,7 +215,7 @@ def _step_seconds(configs: Sequence[TrainConfig], data: Data, device: str) -> fl
         return min(taken)  # other processes only ever add
 
     slow = device == "cpu" and seconds(configs[:2], 1) > _SLOW_STEP
-    timed = configs[: 2 if slow else fitting(configs, data, device)]
+    timed = configs[: 2 if slow else fitting(configs, data, device, available_memory(device))]
     one, steps = seconds(timed, 1), 2
     while (more := seconds(timed, steps)) - one < _TIMED and steps < _MOST_TIMED:
         steps *= 2

@@ -1,51 +1,43 @@
 """A job: one stack of runs, from what is stored of it to results in the store.
 
 Whoever executes jobs (this process, others on the machine, workers of a cluster) does the same:
-take a job, show its reports, and put back what it asks to be divided. Where a stack is larger than
-the memory of its device, only the process that holds the device can tell, so it is there that a
-job is refused, before it starts or when memory runs out, and comes back as smaller ones.
+take a job, show what it reports, and take up what comes back. The plan behind a job may be old:
+when it begins, the store is asked what is left of it. Only who holds a device can tell that a
+stack is larger than its memory, so a job is given up there, and comes back as smaller ones.
 """
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 
 from seams import data as datasets
-from seams.data import Data
-from seams.sweep.cost import available_memory, fitting, is_out_of_memory
+from seams.sweep.cost import Cost, available_memory, fitting, is_out_of_memory
 from seams.training import Run, Stack, Store, TrainConfig, data_of, stack_key, train
-from seams.training.evaluate import VERSION, at_once, evaluate
+from seams.training.evaluate import at_once, evaluate, is_current
 from seams.training.provenance import provenance
 
 __all__ = [
     "CHECKPOINT_SECONDS",
     "Engine",
     "Job",
-    "Limits",
+    "Outcome",
+    "Place",
     "Report",
     "Show",
-    "Stop",
-    "divided",
     "execute",
-    "finished",
-    "is_outdated",
     "label",
+    "remaining",
     "stacks",
-    "steps_done",
+    "unfinished",
 ]
 
 CHECKPOINT_SECONDS = 30.0
 """Training lost by a kill at most; a checkpoint of a stack takes well below a second."""
-
-_STEP_SECONDS = 2e-3  # of the calls of a step, however small the model
-_FLOPS_PER_SECOND = 3e10
-_MLP_FLOPS = 12  # per weight and datum, forward and backward, of two nets that mirror each other
-_BURGESS_FLOPS = 18_000  # per pixel
-_POINT_SECONDS, _POINT_DATA = 0.03, 4_000  # to evaluate a run once: calls, and data it is worth
 
 _PATIENCE = 1.5  # a chunk may take so many times the longest so far
 _RESERVE_SECONDS = 5.0  # from the last checkpoint to the end of all processes
@@ -53,166 +45,146 @@ _RESERVE_SECONDS = 5.0  # from the last checkpoint to the end of all processes
 
 @dataclass(frozen=True)
 class Job:
-    """Runs to train as one stack, all at the same step.
+    """Runs to train and evaluate as one stack.
 
     Attributes:
         configs: The runs.
-        step: Steps that their checkpoints have behind them.
+        step: Steps behind each of them; all if only the evaluation is missing.
         anew: Whether what is stored of them does not count.
-        chunk_seconds: Expected time between two reports, where it is known.
-        evaluation_seconds: Expected time of one run's evaluation, where it is known.
+        cost: Of the stack, where it was measured.
     """
 
     configs: tuple[TrainConfig, ...]
     step: int = 0
     anew: bool = False
-    chunk_seconds: float = 0.0
-    evaluation_seconds: float = 0.0
+    cost: Cost | None = None
+
+    @property
+    def steps(self) -> int:
+        """Steps that are left."""
+        return max(0, self.configs[0].steps - self.step)
+
+    @property
+    def size(self) -> int:
+        """Values of data that are left to train on, by which jobs are ordered."""
+        config = self.configs[0]
+        return len(self.configs) * self.steps * config.batch * config.resolution**2
+
+    @property
+    def chunk_seconds(self) -> float:
+        """Expected time between two reports; 0 where it is not known."""
+        return self.cost.chunk_seconds if self.cost else 0.0
 
     @property
     def next_seconds(self) -> float:
         """Expected time of the least that can be done."""
-        trained = self.step >= self.configs[0].steps
-        return self.evaluation_seconds if trained else self.chunk_seconds
+        if self.steps or not self.cost:
+            return self.chunk_seconds
+        return self.cost.evaluation_seconds
 
     @property
-    def core_seconds(self) -> float:
-        """Expected time of what is left on one core of a CPU, to an order of magnitude.
+    def seconds(self) -> float:
+        """Expected time of all that is left."""
+        if not self.cost:
+            return 0.0
+        evaluation = len(self.configs) * self.cost.evaluation_seconds
+        return self.steps * self.cost.step_seconds + evaluation
 
-        From sizes alone: it orders jobs and says which are not worth a process of their own. What
-        is told to users is measured, by `seams.sweep.cost`.
-        """
-        config, runs = self.configs[0], len(self.configs)
-        values, points = config.resolution**2, 1 + config.snapshots
-        if config.network == "burgess":
-            flops = _BURGESS_FLOPS * values
-        elif config.network == "mlp":
-            flops = _MLP_FLOPS * config.width * (values + config.depth * config.width)
-        else:
-            flops, points = _MLP_FLOPS * config.latent * values, 1
-        data = (config.steps - self.step) * config.batch + points * _POINT_DATA
-        calls = (config.steps - self.step) * _STEP_SECONDS + runs * points * _POINT_SECONDS
-        return calls + runs * data * flops / _FLOPS_PER_SECOND
+    def of(self, configs: Sequence[TrainConfig], step: int | None = None) -> "Job":
+        """The same for some of its runs: a narrower stack is as much faster."""
+        share = len(configs) / len(self.configs)
+        cost = self.cost and replace(self.cost, step_seconds=share * self.cost.step_seconds)
+        step = self.step if step is None else step
+        return replace(self, configs=tuple(configs), step=step, cost=cost)
 
     def parts(self, most: int) -> list["Job"]:
-        """The job as several of nearly equal size.
-
-        Args:
-            most: Runs in each at most.
-
-        Returns:
-            The job itself if it is small enough.
-        """
+        """The job as several of nearly equal size, with so many runs in each at most."""
         count = -(-len(self.configs) // most)
         bounds = [len(self.configs) * i // count for i in range(count + 1)]
-        return [
-            replace(self, configs=self.configs[first:last])
-            for first, last in zip(bounds, bounds[1:], strict=False)
-        ]
+        pairs = zip(bounds, bounds[1:], strict=False)
+        return [self.of(self.configs[first:last]) for first, last in pairs]
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What a job may use.
+class Place:
+    """Where jobs are executed, and what each may use.
 
     Attributes:
-        memory: Bytes for its stack; None for an equal share of what its device has available.
-        sharers: Jobs among which that is shared.
-        deadline: `time.time()` at which the whole sweep shall have ended.
+        store: Where results go.
+        device: Where to train.
+        memory: Bytes for a stack; None for all that the device has available.
+        deadline: `time.monotonic()` at which the whole sweep shall have ended.
     """
 
+    store: Store
+    device: str = "cpu"
     memory: float | None = None
-    sharers: int = 1
     deadline: float | None = None
 
     def over(self, seconds: float) -> bool:
-        """Whether something of this length would end too late.
-
-        Args:
-            seconds: Its expected length.
-
-        Returns:
-            False where there is no deadline.
-        """
+        """Whether something of this expected length would end too late."""
         if self.deadline is None:
             return False
-        return time.time() + _PATIENCE * seconds + _RESERVE_SECONDS > self.deadline
+        return time.monotonic() + _PATIENCE * seconds + _RESERVE_SECONDS > self.deadline
 
 
 @dataclass(frozen=True)
 class Report:
-    """What the execution of a job tells on its way.
+    """Runs that now stand at a step, with their means; those are 0 if nothing was trained."""
 
-    Attributes:
-        configs: Runs that now stand at `step`.
-        step: Steps they have behind them.
-        distortion: Mean over the runs, nats.
-        rate: Mean over the runs, nats.
-        failed: Runs whose loss is not finite; in the last report.
-        fits: If not 0, nothing was trained since only so many of the runs fit into memory at
-            once: the job is to be divided. In the last report.
-        error: Message of an exception.
-        kind: Name of its type.
-        done: Whether this is the last report.
-    """
-
-    configs: tuple[TrainConfig, ...] = ()
-    step: int = 0
+    configs: tuple[TrainConfig, ...]
+    step: int
     distortion: float = 0.0
     rate: float = 0.0
-    failed: tuple[TrainConfig, ...] = ()
-    fits: int = 0
-    error: str = ""
-    kind: str = ""
-    done: bool = False
 
 
-class Stop:
-    """A flag to set once, within one process."""
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one job or of several; runs that are in none of these are done, or not begun.
 
-    def __init__(self) -> None:
-        self.value = False
+    Attributes:
+        diverged: Runs whose loss is not finite.
+        broken: Runs that are stored without an evaluation, since that failed, each with the error.
+        busy: Runs that another process has in hand.
+        again: What is left of jobs that were given up for memory, or paused.
+    """
 
-    def is_set(self) -> bool:
-        """Whether it was set.
+    diverged: tuple[TrainConfig, ...] = ()
+    broken: tuple[tuple[TrainConfig, str], ...] = ()
+    busy: tuple[TrainConfig, ...] = ()
+    again: tuple[Job, ...] = ()
 
-        Returns:
-            False before.
-        """
-        return self.value
-
-    def set(self) -> None:
-        """Set it."""
-        self.value = True
+    def __add__(self, other: "Outcome") -> "Outcome":
+        """Of both, one after the other."""
+        every = (item.name for item in fields(self))
+        return Outcome(*(getattr(self, name) + getattr(other, name) for name in every))
 
 
-Show = Callable[[Report], None]
+Show = Callable[[Report], Any]
 
-Engine = Callable[[Sequence[Job], Show, Stop], list[TrainConfig]]
-"""Executes jobs, shows their reports, ends early once the flag is set; returns runs that diverged.
+Engine = Callable[[Sequence[Job], Show, Any], Outcome]
+"""Executes jobs, shows their reports, and ends early once the third, a `threading.Event`, is set.
 `seams.sweep.local` and `seams.sweep.cluster` have one."""
 
 
-def stacks(
-    configs: Sequence[TrainConfig],
-    steps: Mapping[TrainConfig, int],
-    workers: int,
-    anew: bool = False,
-) -> list[Job]:
-    """Jobs for these runs, the longest first, and at least one a worker if there are enough runs.
-
-    Args:
-        configs: Runs to train.
-        steps: Where those stand that have been begun; only runs at one step can be stacked.
-        workers: How many jobs are executed at once.
-        anew: Whether what is stored of the runs does not count.
-
-    Returns:
-        Jobs that hold each run once.
-    """
-    groups: dict[tuple[TrainConfig, int], list[TrainConfig]] = {}
+def unfinished(configs: Iterable[TrainConfig], store: Store) -> dict[TrainConfig, int]:
+    """Those among some runs that need training or evaluation, with the steps behind them."""
+    found: dict[TrainConfig, int] = {}
     for config in configs:
-        groups.setdefault((stack_key(config), steps.get(config, 0)), []).append(config)
+        run = store.find(config) or store.trained(config)
+        if run is None:
+            found[config] = store.step(config)
+        # What an evaluation lacks is computed from the weights; the record counts as it is.
+        elif run.has_weights and not (run.is_evaluated and is_current(run.scores)):
+            found[config] = config.steps
+    return found
+
+
+def stacks(steps: Mapping[TrainConfig, int], workers: int, anew: bool = False) -> list[Job]:
+    """Jobs for runs with these steps behind them, the longest first, one a worker at least."""
+    groups: dict[tuple[TrainConfig, int], list[TrainConfig]] = {}
+    for config in sorted(steps, key=lambda config: config.seed):
+        groups.setdefault((stack_key(config), steps[config]), []).append(config)
     jobs = [Job(tuple(group), step, anew) for (_, step), group in groups.items()]
     while jobs and len(jobs) < workers:
         jobs.sort(key=lambda job: len(job.configs))
@@ -220,211 +192,150 @@ def stacks(
         jobs += widest.parts(max(1, (len(widest.configs) + 1) // 2))
         if len(widest.configs) == 1:
             break
-    return sorted(jobs, key=lambda job: -job.core_seconds)
+    return sorted(jobs, key=lambda job: -job.size)
 
 
-def steps_done(configs: Sequence[TrainConfig], store: Store) -> dict[TrainConfig, int]:
-    """Where the begun ones among some runs stand.
-
-    Args:
-        configs: Any runs.
-        store: Where their checkpoints are.
-
-    Returns:
-        Run to steps.
-    """
-    states = {c: store.checkpoint(c) for c in configs}
-    return {c: int(state["step"]) for c, state in states.items() if state is not None}
-
-
-def finished(config: TrainConfig, store: Store) -> Run | None:
-    """A run that needs no training.
-
-    Args:
-        config: The run.
-        store: Where it is looked up.
-
-    Returns:
-        The run, or None; also None if it is outdated.
-    """
-    run = store.find(config)
-    return run if run and not is_outdated(run) else None
-
-
-def is_outdated(run: Run) -> bool:
-    """Whether a run was evaluated by another version, and without weights cannot be again.
-
-    Args:
-        run: From the store or the record.
-
-    Returns:
-        False for runs that can be evaluated anew.
-    """
-    return run.scores.get("evaluation") != VERSION and not run.has_weights
-
-
-def divided(job: Job, store: Store, most: int | None = None) -> list[Job]:
-    """A job that was given up, as it stands in the store now.
-
-    Args:
-        job: Whose execution ended early, or whose process died.
-        store: Where it left results and checkpoints.
-        most: Runs in each new job at most; default as many as there were.
-
-    Returns:
-        Jobs for the runs that are not finished, those of one step together.
-    """
-    parts = job.parts(most or len(job.configs))
-    if job.anew:
-        return [replace(part, step=0) for part in parts]
-    found = []
-    for part in parts:
-        left = [c for c in part.configs if finished(c, store) is None]
-        for new in stacks(left, steps_done(left, store), 1):
-            found.append(replace(part, configs=new.configs, step=new.step))
-    return found
-
-
-def execute(
-    job: Job, store: Store, device: str, stop: Any, limits: Limits | None = None
-) -> Iterator[Report]:
-    """Train, evaluate and store one stack, reporting as it goes.
-
-    Ends early, with a checkpoint, once `stop` is set or if what comes next would end too late.
-    If all goes well, or the job has to be divided, the last report says `done`.
-
-    Args:
-        job: What to train.
-        store: Where results go.
-        device: Where to train.
-        stop: Anything with `is_set()`.
-        limits: Of memory and time; default what the device has, and none.
-
-    Yields:
-        A report after every chunk of steps.
-
-    Raises:
-        RuntimeError: A single run is larger than the memory.
-    """
-    fits = 0
-    try:
-        yield from _attempt(job, store, device, stop, limits or Limits())
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        if len(job.configs) == 1:
-            raise RuntimeError(
-                f"One run alone is larger than the memory of the {device} device "
-                f"({label(job.configs[0])}): use a smaller batch, or another device."
-            ) from None
-        fits = len(job.configs) // 2
-    if fits:
-        gc.collect()  # what the traceback held
-        yield Report(fits=fits, done=True)
+def remaining(job: Job, configs: Sequence[TrainConfig], store: Store) -> list[Job]:
+    """What is left of some runs of a job, as the store has it now; those of one step together."""
+    steps = dict.fromkeys(configs, 0) if job.anew else unfinished(configs, store)
+    return [job.of(part.configs, part.step) for part in stacks(steps, 1)]
 
 
 def label(config: TrainConfig) -> str:
-    """What tells a run from others of its sweep.
-
-    Args:
-        config: The run.
-
-    Returns:
-        A few words.
-    """
+    """What tells a run from others of its sweep."""
     return f"{config.covariance} beta={config.beta:g} seed={config.seed}"
 
 
-def _attempt(job: Job, store: Store, device: str, stop: Any, limits: Limits) -> Iterator[Report]:
-    """Train if there is time for some of it and room for all of it."""
-    if stop.is_set() or limits.over(job.next_seconds):
-        return
-    data = _data(job, torch.device(device))
+def execute(job: Job, place: Place, stop: Any, show: Show = lambda report: None) -> Outcome:
+    """Train, store and evaluate one stack, until `stop.is_set()` or the deadline comes."""
+    outcome = Outcome()
+    with ExitStack() as held:
+        mine = [c for c in job.configs if held.enter_context(place.store.lock(c))]
+        outcome += Outcome(busy=tuple(c for c in job.configs if c not in mine))
+        for part in remaining(job, mine, place.store):
+            if stop.is_set() or place.over(part.next_seconds):
+                continue
+            try:
+                outcome += _train_and_evaluate(part, place, stop, show)
+                continue
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+            if len(part.configs) == 1:
+                raise RuntimeError(
+                    f"One run alone is larger than the memory of the {place.device} device "
+                    f"({label(part.configs[0])}): use a smaller batch, or another device."
+                )
+            gc.collect()  # what the traceback held
+            outcome += Outcome(again=tuple(part.parts(len(part.configs) // 2)))
+        if stop.is_set():
+            ended = {*outcome.diverged, *(config for config, _ in outcome.broken)}
+            left = remaining(job, [c for c in mine if c not in ended], place.store)
+            outcome = replace(outcome, again=tuple(left))
+    return outcome
+
+
+def _train_and_evaluate(job: Job, place: Place, stop: Any, show: Show) -> Outcome:
+    names, where = {c.dataset: c.resolution for c in job.configs}, torch.device(place.device)
+    loaded = {name: datasets.load(name, side).to(where) for name, side in names.items()}
+    data = loaded if len(loaded) > 1 else loaded.popitem()[1]
+    if not job.steps:
+        show(Report(job.configs, job.configs[0].steps))
+        runs = [run for c in job.configs if (run := place.store.trained(c)) and run.has_weights]
+        return _evaluate(runs, data, job, place, stop)
     if len(job.configs) > 1:
-        share = available_memory(device) / limits.sharers
-        fits = fitting(job.configs, data, device, limits.memory or share)
+        memory = place.memory or available_memory(place.device)
+        fits = fitting(job.configs, data, place.device, memory)
         if fits < len(job.configs):
-            yield Report(fits=fits, done=True)
-            return
-    yield from _train_and_store(job, data, store, device, stop, limits)
+            return Outcome(again=tuple(job.parts(fits)))
+    runs, outcome = _train(job, data, place, stop, show)
+    return outcome + _evaluate(runs, data, job, place, stop)
 
 
-def _data(job: Job, device: torch.device) -> Data | Mapping[str, Any]:
-    """The data set of all runs, or those of each by name."""
-    names = {c.dataset: c.resolution for c in job.configs}
-    loaded = {name: datasets.load(name, side).to(device) for name, side in names.items()}
-    return loaded if len(loaded) > 1 else loaded.popitem()[1]
-
-
-def _train_and_store(
-    job: Job,
-    data: Data | Mapping[str, Any],
-    store: Store,
-    device: str,
-    stop: Any,
-    limits: Limits,
-) -> Iterator[Report]:
-    started, before = time.perf_counter(), dict.fromkeys(job.configs, 0.0)
+def _train(job: Job, data: Any, place: Place, stop: Any, show: Show) -> tuple[list[Run], Outcome]:
+    """Runs that are stored now, and what became of others; no runs if there was no time."""
+    started, before, outcome = time.perf_counter(), dict.fromkeys(job.configs, 0.0), Outcome()
     if job.step:
-        states = {c: s for c in job.configs if (s := store.checkpoint(c)) is not None}
+        states = {c: s for c in job.configs if (s := place.store.checkpoint(c)) is not None}
+        states = {c: s for c, s in states.items() if int(s["step"]) == job.step}
+        if lost := tuple(c for c in job.configs if c not in states):  # damaged: see the store
+            outcome += Outcome(again=(job.of(lost, 0),))
+        if not states:
+            return [], outcome
         before |= {c: float(s["seconds"]) for c, s in states.items() if "seconds" in s}
-        stack = Stack.resume(job.configs, list(states.values()), data, device)
-        yield Report(job.configs, stack.step)
+        stack = Stack.resume(list(states), list(states.values()), data, place.device)
+        show(Report(tuple(states), stack.step))
     else:
-        stack = Stack.start(job.configs, data, device)
+        stack = Stack.start(job.configs, data, place.device)
 
     def seconds() -> list[float]:
         """Share of each run in the time of its stacks, in this session and before."""
         share = (time.perf_counter() - started) / max(len(stack.configs), 1)
         return [before[c] + share for c in stack.configs]
 
-    failed: list[TrainConfig] = []
     saved, saving, chunk = time.perf_counter(), 0.0, job.chunk_seconds
     steps = train(stack, data)
     while stack.configs and stack.step < stack.configs[0].steps:
-        if stop.is_set() or limits.over(chunk + saving):
+        if stop.is_set() or place.over(chunk + saving):
             if stack.step > job.step:
-                store.save_checkpoint(stack, seconds())
-            return
+                place.store.save_checkpoint(stack, seconds())
+            return [], outcome
         begun = time.perf_counter()
         progress = next(steps)
         chunk = max(chunk, time.perf_counter() - begun)
         reached = tuple(stack.configs)
         if progress.diverged:
-            failed += [stack.configs[i] for i in progress.diverged]
-            stack.keep([i for i in range(len(stack.configs)) if i not in progress.diverged])
+            outcome += Outcome(diverged=tuple(reached[i] for i in progress.diverged))
+            stack.keep([i for i in range(len(reached)) if i not in progress.diverged])
         means = float(progress.distortion.mean()), float(progress.rate.mean())
-        yield Report(reached, progress.step, *means)
+        show(Report(reached, progress.step, *means))
         if stack.configs and time.perf_counter() - saved > CHECKPOINT_SECONDS:
             begun = time.perf_counter()
-            store.save_checkpoint(stack, seconds())
+            place.store.save_checkpoint(stack, seconds())
             saved = time.perf_counter()
             saving = saved - begun
-
-    spent, stacked = seconds(), len(stack.configs)
-    expected, position, most = job.evaluation_seconds, 0, at_once(device)
-    longest = 0.0  # of what a run's evaluation took; replaces what was expected
-    while position < len(stack.configs):
-        count = _alike(stack.configs[position : position + most])
-        late = stop.is_set() or limits.over(count * (longest or expected) + saving)
-        if late or (position and time.perf_counter() - saved > CHECKPOINT_SECONDS):
-            stack.keep(range(position, len(stack.configs)))
-            spent = spent[position:]
-            store.save_checkpoint(stack, spent)
-            saved, position = float("inf"), 0  # once is enough: these do not change any more
-        if late:
-            return
-        begun, runs = time.perf_counter(), range(position, position + count)
-        own = data_of(data, stack.configs[position])
-        facts = provenance(own, device) | {"stacked": stacked}
-        for run, (scores, arrays) in zip(runs, evaluate(stack, runs, own), strict=True):
-            store.save(stack, run, facts | {"seconds": spent[run]}, scores, arrays)
-        longest = max(longest, (time.perf_counter() - begun) / count)
-        position += count
-    yield Report(failed=tuple(failed), done=True)
+    runs = []
+    for position, (config, spent) in enumerate(zip(stack.configs, seconds(), strict=True)):
+        facts = provenance(data_of(data, config), place.device)
+        facts |= {"stacked": len(stack.configs), "seconds": spent}
+        runs.append(place.store.finish(stack, position, facts))
+    return runs, outcome
 
 
-def _alike(configs: Sequence[TrainConfig]) -> int:
-    """How many runs at the beginning are on the data set of the first."""
-    others = (i for i, c in enumerate(configs) if c.dataset != configs[0].dataset)
-    return next(others, len(configs))
+def _evaluate(runs: Sequence[Run], data: Any, job: Job, place: Place, stop: Any) -> Outcome:
+    """Scores of stored runs, as many at once as pays; one that fails leaves the others alone."""
+    todo, most, longest, outcome = list(runs), at_once(place.device), 0.0, Outcome()
+    expected = job.cost.evaluation_seconds if job.cost else 0.0
+    while todo:
+        some = [run for run in todo if run.config.dataset == todo[0].config.dataset][:most]
+        if stop.is_set() or place.over(len(some) * (longest or expected)):
+            break
+        begun = time.perf_counter()
+        try:
+            stack, own = _stack_of(some, place.device), data_of(data, some[0].config)
+            found = evaluate(stack, range(len(some)), own)
+            for run, (scores, arrays) in zip(some, found, strict=True):
+                place.store.update(run, scores, arrays)
+        except Exception as error:
+            if len(some) > 1:  # find out whose it is, or what fits into memory
+                most = 1
+                continue
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            outcome += Outcome(broken=((some[0].config, reason),))
+        longest = max(longest, (time.perf_counter() - begun) / len(some))
+        todo = [run for run in todo if run not in some]
+    return outcome
+
+
+def _stack_of(runs: Sequence[Run], device: str) -> Stack:
+    """Stored runs of one shape, as far as their evaluation needs it."""
+    weights, snapshots = [run.weights() for run in runs], [run.snapshots() for run in runs]
+    gather = lambda parts: {k: torch.stack([p[k] for p in parts]).to(device) for k in parts[0]}
+    return Stack(
+        configs=[run.config for run in runs],
+        model=runs[0].model().to(device),
+        params=gather(weights),
+        moments={},
+        step=runs[0].config.steps,
+        snapshots={step: gather([s[step] for s in snapshots]) for step in snapshots[0]},
+    )

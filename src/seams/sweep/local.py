@@ -1,74 +1,57 @@
-"""Jobs on this machine: one after another in this process, or on several processes at once."""
+"""Jobs on this machine: one after another in this process, then on several at once."""
 
+import math
 import multiprocessing
 import os
-import queue
 import signal
-import traceback
+import threading
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 
 from seams.sweep.cost import available_memory
-from seams.sweep.jobs import (
-    CHECKPOINT_SECONDS,
-    Engine,
-    Job,
-    Limits,
-    Report,
-    Show,
-    Stop,
-    divided,
-    execute,
-)
-from seams.training import Store, TrainConfig
+from seams.sweep.jobs import CHECKPOINT_SECONDS, Engine, Job, Outcome, Place, Show, execute
+from seams.training import Store
 
 __all__ = ["engine"]
 
-_POLL_SECONDS = 0.2  # how often the parent looks whether a worker has died
-_ALONE_SECONDS = 5.0  # how often a worker without work looks whether the parent has
-
-_WORTH_PROCESSES = 10.0
-"""Expected seconds of work below which it is done in this process: another one imports torch
-first, and two of them halve the rest at best."""
+_ALONE_SECONDS = 10.0
+"""Of work in this process before others are begun: each imports torch first, and what is done by
+then is not worth it."""
 
 _START_SECONDS = 15.0  # a process with torch, on a busy machine; not begun close to a deadline
-
-_USER_ERRORS = {"ValueError": ValueError, "FileNotFoundError": FileNotFoundError}
+_POLL_SECONDS = 0.2
 
 
 def engine(store: Store, device: str, workers: int, deadline: float | None = None) -> Engine:
-    """Executes jobs on this machine.
+    """Executes jobs on this machine, before a deadline by `time.monotonic()` if there is one."""
 
-    Args:
-        store: Where results go.
-        device: Where to train.
-        workers: Processes at once, if there is enough to do for them; 1 is this one.
-        deadline: `time.time()` before which all must have ended.
-
-    Returns:
-        The engine.
-    """
-
-    def run(jobs: Sequence[Job], show: Show, stop: Stop) -> list[TrainConfig]:
-        count = min(workers, len(jobs))
-        little = device == "cpu" and sum(job.core_seconds for job in jobs) < _WORTH_PROCESSES
-        sharers = 1 if little else count
-        memory = available_memory(device) / sharers if device == "cpu" else None
-        limits = Limits(memory, sharers, deadline)
-        if sharers == 1:
-            with _threads(count):
-                return _run_here(jobs, store, device, limits, show, stop)
-        return _run_in_processes(jobs, store, device, count, limits, show, stop)
+    def run(jobs: Sequence[Job], show: Show, stop: Any) -> Outcome:
+        todo, count = list(jobs), min(workers, len(jobs))
+        memory = available_memory(device)
+        place = Place(store, device, memory if device == "cpu" else None, deadline)
+        alone = device == "cpu" and not any(job.anew for job in jobs)
+        seconds = _ALONE_SECONDS * alone if count > 1 else math.inf
+        with _threads(count):
+            outcome = _here(todo, place, show, stop, time.monotonic() + seconds)
+        if todo and not stop.is_set():
+            shared = replace(place, memory=memory / count)
+            outcome += _in_processes(todo, shared, count, show, stop)
+        return outcome
 
     return run
 
 
 @contextmanager
 def _threads(workers: int) -> Iterator[None]:
-    """As many as one of these workers had, so that results are the same to the last digit."""
+    """As many as one of these workers has, so that results are the same to the last digit."""
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, before // workers))
     try:
@@ -77,120 +60,89 @@ def _threads(workers: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _run_here(
-    jobs: Sequence[Job],
-    store: Store,
-    device: str,
-    limits: Limits,
-    show: Show,
-    stop: Stop,
-) -> list[TrainConfig]:
-    """Stacks in this process, one after another; returns the runs that diverged."""
-    todo, failed = list(jobs), list[TrainConfig]()
-    while todo and not stop.is_set():
-        job = todo.pop(0)
-        for report in execute(job, store, device, stop, limits):
-            show(report)
-            failed += report.failed
-            if report.fits:
-                todo[:0] = divided(job, store, report.fits)
-    return failed
+def _here(todo: list[Job], place: Place, show: Show, stop: Any, until: float) -> Outcome:
+    """Stacks in this process; leaves some in `todo` once time is up and others could help."""
+    outcome = Outcome()
+    late = lambda: bool(todo) and time.monotonic() > until
+    pause = SimpleNamespace(is_set=lambda: stop.is_set() or late())
+    while todo and not stop.is_set() and not (len(todo) > 1 and late()):
+        found = execute(todo.pop(0), place, pause, show)
+        outcome += replace(found, again=())
+        todo[:0] = found.again
+    return outcome
 
 
-def _run_in_processes(
-    jobs: Sequence[Job],
-    store: Store,
-    device: str,
-    workers: int,
-    limits: Limits,
-    show: Show,
-    interrupt: Stop,
-) -> list[TrainConfig]:
-    """Stacks on several processes, the longest first; returns the runs that diverged."""
-    # A process takes one stack after another: it has imported torch and read the data by then.
-    context = multiprocessing.get_context("spawn")
-    stop, reports, todo = context.Event(), context.Queue(), list(jobs)
-    order = store, device, limits, max(1, torch.get_num_threads() // workers)
-    crew: dict[int, tuple[Any, Any]] = {}  # processes, and where their jobs go
-    running: dict[int, Job] = {}
-    failed: list[TrainConfig] = []
+def _in_processes(todo: list[Job], place: Place, workers: int, show: Show, stop: Any) -> Outcome:
+    """Stacks on several processes, the longest first."""
+    context, others = multiprocessing.get_context("spawn"), set(multiprocessing.active_children())
+    asked, reports = context.Event(), context.Queue()
+    shared = asked, reports, max(1, torch.get_num_threads() // workers)
+    pool = ProcessPoolExecutor(workers, context, _begin, shared)
+    outcome, running, begun = Outcome(), set[Future[Outcome]](), 0
+    patience = CHECKPOINT_SECONDS
     try:
-        while running or (todo and not interrupt.is_set()):
-            if interrupt.is_set():
-                stop.set()
-            while todo and len(running) < workers and not interrupt.is_set():
+        while running or todo:
+            if stop.is_set():
+                asked.set()
+                todo.clear()
+            while todo and len(running) < workers:
                 job = todo.pop(0)
-                free = next((n for n in crew if n not in running), None)
-                if limits.over(job.next_seconds + (_START_SECONDS if free is None else 0.0)):
-                    continue  # it has its checkpoint, or nothing
-                if free is None:
-                    free, works = len(crew), context.Queue()
-                    arguments = (free, works, order, stop, reports, os.getpid())
-                    process = context.Process(target=_worker, args=arguments, daemon=True)
-                    crew[free] = process, works
-                    process.start()
-                crew[free][1].put(job)
-                running[free] = job
-            try:
-                number, report = reports.get(timeout=_POLL_SECONDS)
-            except queue.Empty:
-                ended = [n for n in running if crew[n][0].exitcode is not None]
-                if not ended or not reports.empty():
-                    continue
-                if interrupt.is_set():  # Ctrl-C reached a worker before it could ignore it
-                    running = {n: job for n, job in running.items() if n not in ended}
-                    continue
-                raise RuntimeError(
-                    f"A worker ended with exit code {crew[ended[0]][0].exitcode} (-9: killed, "
-                    "often for memory: set `workers` lower). Finished runs are stored."
-                ) from None
-            show(report)
-            failed += report.failed
-            if report.done:
-                job = running.pop(number)
-                if report.fits:
-                    todo[:0] = divided(job, store, report.fits)
-            if report.error:
-                raise _USER_ERRORS.get(report.kind, RuntimeError)(report.error)
+                starting = _START_SECONDS if begun < workers else 0.0
+                if not place.over(job.next_seconds + starting):  # else it has its checkpoint
+                    running.add(pool.submit(_work, job, place))
+                    begun += 1
+            done, running = wait(running, _POLL_SECONDS, FIRST_COMPLETED)
+            while not reports.empty():
+                show(reports.get())
+            for future in done:
+                found = future.result()
+                outcome += replace(found, again=())
+                todo[:0] = found.again
+    except BrokenProcessPool:
+        if not stop.is_set():  # else Ctrl-C reached one before it could ignore it
+            raise RuntimeError(
+                "A worker was killed, often for memory: set `workers` lower. Finished runs are "
+                "stored, and the others go on from their checkpoints."
+            ) from None
+    except (ValueError, FileNotFoundError, KeyboardInterrupt) as error:
+        if isinstance(error, KeyboardInterrupt):
+            patience = 0.0
+        raise
+    except Exception as error:
+        raise RuntimeError(f"A worker failed with {type(error).__name__}: {error}") from error
     finally:
-        stop.set()
-        for _, works in crew.values():
-            works.put(None)
-        for process, _ in crew.values():
-            process.join(timeout=CHECKPOINT_SECONDS)
-            if process.is_alive():
+        asked.set()
+        wait(running, patience)
+        for process in set(multiprocessing.active_children()) - others:
+            if any(not future.done() for future in running):
                 process.terminate()
-    return failed
+        pool.shutdown(cancel_futures=True)
+    return outcome
 
 
-def _worker(
-    number: int, works: Any, order: tuple[Any, ...], stop: Any, reports: Any, parent: int
-) -> None:
-    """Body of a process: stacks until there are none, their reports sent to the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides, and sets `stop`
-    store, device, limits, threads = order
+_shared: dict[str, Any] = {}  # of a worker
+_at_work = threading.Lock()
+
+
+def _begin(asked: Any, reports: Any, threads: int) -> None:
+    """What a worker does first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides, and sets `asked`
     torch.set_num_threads(threads)
-    while os.getppid() == parent:  # if it was killed, leave no orphan behind
-        try:
-            job = works.get(timeout=_ALONE_SECONDS)
-        except queue.Empty:
-            continue
-        if job is None:
-            break
-        done = False
-        try:
-            for report in execute(job, store, device, stop, limits):
-                reports.put((number, report))
-                done = report.done
-                if os.getppid() != parent:
-                    stop.set()
-            if not done:
-                reports.put((number, Report(done=True)))
-        except Exception as error:  # sent to the parent, which raises it
-            kind, text = type(error).__name__, str(error)
-            if kind not in _USER_ERRORS:
-                traceback.print_exc()
-                text = f"A worker failed with {kind}: {text}"
-            reports.put((number, Report(error=text, kind=kind, done=True)))
-    reports.close()
-    reports.join_thread()
+    _shared.update(asked=asked, reports=reports)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    """Leave no orphan: if the parent is killed, keep a checkpoint and end."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    _shared["asked"].set()
+    with _at_work:
+        os._exit(1)
+
+
+def _work(job: Job, place: Place) -> Outcome:
+    """Body of a task."""
+    with _at_work:
+        return execute(job, place, _shared["asked"], _shared["reports"].put)

@@ -13,38 +13,15 @@ import torch
 from seams import data as datasets
 from seams.data import Data
 from seams.sweep.cost import Cost, available_memory, measure, room
-from seams.sweep.jobs import CHECKPOINT_SECONDS, Job, Limits, is_outdated, stacks, steps_done
+from seams.sweep.jobs import CHECKPOINT_SECONDS, Job, Place, stacks, unfinished
 from seams.training import CHUNK, Store, TrainConfig, stack_key
 
-__all__ = ["Plan", "Work", "duration", "make", "parse_seconds"]
+__all__ = ["Plan", "duration", "make", "parse_seconds"]
 
 _FLOPS, _BANDWIDTH = 989e12, 3.35e12
 """Of one H100 SXM by its data sheet: dense bfloat16 operations, and bytes of memory, a second."""
 
 _CONSENT_SECONDS = 3600.0  # what is expected to take longer has to be asked for
-
-
-@dataclass(frozen=True)
-class Work:
-    """A job with what it costs."""
-
-    job: Job
-    cost: Cost
-
-    @property
-    def steps(self) -> int:
-        """That are left, of all its runs together."""
-        return len(self.job.configs) * (self.job.configs[0].steps - self.job.step)
-
-    @property
-    def training_seconds(self) -> float:
-        """Of its remaining steps."""
-        return self.steps / len(self.job.configs) * self.cost.step_seconds
-
-    @property
-    def evaluation_seconds(self) -> float:
-        """Of its runs."""
-        return len(self.job.configs) * self.cost.evaluation_seconds
 
 
 @dataclass(frozen=True)
@@ -55,54 +32,40 @@ class Plan:
         runs: How many are wanted.
         stored: How many of them are finished.
         recorded: How many of those are known from the record alone.
-        begun: How many of the others have a checkpoint.
-        works: What is to be trained, the longest first.
+        begun: How many of the others have a checkpoint, or lack their evaluation alone.
+        jobs: What is to be done, in its order, each with its cost.
         device: Where.
         workers: Jobs at once.
         remote: Whether that is on other machines, while the cost is that of a CPU here.
-        outdated: How many others the record has, but evaluated by another version.
     """
 
     runs: int
     stored: int
     recorded: int
     begun: int
-    works: tuple[Work, ...]
+    jobs: tuple[Job, ...]
     device: str
     workers: int
     remote: bool = False
-    outdated: int = 0
-
-    @property
-    def jobs(self) -> list[Job]:
-        """What is to be trained, the longest first."""
-        return [work.job for work in self.works]
 
     @property
     def seconds(self) -> float:
         """Expected time until the last worker is done."""
         ends = [0.0] * self.workers
-        for work in self.works:
-            took = work.training_seconds + work.evaluation_seconds
-            heapq.heapreplace(ends, ends[0] + took)
+        for job in self.jobs:
+            heapq.heapreplace(ends, ends[0] + job.seconds)
         return max(ends)
 
     @property
     def best_seconds(self) -> tuple[float, float]:
         """Least time for all training on one H100: of its arithmetic, and of its memory."""
-        flops = sum(work.steps * work.cost.step_flops for work in self.works)
-        traffic = sum(work.steps * work.cost.step_traffic for work in self.works)
+        steps = [(job.cost, len(job.configs) * job.steps) for job in self.jobs if job.cost]
+        flops = sum(cost.step_flops * count for cost, count in steps)
+        traffic = sum(cost.step_traffic * count for cost, count in steps)
         return flops / _FLOPS, traffic / _BANDWIDTH
 
     def needs_consent(self, limit: float | None = None) -> bool:
-        """Whether it is long enough to be asked for.
-
-        Args:
-            limit: Seconds after which it will stop anyway.
-
-        Returns:
-            True above an hour.
-        """
+        """Whether it takes over an hour, also if it stops after so many seconds."""
         return min(self.seconds, limit or self.seconds) > _CONSENT_SECONDS
 
     def __str__(self) -> str:
@@ -110,13 +73,11 @@ class Plan:
         known = f" ({self.recorded} in the record alone)" if self.recorded else ""
         head = f"{self.runs} runs: {self.stored} stored{known}, {self.begun} begun, "
         lines = [head + f"{missing - self.begun} new."]
-        if self.outdated:
-            lines += [f"{self.outdated} in the record do not count: another evaluation's."]
-        if self.works:
-            at_once = f"{min(self.workers, len(self.works))} at once"
+        if self.jobs:
+            at_once = f"{min(self.workers, len(self.jobs))} at once"
             where = f"workers with {self.device}" if self.remote else f"the {self.device}"
-            count = f"{len(self.works)} stack{'s' * (len(self.works) > 1)}"
-            lines += [f"{count}, {at_once}, on {where}:", *_table(self.works)]
+            count = f"{len(self.jobs)} stack{'s' * (len(self.jobs) > 1)}"
+            lines += [f"{count}, {at_once}, on {where}:", *_table(self.jobs)]
             as_here = ", were each worker this machine's cpu" if self.remote else ""
             lines += [f"Expected: {duration(self.seconds)} in all{as_here}."]
         if self.seconds > _CONSENT_SECONDS:
@@ -144,7 +105,9 @@ def make(
     """Look up what is stored, and measure what is not; takes seconds for each shape of stack.
 
     Stacks are kept so small that they report, and can stop, every `CHECKPOINT_SECONDS`: where
-    steps are that slow, stacking saves no time.
+    steps are that slow, stacking saves no time. Before a deadline they are also so small that they
+    end in time, what is begun comes first, and then all runs of one seed before those of the next:
+    a slice then leaves whole runs, at every beta and with both posteriors.
 
     Args:
         configs: The runs; repeated ones count once.
@@ -152,7 +115,7 @@ def make(
         device: Where to train.
         workers: Jobs at once; default one a stack, 8 at most.
         retrain: Whether to train all anew.
-        deadline: `time.time()` before which all must have ended.
+        deadline: `time.monotonic()` before which all must have ended.
         remote: Whether `device` is another machine's. Its speed is not known here, nor its memory:
             there, jobs are divided when they arrive.
 
@@ -163,79 +126,63 @@ def make(
         ValueError: Too little time even for a part of one run.
     """
     configs = list(dict.fromkeys(configs))
-    known = [] if retrain else [run for c in configs if (run := store.find(c))]
-    found = [run for run in known if not is_outdated(run)]
-    done = {run.config for run in found}
-    missing = [c for c in configs if c not in done]
-    steps = {} if retrain else steps_done(missing, store)
+    steps = dict.fromkeys(configs, 0) if retrain else unfinished(configs, store)
+    found = [run for c in configs if c not in steps and (run := store.find(c))]
     if workers is None:
-        workers = min(8, max(1, len(stacks(missing, steps, 1))))
-    jobs = stacks(missing, steps, workers, retrain)
+        workers = min(8, max(1, len(stacks(steps, 1))))
+    jobs = stacks(steps, workers, retrain)
     at_once = max(1, min(workers, len(jobs)))
-    costs: dict[tuple[TrainConfig, int], Cost] = {}
-    measured = "cpu" if remote else device
     with _threads(torch.get_num_threads() // (1 if remote else at_once)):
-        for job in sorted(jobs, key=lambda job: -len(job.configs)):
-            shape, data = _shape(job)
-            if shape not in costs:
-                cost = measure(job.configs, data, measured)
-                costs[shape] = _of_runs(cost, 1 / len(job.configs))
+        jobs = _with_costs(jobs, "cpu" if remote else device)
     memory = math.inf if remote else available_memory(device) / at_once
-    patience = math.inf if device != measured else CHECKPOINT_SECONDS
-    if deadline and not remote:
-        patience = min(patience, (deadline - time.time()) / 4)
-    works = [w for job in jobs for w in _portions(job, costs[_shape(job)[0]], memory, patience)]
-    if deadline and works and not remote:
-        chunk = max(work.cost.chunk_seconds for work in works)
-        evaluation = max(work.cost.evaluation_seconds for work in works)
-        if Limits(deadline=deadline).over(max(chunk, evaluation)):
+    left = math.inf if deadline is None or remote else deadline - time.monotonic()
+    patience = math.inf if remote else min(CHECKPOINT_SECONDS, left / 4)
+    share = left * at_once / max(len(jobs), 1)
+    jobs = [part for job in jobs for part in _portions(job, memory, patience, share)]
+    jobs.sort(key=lambda job: -job.seconds)
+    if left < math.inf:
+        jobs.sort(key=lambda job: (not job.step, job.configs[0].seed))
+        chunk = max((job.chunk_seconds for job in jobs), default=0.0)
+        evaluation = max((job.cost.evaluation_seconds for job in jobs if job.cost), default=0.0)
+        if jobs and Place(store, device, deadline=deadline).over(max(chunk, evaluation)):
             raise ValueError(
-                f"Too little time: {duration(max(0.0, deadline - time.time()))} are left after "
-                f"planning; {CHUNK} steps take {duration(chunk)} here and the evaluation of a run "
+                f"Too little time: {duration(max(0.0, left))} are left after planning; {CHUNK} "
+                f"steps take {duration(chunk)} here and the evaluation of a run "
                 f"{duration(evaluation)}. Allow more."
             )
-    return Plan(
-        runs=len(configs),
-        stored=len(done),
-        recorded=sum(run.folder.parent != store.root for run in found),
-        outdated=len(known) - len(found),
-        begun=len(steps),
-        works=tuple(works),
-        device=device,
-        workers=workers,
-        remote=remote,
-    )
+    recorded = sum(run.folder.parent != store.root for run in found)
+    begun = sum(step > 0 for step in steps.values())
+    plan = Plan(len(configs), len(found), recorded, begun, tuple(jobs), device, workers, remote)
+    return plan
 
 
-def _shape(job: Job) -> tuple[tuple[TrainConfig, int], Data]:
-    """What the cost of a step depends on, so that it is measured once; and the data."""
+def _with_costs(jobs: Sequence[Job], device: str) -> list[Job]:
+    """Jobs with their costs, each kind of step measured once, on the widest stack."""
+    known: dict[tuple[TrainConfig, int], Job] = {}
+    for job in sorted(jobs, key=lambda job: -len(job.configs)):
+        kind, data = _kind(job)
+        if kind not in known:
+            known[kind] = replace(job, cost=measure(job.configs, data, device))
+    return [replace(job, cost=known[_kind(job)[0]].of(job.configs).cost) for job in jobs]
+
+
+def _kind(job: Job) -> tuple[tuple[TrainConfig, int], Data]:
+    """What the cost of a step depends on; and the data."""
     config = job.configs[0]
     data = datasets.load(config.dataset, config.resolution)
     size = data.batch(torch.zeros(1, dtype=torch.long)).shape[-1]
-    alike = replace(
-        stack_key(config), dataset="", images=1, learning_rate=1.0, sigma=1.0, warmup=0.0
-    )
+    shared = stack_key(config)
+    alike = replace(shared, dataset="", images=1, learning_rate=1.0, sigma=1.0, warmup=0.0)
     return (alike, size), data
 
 
-def _of_runs(cost: Cost, runs: float) -> Cost:
-    """Cost of a step of so many runs, from that of one: narrower stacks are as much faster."""
-    return replace(cost, step_seconds=cost.step_seconds * runs)
-
-
-def _portions(job: Job, cost: Cost, memory: float, patience: float) -> list[Work]:
-    """The job, divided if it is too large or too slow; `cost` is that of one run."""
-    most = min(len(job.configs), patience / cost.chunk_seconds)
-    if memory < math.inf:
-        most = min(most, room(cost.run_bytes, memory))
-    works = []
-    for part in job.parts(max(int(most), 1)):
-        whole = _of_runs(cost, float(len(part.configs)))
-        if patience < math.inf:
-            seconds = whole.chunk_seconds, whole.evaluation_seconds
-            part = replace(part, chunk_seconds=seconds[0], evaluation_seconds=seconds[1])
-        works.append(Work(part, whole))
-    return works
+def _portions(job: Job, memory: float, patience: float, share: float) -> list[Job]:
+    """The job, divided if it is too large, or too slow to report or to end in time."""
+    one = job.parts(1)[0]
+    most = min(len(job.configs), patience / one.chunk_seconds, share / one.seconds)
+    if one.cost and memory < math.inf:
+        most = min(most, room(one.cost.run_bytes, memory))
+    return job.parts(max(int(most), 1))
 
 
 @contextmanager
@@ -249,45 +196,36 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _table(works: Sequence[Work]) -> list[str]:
+def _table(jobs: Sequence[Job]) -> list[str]:
     """One line for stacks that are alike."""
-    groups: dict[tuple[TrainConfig, int], list[Work]] = {}
-    for work in works:
-        key = stack_key(work.job.configs[0])
-        groups.setdefault((key, len(work.job.configs)), []).append(work)
-    head = ("stacks", "runs", "of", "steps", "a step", "memory", "training", "evaluation")
-    rows = [head]
+    groups: dict[tuple[TrainConfig, int], list[tuple[Job, Cost]]] = {}
+    for job in jobs:
+        if job.cost:
+            key = stack_key(job.configs[0]), len(job.configs)
+            groups.setdefault(key, []).append((job, job.cost))
+    rows = [("stacks", "runs", "of", "steps", "a step", "memory", "training", "evaluation")]
     for (config, runs), group in groups.items():
-        first = group[0].cost
-        what = f"{config.network} {config.covariance}, {config.dataset} {config.resolution}"
+        cost = group[0][1]
+        evaluation = len(group) * runs * cost.evaluation_seconds
         rows.append(
             (
                 str(len(group)),
                 str(runs),
-                what,
+                f"{config.network} {config.covariance}, {config.dataset} {config.resolution}",
                 f"{config.steps:,}",
-                duration(first.step_seconds),
-                _size(runs * first.run_bytes),
-                duration(sum(work.training_seconds for work in group)),
-                duration(sum(work.evaluation_seconds for work in group)),
+                duration(cost.step_seconds),
+                _size(runs * cost.run_bytes),
+                duration(sum(job.seconds for job, _ in group) - evaluation),
+                duration(evaluation),
             )
         )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    return [
-        "  " + "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
-        for row in rows
-    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (zip(row, widths, strict=True) for row in rows)
+    return ["  " + "  ".join(f"{cell:>{width}}" for cell, width in line) for line in lines]
 
 
 def duration(seconds: float) -> str:
-    """A time in words, to two digits.
-
-    Args:
-        seconds: Not negative.
-
-    Returns:
-        Such as "1.5 ms", "40 s", "12 min", "3.4 h" or "5.1 days".
-    """
+    """A time in words, to two digits: "1.5 ms", "40 s", "12 min", "3.4 h" or "5.1 days"."""
     for unit, size, most in (("ms", 1e-3, 1), ("s", 1, 120), ("min", 60, 7200), ("h", 3600, 2e5)):
         if seconds < most:
             return f"{_two_digits(seconds / size)} {unit}"
@@ -303,17 +241,7 @@ def _two_digits(value: float) -> str:
 
 
 def parse_seconds(text: str) -> float:
-    """Seconds from a number with a unit.
-
-    Args:
-        text: Such as "90s", "9m" or "1.5h".
-
-    Returns:
-        Seconds.
-
-    Raises:
-        ValueError: Anything else, or nothing at all.
-    """
+    """Seconds from a number with a unit, such as "90s", "9m" or "1.5h"; else a ValueError."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
     if not match or not float(match[1]):
         raise ValueError(

@@ -2,8 +2,9 @@
 
 from seams.training.config import TrainConfig, beta_at, stack_key
 from seams.training.loop import CHUNK, Progress, train
+from seams.training.runs import Run, run_id, table
 from seams.training.stack import Stack, build, data_of
-from seams.training.store import Run, Store, run_id, table
+from seams.training.store import Store
 
 __all__ = [
     "CHUNK",

@@ -31,6 +31,7 @@ __all__ = [
     "diagnose",
     "encode",
     "evaluate",
+    "is_current",
     "reevaluate",
 ]
 
@@ -74,6 +75,11 @@ def at_once(device: str) -> int:
         1 on a CPU, where a run's numbers then do not depend on its stack to the last digit.
     """
     return 1 if torch.device(device).type == "cpu" else _RUNS_ON_GPU
+
+
+def is_current(scores: Mapping[str, Any]) -> bool:
+    """Whether nothing that is computed today is missing among the scores of a run."""
+    return scores.get("evaluation") == VERSION
 
 
 def evaluate(stack: Stack, runs: Sequence[int], data: Data) -> list[tuple[Scores, Arrays]]:

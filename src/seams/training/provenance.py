@@ -18,11 +18,7 @@ __all__ = ["environment", "provenance"]
 
 @cache
 def environment() -> dict[str, Any]:
-    """The machine and the versions, without anything that changes from call to call.
-
-    Returns:
-        Plain values: python, torch, seams, platform, cpu, cores, device, commit, dirty.
-    """
+    """The machine and the versions: what does not change from call to call, as plain values."""
     return {
         "seams": seams.__version__,
         "python": platform.python_version(),
@@ -36,15 +32,7 @@ def environment() -> dict[str, Any]:
 
 
 def provenance(data: Any, device: str) -> dict[str, Any]:
-    """What a stored run says of its origin.
-
-    Args:
-        data: The data set it was trained on.
-        device: Where it was trained.
-
-    Returns:
-        `environment`, and the data's size and checksum, device, peak memory in MB and date.
-    """
+    """What a stored run says of its origin: `environment`, its data, device, memory and date."""
     if device.startswith("cuda"):
         peak = torch.cuda.max_memory_allocated() / 1e6
     else:
@@ -71,8 +59,9 @@ def _peak_megabytes() -> float:
 
 def _cpu() -> str:
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    text = info.read_text(encoding="utf-8", errors="replace") if info.is_file() else ""
+    named = [line for line in text.splitlines() if line.startswith("model name")]
+    names = [line.partition(":")[2].strip() for line in named]
     return names[0] if names else platform.processor() or platform.machine()
 
 
@@ -80,13 +69,13 @@ def _commit() -> dict[str, Any]:
     """Commit of the source tree, and whether tracked files differ from it."""
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, encoding="utf-8")
         if commit.returncode:
             return {"commit": None, "dirty": None}
         changed = subprocess.run(
             [*git, "status", "--porcelain", "--untracked-files=no", "--", ":/src", ":/notebooks"],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
         )
     except FileNotFoundError:  # git is not installed
         return {"commit": None, "dirty": None}

@@ -1,9 +1,12 @@
 """The run store: one folder a run, named by the hash of its configuration.
 
 Only this module and `seams.training.record` know the files in such a folder. A folder is written
-under another name and then moved, so a reader never sees half a run; two processes may share a
-store.
-Weights are safetensors and arrays are npz without pickles.
+under another name and then moved, so a reader never sees half a run; it holds a checksum of each
+of its files, which is compared whenever one is read. Weights are stored when training ends, scores
+when they are known. Weights are safetensors and arrays are npz without pickles.
+
+Processes may share a store: who trains a run holds its lock, which the kernel releases if that
+process dies.
 
 The *record* is a folder of the same form, committed with the project, that holds what was
 evaluated but, for a few decoders, not the weights: figures can be drawn from it on a machine that
@@ -15,161 +18,44 @@ import json
 import math
 import os
 import shutil
-import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import MISSING, dataclass, fields
-from functools import cached_property
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import safetensors.torch
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
-from seams.project import project_root
+from seams import files
+from seams.project import project_root, say, shown
 from seams.training.config import TrainConfig
-from seams.training.stack import Stack, build
-from seams.vae import VAE
+from seams.training.runs import (
+    FILES,
+    FORMAT,
+    Damaged,
+    Run,
+    as_json,
+    as_npz,
+    parse,
+    read_config,
+    run_id,
+    table,
+)
+from seams.training.stack import Stack
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["FILES", "FORMAT", "Run", "Store", "run_id", "table"]
 
-FORMAT = 1
-"""Of the store. A new field of `TrainConfig` does not change it; a changed default does."""
-
-_CHECKPOINT = "checkpoint"  # folder of the unfinished runs
-
-
-class FILES:
-    """Names of the files in a run's folder; the record has no weights, but may have a decoder."""
-
-    config, provenance, evaluation = "config.json", "provenance.json", "evaluation.json"
-    arrays, history = "evaluation.npz", "history.npz"
-    weights, snapshots = "weights.safetensors", "snapshots.safetensors"
-    decoder = "decoder.safetensors"
-
-
-def run_id(config: TrainConfig) -> str:
-    """Name of a run: hash of the fields that differ from their defaults.
-
-    Args:
-        config: The run.
-
-    Returns:
-        16 hexadecimal digits. Fields added later with a default leave the name as it is.
-    """
-    chosen = {
-        item.name: config[item.name]
-        for item in fields(config)
-        if item.default is MISSING or config[item.name] != item.default
-    }
-    text = json.dumps({"format": FORMAT, "config": chosen}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class Run:
-    """One finished run, read from its folder when asked.
-
-    Attributes:
-        config: What was trained.
-        folder: Where it is stored.
-    """
-
-    config: TrainConfig
-    folder: Path
-
-    @property
-    def id(self) -> str:
-        """The run's name."""
-        return run_id(self.config)
-
-    @cached_property
-    def provenance(self) -> dict[str, Any]:
-        """Where the run comes from: versions, device, wall time, commit, checksum of the data."""
-        return json.loads((self.folder / FILES.provenance).read_text())
-
-    @cached_property
-    def scores(self) -> dict[str, Any]:
-        """Numbers of the evaluation; see `seams.training.evaluate`."""
-        return json.loads((self.folder / FILES.evaluation).read_text())
-
-    @cached_property
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Arrays of the evaluation; see `seams.training.evaluate`."""
-        with np.load(self.folder / FILES.arrays, allow_pickle=False) as stored:
-            return dict(stored)
-
-    @cached_property
-    def history(self) -> pd.DataFrame:
-        """One row a chunk of steps: step, images, beta, distortion and rate in nats."""
-        with np.load(self.folder / FILES.history, allow_pickle=False) as stored:
-            frame = pd.DataFrame(dict(stored))
-        frame = frame.assign(images=frame["step"] * self.config.batch)
-        return frame[["step", "images", "beta", "distortion", "rate"]]
-
-    @property
-    def has_weights(self) -> bool:
-        """Whether the trained parameters are stored too; the record keeps none."""
-        return (self.folder / FILES.weights).is_file()
-
-    def weights(self) -> dict[str, Tensor]:
-        """Trained parameters by name; FileNotFoundError if the run comes from the record.
-
-        Returns:
-            CPU tensors, float32.
-        """
-        return self._load(FILES.weights)
-
-    def snapshots(self) -> dict[int, dict[str, Tensor]]:
-        """Parameters by step at the configuration's `snapshots` points of training.
-
-        As `weights`, the record does not hold them.
-
-        Returns:
-            Step to parameters, by rising step; empty if the configuration asks for none.
-        """
-        found: dict[int, dict[str, Tensor]] = {}
-        for key, value in (self._load(FILES.snapshots) if self.config.snapshots else {}).items():
-            step, _, name = key.partition("/")
-            found.setdefault(int(step), {})[name] = value
-        return dict(sorted(found.items()))
-
-    def _load(self, name: str) -> dict[str, Tensor]:
-        path = self.folder / name
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"Run {self.id} is known from the record, without its weights: train it again "
-                "with `retrain=True`."
-            )
-        return load_file(path)
-
-    def model(self, weights: Mapping[str, Tensor] | None = None) -> VAE:
-        """The trained model.
-
-        Args:
-            weights: Another set of parameters, such as a snapshot's.
-
-        Returns:
-            In evaluation mode, float32, on the CPU.
-        """
-        vae = build(self.config, self.provenance["data_size"])
-        vae.load_state_dict(dict(weights or self.weights()))
-        return vae.eval().requires_grad_(False)
-
-    def decoder(self) -> nn.Module:
-        """The decoder's network, which a few runs of the record have too; see `VAE.network`.
-
-        Returns:
-            From latents to the mean of x, or logits of a Bernoulli; evaluation mode, float32, CPU.
-        """
-        if self.has_weights:
-            return self.model().network
-        network = build(self.config, self.provenance["data_size"]).network
-        network.load_state_dict(self._load(FILES.decoder))
-        return network.eval().requires_grad_(False)
+_CHECKPOINT, _LOCKS, _DAMAGED = "checkpoint", ".locks", ".damaged"  # folders beside the runs
 
 
 class Store:
@@ -189,39 +75,86 @@ class Store:
         self.record = Path(record) if record else None
         stamp = self.root / "store.json"
         if stamp.is_file():
-            found = json.loads(stamp.read_text()).get("format")
+            found = parse(stamp.name, stamp.read_bytes()).get("format")
             if found != FORMAT:
                 raise ValueError(
                     f"The run store {self.root} has format {found}, this version reads {FORMAT}: "
                     "name another folder in SEAMS_STORE, or move this one away."
                 )
+            files.clean(self.root)
+            files.clean(self.root / _CHECKPOINT)
         else:
             self.root.mkdir(parents=True, exist_ok=True)
-            _write(stamp, json.dumps({"format": FORMAT}))
+            files.write(stamp, json.dumps({"format": FORMAT}))
 
-    def find(self, config: TrainConfig) -> Run | None:
-        """A finished and evaluated run, if there is one.
+    def find(self, config: TrainConfig, *, weights: bool = False) -> Run | None:
+        """A run that is trained and evaluated, of the store, else of the record; see `trained`."""
+        run = self.trained(config, weights=weights)
+        if run and run.is_evaluated:
+            return run
+        folder = self.record / run_id(config) if self.record and not weights else None
+        if folder is None or not (folder / FILES.config).is_file():
+            return None
+        recorded = Run(config, folder)
+        if problem := recorded.damage():
+            say(f"{shown(folder)} does not count: {problem}")
+            return None
+        return recorded if recorded.is_evaluated else None
 
-        Args:
-            config: The run.
+    def trained(self, config: TrainConfig, *, weights: bool = False) -> Run | None:
+        """A run of this store, evaluated or not, on request with its weights.
 
         Returns:
-            The run from the store, else from the record, else None.
+            None also for a run that was damaged, and is set aside now.
+        """
+        run = Run(config, self.root / run_id(config))
+        if not (run.folder / FILES.config).is_file():
+            return None
+        if run.damage(weights=weights):
+            with self.lock(config) as mine:  # not while its writer puts it in place
+                problem = run.damage(weights=weights)
+                if problem and mine:
+                    self._set_aside(run.folder, problem)
+                if problem:
+                    return None
+        return run if run.has_weights or run.is_evaluated else None
+
+    def finish(self, stack: Stack, run: int, provenance: Mapping[str, Any]) -> Run:
+        """Keep what a run of a stack has learned, in place of what was there; see `update`."""
+        config, state = stack.configs[run], stack.state(run)
+        part = lambda kind: {
+            k.removeprefix(f"{kind}/"): v for k, v in state.items() if k.startswith(f"{kind}/")
+        }
+        content = {
+            FILES.config: as_json({item.name: config[item.name] for item in fields(config)}),
+            FILES.provenance: as_json(provenance),
+            FILES.history: as_npz({k: v.numpy() for k, v in part("history").items()}),
+            FILES.weights: safetensors.torch.save(part("params")),
+        }
+        if snapshots := part("snapshot"):
+            content[FILES.snapshots] = safetensors.torch.save(snapshots)
+        self._publish(config, content)
+        self._checkpoint(config).unlink(missing_ok=True)
+        return Run(config, self.root / run_id(config))
+
+    def update(self, run: Run, scores: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Run:
+        """Store the evaluation of a run of this store, in place of the one it had.
+
+        Returns:
+            The run as it is stored now.
 
         Raises:
-            ValueError: The folder of that name holds another configuration.
+            ValueError: A score is not a finite number, or an array holds objects.
         """
-        name = run_id(config)
-        for parent in (self.root, self.record):
-            folder = parent / name if parent else None
-            if folder and all(
-                (folder / f).is_file() for f in (FILES.config, FILES.evaluation, FILES.arrays)
-            ):
-                stored = json.loads((folder / FILES.config).read_text())
-                if any(config[k] != v for k, v in stored.items() if hasattr(config, k)):
-                    raise ValueError(f"{folder} holds another run than its name says; delete it.")
-                return Run(config, folder)
-        return None
+        for name, value in scores.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(
+                    f"The score {name!r} of run {run.id} must be finite, or None where it is not "
+                    f"defined; got {value}."
+                )
+        new = {FILES.evaluation: as_json(scores), FILES.arrays: as_npz(arrays)}
+        self._publish(run.config, new, run)
+        return Run(run.config, run.folder)
 
     def save(
         self,
@@ -231,133 +164,145 @@ class Store:
         scores: Mapping[str, Any],
         arrays: Mapping[str, np.ndarray],
     ) -> Run:
-        """Write a finished run whole, replacing what was there.
+        """`finish` and `update` in one."""
+        return self.update(self.finish(stack, run, provenance), scores, arrays)
 
-        Args:
-            stack: The stack it was trained in.
-            run: Its position there.
-            provenance: Where it comes from; must hold `data_size`.
-            scores: Numbers of the evaluation.
-            arrays: Arrays of the evaluation.
-
-        Returns:
-            The run as stored.
-
-        Raises:
-            ValueError: A score is not a finite number.
-        """
-        config, state = stack.configs[run], stack.state(run)
-        for name, value in scores.items():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ValueError(
-                    f"The score {name!r} of run {run_id(config)} must be finite, or None where it "
-                    f"is not defined; got {value}."
-                )
-        part = lambda kind: {
-            k.removeprefix(f"{kind}/"): v for k, v in state.items() if k.startswith(f"{kind}/")
-        }
-        folder = Path(tempfile.mkdtemp(prefix=".new-", dir=self.root))
-        chosen = {item.name: config[item.name] for item in fields(config)}
-        for name, content in (
-            (FILES.config, chosen),
-            (FILES.provenance, dict(provenance)),
-            (FILES.evaluation, dict(scores)),
-        ):
-            (folder / name).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-        np.savez_compressed(folder / FILES.arrays, allow_pickle=False, **dict[str, Any](arrays))
-        history: dict[str, Any] = {k: v.numpy() for k, v in part("history").items()}
-        np.savez_compressed(folder / FILES.history, allow_pickle=False, **history)
-        save_file(part("params"), folder / FILES.weights)
-        if snapshots := part("snapshot"):
-            save_file(snapshots, folder / FILES.snapshots)
-        folder.chmod(0o755)  # a store may be shared; mkdtemp makes folders for one user alone
-        target = self.root / run_id(config)
-        _replace(target, folder)
-        self._checkpoint(config).unlink(missing_ok=True)
-        return Run(config, target)
-
-    def update(self, run: Run, scores: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Run:
-        """Replace the evaluation of a stored run.
-
-        Args:
-            run: From this store.
-            scores: Numbers of the new evaluation.
-            arrays: Its arrays.
-
-        Returns:
-            The run as it is stored now.
-        """
-        partial = run.folder / f".{os.getpid()}-{FILES.arrays}"
-        np.savez_compressed(partial, allow_pickle=False, **dict[str, Any](arrays))
-        partial.replace(run.folder / FILES.arrays)
-        text = json.dumps(dict(scores), indent=1, allow_nan=False) + "\n"
-        _write(run.folder / FILES.evaluation, text)  # last: it holds the version
-        return Run(run.config, run.folder)
+    def _publish(
+        self, config: TrainConfig, content: dict[str, bytes], old: Run | None = None
+    ) -> None:
+        """A folder with these files, and with the others of the old one."""
+        folder = files.scratch(self.root)
+        try:
+            for name, value in content.items():
+                (folder / name).write_bytes(value)
+            sums = {name: hashlib.sha256(value).hexdigest() for name, value in content.items()}
+            if old:
+                sums = old.checksums() | sums
+                for path in old.folder.iterdir():
+                    if path.name not in (*content, FILES.checksums):
+                        _link(path, folder / path.name)
+            (folder / FILES.checksums).write_bytes(as_json(sums))
+            files.publish(folder, self.root / run_id(config))
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     def save_checkpoint(self, stack: Stack, seconds: Sequence[float] | None = None) -> None:
-        """Keep the state of each run of a stack, to go on after an interruption.
-
-        Args:
-            stack: At the end of a chunk.
-            seconds: Time spent on each run so far; default none.
-        """
+        """Keep the state of each run of a stack, and the seconds spent on each, to go on from."""
         (self.root / _CHECKPOINT).mkdir(exist_ok=True)
         spent = torch.tensor(seconds or [0.0] * len(stack.configs), dtype=torch.float64)
         for run, config in enumerate(stack.configs):
-            path = self._checkpoint(config)
-            partial = path.with_suffix(f".{os.getpid()}")
-            save_file(stack.state(run) | {"seconds": spent[run].clone()}, partial)
-            partial.replace(path)
+            state = stack.state(run) | {"seconds": spent[run].clone()}
+            facts = {"run": run_id(config), "sha256": _digest(state)}
+            files.write(self._checkpoint(config), safetensors.torch.save(state, facts))
 
     def checkpoint(self, config: TrainConfig) -> dict[str, Tensor] | None:
-        """State of an unfinished run.
+        """What `Stack.resume` takes, and `seconds`; None if the run was never begun."""
+        return self._opened(self._checkpoint(config), lambda names: names)
 
-        Args:
-            config: The run.
+    def step(self, config: TrainConfig) -> int:
+        """Steps that an unfinished run has behind it; 0 if it was never begun."""
+        found = self._opened(self._checkpoint(config), lambda names: ["step"])
+        return int(found["step"]) if found else 0
+
+    def _opened(
+        self, path: Path, choose: Callable[[list[str]], list[str]]
+    ) -> dict[str, Tensor] | None:
+        """Some tensors of a checkpoint; the others are not read."""
+        try:
+            with safe_open(path, "pt") as file:
+                facts, names = file.metadata() or {}, list(file.keys())
+                state = {key: file.get_tensor(key) for key in choose(names)}
+            if facts.get("run", path.stem) != path.stem:
+                raise ValueError("it is another run's")
+            if len(state) == len(names) and facts.get("sha256", "") not in ("", _digest(state)):
+                raise ValueError("its checksum differs")
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, SafetensorError) as error:
+            reason = str(error).splitlines()[0]
+            self._set_aside(path, f"The checkpoint of run {path.stem} was damaged ({reason}).")
+            return None
+        return state
+
+    @contextmanager
+    def lock(self, config: TrainConfig) -> Iterator[bool]:
+        """Be the one who writes a run, as long as this lasts or the process lives.
+
+        Yields:
+            Whether nobody else is; also True where the file system has no locks.
+        """
+        (self.root / _LOCKS).mkdir(exist_ok=True)
+        with (self.root / _LOCKS / run_id(config)).open("a") as file:
+            try:
+                if fcntl:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            except OSError:
+                pass
+            yield True
+
+    def is_locked(self, config: TrainConfig) -> bool:
+        """Whether somebody, this process included, writes a run."""
+        with self.lock(config) as free:
+            return not free
+
+    def check(self) -> tuple[int, list[str]]:
+        """Read every file, and set aside what is damaged.
 
         Returns:
-            What `Stack.resume` takes, and `seconds`; None if the run was never begun.
+            How many runs and checkpoints are well, and a line for each other.
         """
-        path = self._checkpoint(config)
-        return load_file(path) if path.is_file() else None
+        good, problems = 0, list[str]()
+        for path in sorted(self.root.glob(f"[!.]*/{FILES.config}")):
+            folder = path.parent
+            try:
+                run = Run(read_config(folder), folder)
+                problem = run.damage(weights=run.has_weights)
+                if not problem and run.id != folder.name:
+                    problem = f"Run {folder.name} has the configuration of {run.id}."
+            except Damaged as error:
+                problem = f"Run {folder.name}: {error}"
+            except ValueError as error:  # of a later version
+                problems.append(f"Run {folder.name}: {error}")
+                continue
+            good += not problem
+            if problem:
+                problems.append(problem)
+                self._set_aside(folder, problem)
+        for path in sorted(self.root.glob(f"{_CHECKPOINT}/*.safetensors")):
+            well = self._opened(path, lambda names: names) is not None
+            good += well
+            if not well:
+                problems.append(f"The checkpoint of run {path.stem} was damaged.")
+        return good, problems
+
+    def _set_aside(self, path: Path, problem: str) -> None:
+        target = self.root / _DAMAGED / f"{path.name}-{uuid.uuid4().hex[:8]}"
+        target.parent.mkdir(exist_ok=True)
+        with suppress(FileNotFoundError):  # another process did
+            path.rename(target)
+            say(f"{problem} It lies in {shown(target)} now, and does not count.")
 
     def _checkpoint(self, config: TrainConfig) -> Path:
         return self.root / _CHECKPOINT / f"{run_id(config)}.safetensors"
 
 
-def _replace(target: Path, folder: Path) -> None:
-    """Move a whole folder into place, also while another process does the same."""
-    old = folder.with_name(f"{folder.name}.old")
-    while True:
-        with suppress(FileNotFoundError):
-            target.rename(old)
-        shutil.rmtree(old, ignore_errors=True)
-        try:
-            folder.rename(target)
-        except OSError:
-            if not target.exists():
-                raise
-        else:
-            return
+def _digest(state: Mapping[str, Tensor]) -> str:
+    """Checksum of tensors with their names and shapes."""
+    found = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name]
+        found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        found.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text)
-    partial.replace(path)
-
-
-def table(runs: Iterable[Run]) -> pd.DataFrame:
-    """One row a run: its configuration, then the numbers of its evaluation.
-
-    Args:
-        runs: Evaluated runs.
-
-    Returns:
-        A frame indexed by run id, in the order given.
-    """
-    rows = {}
-    for run in runs:
-        chosen = {item.name: run.config[item.name] for item in fields(run.config)}
-        rows[run.id] = chosen | run.scores
-    return pd.DataFrame.from_dict(rows, orient="index")
+def _link(source: Path, target: Path) -> None:
+    """The same file under a second name, or a copy where that cannot be."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
