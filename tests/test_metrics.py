@@ -677,11 +677,37 @@ def test_bootstrap_interval_approaches_the_normal_one() -> None:
     assert (low, high) == again
 
 
-def test_bootstrap_interval_refuses_bad_input() -> None:
-    with pytest.raises(ValueError, match="needs 2 or more runs; got 1"):
-        metrics.bootstrap_interval(torch.ones(1))
-    with pytest.raises(ValueError, match="`level` must be between 0 and 1; got 95"):
-        metrics.bootstrap_interval(torch.ones(3), level=95.0)
+@pytest.mark.parametrize(("runs", "bootstrap"), [(3, 0.75), (5, 0.83), (10, 0.90)])
+def test_mean_interval_covers_what_it_says(runs: int, bootstrap: float) -> None:
+    """Of 20,000 means of normal values; the bootstrap covers less, skewed values get less."""
+    n = 20_000
+    exponential = -torch.rand(runs, n).log()
+    for values, mean, expected in (
+        (torch.randn(runs, n), 0.0, 0.95),
+        (exponential, 1.0, {3: 0.885, 5: 0.885, 10: 0.90}[runs]),  # as simulated
+    ):
+        low, high = metrics.mean_interval(values)
+        covered = ((low <= mean) & (mean <= high)).double().mean().item()
+        assert abs(covered - expected) < 4 * (0.1 / n) ** 0.5, (runs, mean)
+    few = torch.randn(runs, 2_000)
+    low, high = metrics.bootstrap_interval(few, draws=1_000)
+    covered = ((low <= 0) & (high >= 0)).double().mean().item()
+    assert abs(covered - bootstrap) < 4 * (bootstrap * (1 - bootstrap) / 2_000) ** 0.5
+
+
+def test_mean_interval_of_a_known_sample() -> None:
+    """The table of t: 4.303 for 3 values, 12.706 for 2."""
+    low, high = metrics.mean_interval(torch.tensor([[1.0, 5.0], [2.0, 5.0], [3.0, 5.0]]))
+    half = 4.302653 / math.sqrt(3)
+    assert_close(low, torch.tensor([2 - half, 5.0]), rtol=1e-6, atol=0)
+    assert_close(high, torch.tensor([2 + half, 5.0]), rtol=1e-6, atol=0)
+    low, high = metrics.mean_interval(torch.tensor([0.0, 2.0]), level=0.9)
+    assert_close(high - low, torch.tensor(2 * 6.313752), rtol=1e-6, atol=0)
+    for interval in (metrics.mean_interval, metrics.bootstrap_interval):
+        with pytest.raises(ValueError, match="2 or more runs; got 1. Train more seeds"):
+            interval(torch.ones(1))
+        with pytest.raises(ValueError, match=r"between 0 and 1; got 95\.0"):
+            interval(torch.ones(3), level=95.0)
 
 
 def test_greedy_columns_leave_the_factors_in_place() -> None:
