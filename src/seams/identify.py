@@ -36,6 +36,7 @@ from torch import Tensor
 
 from seams.derivatives import jacobian_svd
 from seams.geometry import manifold_hessian
+from seams.matching import matched_scores
 from seams.metrics import (
     correlation_matrix,
     entropies,
@@ -83,13 +84,7 @@ def matched_correlations(
 
     Source: Theorem 6.5, "up to permutation and sign"; Corollary 6.7.
     """
-    from scipy.optimize import linear_sum_assignment
-
-    magnitude = correlation_matrix(latents, truth, "spearman").abs()
-    rows, columns = linear_sum_assignment(magnitude.cpu().numpy(), maximize=True)
-    matched = magnitude.new_zeros(truth.shape[1])
-    matched[columns] = magnitude[rows, columns]
-    return matched
+    return matched_scores(correlation_matrix(latents, truth, "spearman").abs().mT)
 
 
 def turned_correlations(
@@ -107,15 +102,7 @@ def turned_correlations(
 
     Source: Remark 6.8: what the fit alone leaves open.
     """
-    from scipy.optimize import linear_sum_assignment
-
-    magnitude = 6 / math.pi * torch.asin(rotation.abs() / 2)
-    flat = magnitude.reshape(-1, *rotation.shape[-2:])
-    matched = torch.empty_like(flat[:, 0])
-    for found, one in zip(matched, flat, strict=True):
-        rows, columns = linear_sum_assignment(one.numpy(), maximize=True)
-        found[columns] = one[rows, columns]
-    return matched.reshape(magnitude.shape[:-1])
+    return matched_scores(6 / math.pi * torch.asin(rotation.abs().mT / 2))
 
 
 @dataclass(frozen=True)

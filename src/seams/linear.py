@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from seams.distributions import DiagonalGaussian, FullGaussian, Posterior
+from seams.matching import signed_distance
 from seams.shapes import Bool, Float
 
 __all__ = [
@@ -443,18 +444,7 @@ def axis_distance(
 
     Source: "P&S" of section 6; with $B = I$, the distance to orthogonality of Rolinek et al. 2019.
     """
-    from scipy.optimize import linear_sum_assignment
-
-    overlap = (axes.mT @ reference).detach().reshape(-1, axes.shape[-1], reference.shape[-1])
-    flat = axes.detach().reshape(-1, *axes.shape[-2:])
-    distances = []
-    for columns, cosines in zip(flat, overlap, strict=True):
-        match = linear_sum_assignment(cosines.abs().T.cpu().numpy(), maximize=True)[1]
-        signs = torch.where(cosines[match, range(len(match))] < 0, -1.0, 1.0)
-        # Not sqrt(2a - 2 sum |cos|), which loses half of the digits near zero.
-        difference = columns[:, match] * signs.to(columns) - reference
-        distances.append(torch.linalg.matrix_norm(difference))
-    return torch.stack(distances).reshape(axes.shape[:-2])
+    return signed_distance(axes, reference)
 
 
 def subspace_distance(

@@ -11,6 +11,7 @@ from seams.derivatives import pointwise
 from seams.derivatives.checks import finite, half_of_digits
 from seams.derivatives.mapping import Decoder, over_batch
 from seams.derivatives.terms import jacobian
+from seams.matching import best_columns
 from seams.shapes import Float, Int
 
 __all__ = ["align_axes", "jacobian_svd", "relative_gap", "singular_value_jacobian", "svd"]
@@ -75,11 +76,7 @@ def align_axes(
 
     Source: Lemma 4.1, C1, "up to relabelling and signs".
     """
-    from scipy.optimize import linear_sum_assignment
-
-    costs = -V.detach().abs().cpu().double().numpy()
-    columns = [torch.from_numpy(linear_sum_assignment(cost)[1]) for cost in costs]
-    permutation = torch.stack(columns).to(V.device)
+    permutation = best_columns(V.abs())
     diagonal = torch.take_along_dim(V, permutation.unsqueeze(1), 2).diagonal(dim1=1, dim2=2)
     signs = torch.where(diagonal < 0, -torch.ones_like(diagonal), torch.ones_like(diagonal))
     return permutation, signs

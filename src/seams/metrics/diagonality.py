@@ -6,6 +6,7 @@ Undefined for inactive latents: `active_latents` and `latents_in_use` say which 
 import torch
 from torch import Tensor
 
+from seams.matching import signed_distance
 from seams.shapes import Bool, Float
 
 __all__ = [
@@ -168,17 +169,9 @@ def distance_to_orthogonality(
 
     Source: Rolinek et al. 2019 (distance to orthogonality).
     """
-    from scipy.optimize import linear_sum_assignment
-
     if unfit := int((~V.isfinite()).sum()):
         raise ValueError(f"`V` must be finite; got {unfit} entries that are not.")
-    flat = V.reshape(-1, *V.shape[-2:])
-    nearest = torch.zeros_like(flat)
-    for sample, magnitude in enumerate(flat.detach().abs().cpu().numpy()):
-        rows, columns = map(torch.from_numpy, linear_sum_assignment(magnitude, maximize=True))
-        signs = torch.where(flat[sample, rows, columns] < 0, -1.0, 1.0)
-        nearest[sample, rows, columns] = signs.to(V.dtype)
-    return torch.linalg.matrix_norm(flat - nearest).reshape(V.shape[:-2])
+    return signed_distance(V, torch.eye(V.shape[-1], dtype=V.dtype, device=V.device))
 
 
 def _select(matrices: Tensor, active: Tensor | None) -> tuple[Tensor, Tensor]:
