@@ -21,11 +21,6 @@ def c1_violation(
     `off_diagonality` of $J^\top J$; 0 if and only if V is a signed permutation, or may be chosen
     so where singular values coincide. Unlike the angle of V itself it is well-conditioned there.
 
-    Args:
-        decoder: One latent to one mean, without a batch axis.
-        z: Points of differentiation; dimensionless.
-        chunk_size: Samples differentiated at once; bounds the memory.
-
     Returns:
         One number in [0, 1] per sample.
 
@@ -46,13 +41,8 @@ def c2_violation(
     Rows are brought to the order of the latents by `align_axes`. 0 if each singular value changes
     along its own latent only; also 0, by definition, if none changes at all: if no entry, per unit
     of latent, exceeds the square root of the dtype's eps times the largest singular value (below
-    that, the entries are rounding). A linear decoder satisfies C2.
-
-    Args:
-        decoder: One latent to one mean, without a batch axis; twice differentiable.
-        z: Points of differentiation; dimensionless.
-        coinciding: What to do where singular values coincide: raise, or return NaN.
-        chunk_size: Samples differentiated at once; bounds the memory.
+    that, the entries are rounding). A linear decoder satisfies C2. Where singular values coincide,
+    `coinciding` says whether to raise or to return NaN.
 
     Returns:
         One number in [0, 1] per sample.
