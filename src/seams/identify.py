@@ -38,6 +38,7 @@ from seams.derivatives import jacobian_svd
 from seams.geometry import manifold_hessian
 from seams.matching import matched_scores
 from seams.metrics import (
+    BINS,
     correlation_matrix,
     entropies,
     linear_probe_r2,
@@ -48,6 +49,7 @@ from seams.shapes import Float, Int
 
 __all__ = [
     "RECOVERED",
+    "RECOVERY",
     "Chance",
     "chance",
     "eigenvalue_gap",
@@ -62,8 +64,6 @@ __all__ = [
 RECOVERED = 0.98
 """Correlation of every true latent with its own axis from which a run counts as recovered: the
 cosine of 11 degrees, a quarter of the way to the middle between two axes."""
-
-_BINS = 20  # of a true latent where its information is asked for, as in `mutual_information`
 
 
 def matched_correlations(
@@ -140,6 +140,10 @@ def chance(latent: int, draws: int = 4_000) -> Chance:
     return Chance(float(matched.mean()), float(reached.mean()))
 
 
+RECOVERY = ("mcc", "mcc_least", "probe", "mig_means")
+"""Names of `recovery_scores`."""
+
+
 def recovery_scores(
     latents: Float[Tensor, "n latent"], truth: Float[Tensor, "n true"]
 ) -> dict[str, float]:
@@ -172,7 +176,7 @@ def recovery_scores(
 
 def _binned(truth: Tensor) -> Int[Tensor, "n true"]:
     """Each column as bins of equal count; values that repeat stay together."""
-    levels = torch.linspace(0, 1, _BINS + 1, dtype=truth.dtype)[1:-1]
+    levels = torch.linspace(0, 1, BINS + 1, dtype=truth.dtype)[1:-1]
     edges = truth.quantile(levels, dim=0)
     return (truth[:, None, :] > edges).sum(1)
 

@@ -54,10 +54,10 @@ def c2_violation(
 
 
 def off_diagonal_share(
-    slopes: Float[Tensor, "*batch latent latent"],
-    s: Float[Tensor, "*batch latent"],
-    V: Float[Tensor, "*axes latent latent"],
-) -> Float[Tensor, "*axes"]:
+    slopes: Float[Tensor, "... latent latent"],
+    s: Float[Tensor, "... latent"],
+    V: Float[Tensor, "... latent latent"],
+) -> Float[Tensor, "..."]:
     r"""Share of $|\partial s_i / \partial z_j|$ off the diagonal, in the order of V; see C2.
 
     Args:
@@ -69,7 +69,8 @@ def off_diagonal_share(
         One number in [0, 1] per matrix; NaN where a slope is.
     """
     columns = best_columns(V.abs()).unsqueeze(-1)
-    size = torch.take_along_dim(*torch.broadcast_tensors(slopes.abs(), columns), -2)
+    every, rows = torch.broadcast_tensors(slopes.abs(), columns)
+    size = torch.take_along_dim(every, rows, -2)
     rest = size - torch.diag_embed(size.diagonal(dim1=-2, dim2=-1))
     total = size.sum((-2, -1))
     constant = size.amax((-2, -1)) <= half_of_digits(s.dtype) * s[..., 0]

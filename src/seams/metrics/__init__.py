@@ -27,11 +27,17 @@ from seams.metrics.diagonality import (
     off_diagonality,
     off_diagonality_of_mean,
 )
-from seams.metrics.information import density_mutual_information, entropies, mutual_information
+from seams.metrics.information import (
+    BINS,
+    density_mutual_information,
+    entropies,
+    mutual_information,
+)
 from seams.metrics.intervals import bootstrap_interval, mean_interval
 from seams.metrics.recovery import correlation_matrix, linear_probe_r2, mean_correlation
 
 __all__ = [
+    "BINS",
     "active_latents",
     "axis_alignment_score",
     "bootstrap_interval",

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from seams.derivatives import Decoder, Precision, optimal_precision
-from seams.diagnosis.result import Estimate
-from seams.metrics import off_diagonality
+from seams.metrics import off_diagonality_of_mean
 from seams.networks import Covariance
+from seams.scores.axes import in_random_axes
 from seams.shapes import Bool, Float
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "cancelled_share",
     "compare_sides",
     "relative_difference",
+    "scaled",
     "turned_off_diagonality",
 ]
 
@@ -103,11 +104,11 @@ def compare_sides(
     conditions = kept.diag() if covariance == "diagonal" else kept[:, None] & kept
     beside = _off_diagonal(kept)
     gram, hessian = (
-        _scaled(term / (beta * sigma**2), right.precision) for term in (right.gram, right.hessian)
+        scaled(term / (beta * sigma**2), right.precision) for term in (right.gram, right.hessian)
     )
     rms = lambda matrices, entries: matrices[..., entries].square().mean().sqrt().item()
     some = right.precision[:, kept][:, :, kept]
-    turned = [Q.T @ some @ Q for Q in _rotations(some)]
+    turned = lambda matrices: scaled(matrices, matrices)[..., _off_diagonal(kept[kept])]
     try:
         cancelled = cancelled_share(right, beta=beta, sigma=sigma, active=kept)
     except ValueError:  # of too few latents, or none but noise
@@ -118,11 +119,11 @@ def compare_sides(
         gram=gram,
         hessian=hessian,
         difference=rms(relative_difference(scale_tril, right.precision), conditions),
-        noise=rms(_scaled(right.precision_error, left), conditions),
+        noise=rms(scaled(right.precision_error, left), conditions),
         off_gram=rms(gram, beside),
         off_hessian=rms(hessian, beside),
-        off_sum=rms(_scaled(right.precision, right.precision), beside),
-        off_turned=rms(torch.stack([_scaled(P, P) for P in turned]), _off_diagonal(kept[kept])),
+        off_sum=rms(scaled(right.precision, right.precision), beside),
+        off_turned=in_random_axes(some, lambda P: turned(P).square(), _ROTATIONS) ** 0.5,
         cancelled=cancelled,
     )
 
@@ -148,7 +149,7 @@ def relative_difference(
     Source: Eq. 6.
     """
     left = torch.cholesky_inverse(scale_tril)
-    return _scaled(precision - left, left)
+    return scaled(precision - left, left)
 
 
 def cancelled_share(
@@ -190,8 +191,8 @@ def cancelled_share(
         )
     variance = beta * sigma**2
     square = lambda mean, error, unit: (
-        _scaled(mean / unit, found.precision).square()
-        - _scaled(error / unit, found.precision).square()
+        scaled(mean / unit, found.precision).square()
+        - scaled(error / unit, found.precision).square()
     )[:, pairs].sum()
     both = square(found.gram, found.gram_error, variance)
     both = both + square(found.hessian, found.hessian_error, variance)
@@ -228,27 +229,14 @@ def turned_off_diagonality(
     """
     if active is not None:
         matrices = matrices[:, active][:, :, active]
-    turned = [(Q.T @ matrices @ Q).abs().mean(0) for Q in _rotations(matrices, rotations)]
-    return off_diagonality(torch.stack(turned)).mean().item()
+    return in_random_axes(matrices, lambda M: off_diagonality_of_mean(M.abs()), rotations)
 
 
 def _off_diagonal(kept: Tensor) -> Tensor:
     return kept[:, None] & kept & ~torch.eye(len(kept), dtype=torch.bool, device=kept.device)
 
 
-def _scaled(matrices: Tensor, by: Tensor) -> Tensor:
+def scaled(matrices: Tensor, by: Tensor) -> Tensor:
     """Entries over the root of the product of the diagonal entries of `by`."""
     root = by.diagonal(dim1=-2, dim2=-1).abs().rsqrt()
     return matrices * root.unsqueeze(-1) * root.unsqueeze(-2)
-
-
-def _estimate(values: Tensor) -> Estimate:
-    return Estimate(values.mean().item(), (values.std() / len(values) ** 0.5).item())
-
-
-def _rotations(matrices: Tensor, count: int = _ROTATIONS) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    shape = (count, *matrices.shape[-2:])
-    return torch.linalg.qr(torch.randn(shape, generator=generator, dtype=torch.float64)).Q.to(
-        matrices
-    )
