@@ -1,3 +1,4 @@
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,13 +20,19 @@ from seams.training import evaluate as evaluation
 from seams.training import score as scoring
 from seams.training.evaluate import (
     COLLAPSED_RATE,
+    GROUPS,
     VERSION,
     at_once,
     encode,
     evaluate,
+    groups,
+    is_current,
+    needed,
     reevaluate,
     score_model,
 )
+from seams.training.models import Models
+from seams.training.score import score_models
 from seams.vae import VAE
 
 LEVELS = (4, 5)  # values that the two factors take
@@ -252,11 +259,13 @@ def test_a_model_at_the_prior_is_collapsed() -> None:
     assert scores["active"] == 0
     undefined = {name for name, value in scores.items() if value is None}
     derived = {
-        f"off_diagonal_{term}{suffix}"
-        for term in ("gram", "hessian")
-        for suffix in ("", "_of_mean", "_of_abs")
-    }
-    assert undefined == derived | {"dto", "c_ima", "aas_means"}
+        f"off_diagonal_{term}{order}"
+        for term in ("gram", "hessian", "tangent")
+        for order in ("", "_of_mean", "_of_abs")
+    } | {"dto", "c_ima", "c2"}
+    beside = {f"{name}{suffix}" for name in derived for suffix in ("", "_random", "_ratio")}
+    assert undefined == beside | {"tangent_share", "aas_means"}
+    assert {"0 are active" in scores["reasons"][name] for name in derived} == {True}
     assert scores["mig_means"] == 0
     assert (arrays["information_means"] == 0).all()
 
@@ -443,6 +452,9 @@ def test_curves_have_a_value_a_snapshot(stack: Stack, monkeypatch: pytest.Monkey
     vae.load_state_dict(early)
     expected, _ = score_model(vae.requires_grad_(False), small(), 300)
     for name, value in expected.items():
+        if name == "reasons" or "tangent" in name or name.startswith("c2"):
+            assert f"curve_{name}" not in arrays  # of the trained model alone
+            continue
         # Encoded in float32, a few models at once or one by itself: sums in another order.
         wanted = math.nan if value is None else float(value)
         assert arrays[f"curve_{name}"][0] == pytest.approx(wanted, rel=1e-6, nan_ok=True), name
@@ -495,6 +507,9 @@ def assert_close(found: Result, expected: Result) -> None:
     """To the rounding of float32, which is what models are encoded in."""
     assert found[0].keys() == expected[0].keys()
     for name, value in expected[0].items():
+        if name in ("reasons", "groups"):
+            assert found[0][name].keys() == value.keys()
+            continue
         close = value if value is None else pytest.approx(value, rel=1e-4, abs=1e-6)
         assert found[0][name] == close, name
     assert found[1].keys() == expected[1].keys()
@@ -544,3 +559,101 @@ def test_models_are_evaluated_on_their_device() -> None:
     for found, one in zip(evaluate(stack, [0, 1, 2], data.to(there)), expected, strict=True):
         assert_close(found, one)
     assert at_once("cuda") > at_once(str(here)) == 1
+
+
+# --- what is lost to a diagnostic: nothing -------------------------------------------------------
+
+
+class Crafted(KnownEncoder):
+    """Posterior means and scales as they are told, in float32 as trained models have them."""
+
+    def __init__(self, spread: float, scale: float, dead: bool) -> None:
+        super().__init__(latent=3)
+        self.spread, self.scale, self.dead = spread, scale, dead
+
+    def forward(self, x: Tensor) -> Posterior:
+        mean = torch.cat([self.spread * x[..., :2], x[..., :1] * (0 if self.dead else 1)], -1)
+        return DiagonalGaussian(mean, torch.full_like(mean, self.scale))
+
+
+@pytest.mark.parametrize("spread", [1.0, 1000.0])
+@pytest.mark.parametrize("scale", [1.0, 1e-6])
+@pytest.mark.parametrize("dead", [False, True])
+def test_posteriors_of_any_width_are_scored(spread: float, scale: float, dead: bool) -> None:
+    """Means over 1,000 deviations of the prior, scales of 1e-6, a latent that says nothing."""
+    vae = VAE(Crafted(spread, scale, dead), Function(IDENTITY)).eval()
+    data = known_data()
+    scores, arrays = score_model(vae, Samples(data.x.float(), data.factors, data.factor_names))
+    assert scores["active"] == 3 - dead
+    for name in ("distortion", "rate", "mig", "mig_density", "aas_density", "probe_height"):
+        assert math.isfinite(scores[name]), name
+    assert np.isfinite(arrays["information_density"]).all()
+    if spread > 1 or scale < 1:  # values are told apart
+        exact = np.diag([math.log(n) for n in LEVELS])
+        np.testing.assert_allclose(arrays["information_density"][:2], exact, atol=1e-3)
+
+
+def test_a_run_that_diverged_leaves_the_other_eight_whole(tmp_path: Path) -> None:
+    """NaN weights in one of nine, of which each is scored as it is alone, and stored."""
+    configs = [replace(CONFIG, seed=seed, snapshots=1) for seed in range(9)]
+    stack = Stack.start(configs, small())
+    for _ in train(stack, small()):
+        pass
+    name = next(iter(stack.params))
+    stack.params[name][4] = torch.nan
+    found = evaluate(stack, range(9), small())
+    for run in (0, 8):
+        assert_close(found[run], evaluate(stack, [run], small())[0])
+    for run, (scores, arrays) in enumerate(found):
+        assert groups(scores) == GROUPS and is_current(scores)
+        assert (scores["rate"] is None) is (run == 4)
+        stored = Store(tmp_path).save(stack, run, {"data_size": 2}, scores, arrays)
+        assert stored.scores == scores
+    scores, _ = found[4]
+    assert {scores[name] for name in ("distortion", "active", "collapsed", "mig", "dto")} == {None}
+    for name in ("rate", "active", "mig", "mig_density", "probe"):
+        assert "nan" in scores["reasons"][name] or "finite" in scores["reasons"][name], name
+
+
+def test_what_fails_for_many_is_done_for_each() -> None:
+    """An encoder that no vmap can take, and that refuses one of two sets of weights."""
+
+    class Refuses(KnownEncoder):
+        def forward(self, x: Tensor) -> Posterior:
+            if self.mixing.isnan().any():
+                raise ValueError("no such weights")
+            return super().forward(x)
+
+    vae, data = VAE(Refuses(3), Function(IDENTITY)).eval(), known_data()
+    good = dict(vae.named_parameters())
+    bad = {name: value.detach() * torch.nan for name, value in good.items()}
+    (first, _), (second, _) = score_models(Models.of(vae, bad, good), data, 1000, False, True)
+    assert first.scores["rate"] is None and first.reasons == {"fit": "no such weights"}
+    assert second.scores == score_models(Models.of(vae), data, 1000, False, True)[0][0].scores
+
+
+# --- groups -------------------------------------------------------------------------------------
+
+
+def test_runs_that_name_no_groups_hold_those_of_their_time(stack: Stack, tmp_path: Path) -> None:
+    old = {"evaluation": 2, "rate": 1.0}
+    assert set(groups(old)) == set(GROUPS) - {"null"} and not is_current(old)
+    assert groups({"evaluation": 1}) == {} == groups({})
+    scores, arrays = evaluate(stack, [0], small())[0]
+    assert is_current(scores) and not is_current(scores | {"groups": GROUPS | {"null": 0}})
+    save = lambda scores: Store(tmp_path).save(stack, 0, {"data_size": 2}, scores, arrays)
+    needed([new := save(scores)], *GROUPS)
+    run = save(old)
+    needed([run], "fit", "derivatives", "information")
+    with pytest.raises(ValueError, match=rf"'null' were not computed for 1 of 2 runs, {run.id}"):
+        needed([new, run], "fit", "null")
+    with pytest.raises(ValueError, match="'nul' is no group of scores; there are fit, "):
+        needed([], "nul")
+
+
+def test_the_record_holds_the_scores_it_was_made_with() -> None:
+    """Every run of the record is found whole, whatever groups were added since."""
+    record = Path(__file__).parent.parent / "record" / "runs"
+    for path in sorted(record.glob("*/evaluation.json"))[:50]:
+        held = groups(json.loads(path.read_text()))
+        assert {"fit", "derivatives", "information", "curves"} <= set(held), path

@@ -195,7 +195,7 @@ def along_axes(
     inside = (U.mT @ residual.unsqueeze(-1)).squeeze(-1)
 
     def directed(z: Tensor, r: Tensor) -> Tensor:
-        return jacfwd(grad(lambda z: component(decoder, r, z)))(z)
+        return jacfwd(grad(partial(component, decoder, r)))(z)
 
     tangent = (U @ inside.unsqueeze(-1)).squeeze(-1)
     share = inside.square().sum(-1) / residual.square().sum(-1)
