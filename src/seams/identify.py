@@ -75,10 +75,6 @@ def matched_correlations(
     least one says whether *all* are recovered. Ranks, since a latent is identified up to an
     increasing map of its own (Corollary 6.7).
 
-    Args:
-        latents: Learned latents, usually posterior means.
-        truth: The latents that generated the same samples.
-
     Returns:
         Between 0 and 1; 0 for a true latent that is left without an axis.
 
@@ -93,9 +89,6 @@ def turned_correlations(
     r"""What `matched_correlations` are for normal latents and the same turned, $z$ and $R z$.
 
     A correlation $\rho$ has the rank correlation $\tfrac6\pi \arcsin\tfrac\rho2$.
-
-    Args:
-        rotation: $R$, orthonormal.
 
     Returns:
         One a true latent: of each column of $R$, the entry that is given to it.
@@ -124,10 +117,6 @@ def chance(latent: int, draws: int = 4_000) -> Chance:
     With two latents the MCC is 0.89, so that 0.9 means nothing there, and a quarter of the turns
     lie close enough to the axes to count as recovered.
 
-    Args:
-        latent: Number of latents.
-        draws: Number of turns.
-
     Returns:
         Means over the turns.
 
@@ -153,10 +142,6 @@ def recovery_scores(
     `RECOVERED`; `probe`: mean $R^2$ of the true latents predicted linearly from all latents, which
     turning them does not change; `mig_means`: mutual information gap of the true latents in 20
     bins of equal count.
-
-    Args:
-        latents: Posterior means.
-        truth: The latents that generated the same samples.
 
     Returns:
         Each between 0 and 1, but for `probe`, which is negative where the mean predicts better.
@@ -188,12 +173,8 @@ def time_to_reach(
 ) -> Float[np.ndarray, " run"]:
     """Progress from which a score stays at `level` or above, one value a run.
 
-    Between two points the score is taken to be linear in the logarithm of the progress.
-
-    Args:
-        progress: Rising and positive, such as training images.
-        values: The score at these points.
-        level: To be reached for good.
+    Between two points the score is taken to be linear in the logarithm of the progress, which
+    rises and is positive, such as training images.
 
     Returns:
         In the unit of `progress`; the first point if the score is never below `level`, and
@@ -219,12 +200,8 @@ def turning_loss(
 ) -> float:
     r"""Nats that a diagonal posterior loses by a turn of two latents; see the module docstring.
 
-    Args:
-        singular_values: Of a decoder with two latents that satisfies C1, in the unit of x, at
-            draws of its prior.
-        angle: $\theta$, in radians.
-        sigma: Standard deviation of x given z, in the unit of x.
-        beta: Weight of the KL.
+    Singular values are those of a decoder with two latents that satisfies C1, at draws of its
+    prior, and like `sigma` in the unit of x; `angle` is in radians.
 
     Returns:
         Mean over the batch, zero or more.
@@ -242,11 +219,6 @@ def turning_curvature(
 
     Second derivative of `turning_loss` at angle 0; `linear.rotation_curvature`, averaged over
     the latents.
-
-    Args:
-        singular_values: Of a decoder that satisfies C1, in the unit of x, at draws of its prior.
-        sigma: Standard deviation of x given z, in the unit of x.
-        beta: Weight of the KL.
 
     Returns:
         Nats per squared radian; symmetric, zero diagonal.
@@ -272,11 +244,6 @@ def eigenvalue_gap(
     vector, an eigenvalue of $H_x$ under C1-C2. Entries are in the order of falling singular
     values. For a linear decoder, whose density is normal, the square is $(s_i^2 - s_j^2)^2 / s_i^2
     s_j^2$, the $\kappa$ of `turning_loss` without noise.
-
-    Args:
-        decoder: From a standard normal latent to the data, without a batch axis; thrice
-            differentiable.
-        z: Latents of the points.
 
     Returns:
         One antisymmetric matrix per sample.

@@ -11,9 +11,6 @@ def best_columns(scores: Tensor) -> Tensor:
 
     Each column is given once; a row that is left without one has -1.
 
-    Args:
-        scores: Finite `[*batch, row, column]`.
-
     Returns:
         By linear assignment, exact.
     """
@@ -36,10 +33,6 @@ def matched_scores(scores: Tensor) -> Tensor:
 
 def signed_distance(axes: Tensor, reference: Tensor) -> Tensor:
     r"""$\min_Q \lVert A Q - B \rVert_F$ over signed permutations, for orthonormal columns.
-
-    Args:
-        axes: $A$, `[*batch, space, axis]`.
-        reference: $B$, `[space, axis]`.
 
     Returns:
         One distance a matrix `[*batch]`.

@@ -60,11 +60,6 @@ def off_diagonal_share(
 ) -> Float[Tensor, "..."]:
     r"""Share of $|\partial s_i / \partial z_j|$ off the diagonal, in the order of V; see C2.
 
-    Args:
-        slopes: As of `seams.derivatives.singular_value_jacobian`; NaN where undefined.
-        s: Singular values.
-        V: Singular vectors, as columns; of each sample, or of all.
-
     Returns:
         One number in [0, 1] per matrix; NaN where a slope is.
     """

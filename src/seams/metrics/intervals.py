@@ -19,10 +19,6 @@ def mean_interval(
     covers 75, 83 and 90 percent instead of 95. Of exponential values, as skewed as scores get, it
     covers 88 to 90 percent.
 
-    Args:
-        values: One entry per run along the first axis.
-        level: Share of such intervals that hold the mean of many runs, between 0 and 1.
-
     Returns:
         Lower and upper end, in the unit of `values`.
 
@@ -51,13 +47,6 @@ def bootstrap_interval(
     Runs are drawn with replacement, whole: entries of one run stay together. With few runs it is
     too narrow (at $n = 5$ by about the factor $\sqrt{4/5}$ of the standard error, and it never
     leaves the range of the values): show the runs themselves beside it.
-
-    Args:
-        values: One entry per run along the first axis.
-        level: Share of the bootstrap distribution inside the interval, between 0 and 1.
-        draws: Number of resamples.
-        generator: Source of randomness, on the CPU; None starts one from seed 0, so that figures
-            repeat.
 
     Returns:
         Lower and upper end, in the unit of `values`.

@@ -48,10 +48,7 @@ def in_random_axes(
 ) -> float:
     r"""Mean over random rotations of a score of $Q^\top M_x Q$, the same $Q$ for all samples.
 
-    Args:
-        matrices: $M_x$, of active latents.
-        score: Of such a batch with a leading rotation axis, to one number a rotation or more.
-        count: Number of rotations; default by `ROTATIONS`.
+    Matrices are of active latents; the score takes a batch with a leading rotation axis.
 
     Returns:
         In the unit of the score.
@@ -76,11 +73,6 @@ def c2_in_random_axes(
 
     A sample is turned by $Q = V R$ with uniform $R$, which is as uniform: its singular vectors are
     then $R^\top$, so that one assignment a rotation serves all samples.
-
-    Args:
-        slopes: As of `seams.derivatives.singular_value_jacobian`; NaN where undefined.
-        s: Singular values.
-        V: Singular vectors, as columns.
 
     Returns:
         One number in [0, 1] per sample; NaN where a slope is.

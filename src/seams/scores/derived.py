@@ -91,11 +91,6 @@ def term_scores(
     is indefinite: where its diagonal passes through zero the score of a single matrix is
     unbounded, and only `..._of_abs` has a stable mean. `dto` and `c_ima`: means over the batch.
 
-    Args:
-        gram: $J^\top J$, of all latents.
-        hessian: $(x - d(z))^\top H$, of all latents.
-        active: Latents to keep.
-
     Returns:
         Each score with `_random` and `_ratio`.
 
@@ -173,12 +168,6 @@ def along_axes(
 
     The step from P1 to C2 takes the residual along the tangent space. What is normal to it is
     curvature of the manifold, of which C2 says nothing.
-
-    Args:
-        decoder: Of the active latents alone, one latent to one mean.
-        z: Points of differentiation.
-        x: Data, in the unit of the decoder's output; without it the tangent part is NaN and 0.
-        chunk_size: Samples differentiated at once.
 
     Returns:
         Values of each sample.

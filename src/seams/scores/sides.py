@@ -76,22 +76,12 @@ def compare_sides(
 ) -> Sides:
     r"""Both sides of Eq. 6 at given posteriors, Gaussian likelihood, and how they compare.
 
-    Args:
-        decoder: One latent to one mean, without a batch axis.
-        mean: Posterior means; dimensionless.
-        scale_tril: Lower Cholesky factors of the posterior covariances; dimensionless.
-        x: Data that the posteriors belong to, in the unit of the decoder's output.
-        covariance: Of the posteriors: decides which entries are conditions of optimality.
-        active: Latents to compare over; None keeps all.
-        beta: Weight of the KL term in the ELBO.
-        sigma: Standard deviation of the likelihood, in the unit of x.
-        draws: Posterior draws per sample, at least 2.
-        generator: Source of the draws; default is torch's own.
-        chunk_size: Draws differentiated at once, over all samples; bounds the memory.
+    Arguments are those of `seams.derivatives.optimal_precision`, which states the errors raised;
+    the kind of `covariance` decides which entries are conditions of optimality, and `active` which
+    latents are compared (None: all).
 
     Returns:
-        Both sides, and root mean squares. `seams.derivatives.optimal_precision` states the errors
-        raised.
+        Both sides, and root mean squares.
 
     Source: Eq. 6; Property P1.
     """
@@ -139,10 +129,6 @@ def relative_difference(
     every entry of a full posterior and on the diagonal of a diagonal one, whose other entries hold
     the right side alone.
 
-    Args:
-        scale_tril: Cholesky factors of the posterior covariances; dimensionless.
-        precision: Right side of Eq. 6, as of `seams.derivatives.optimal_precision`.
-
     Returns:
         One matrix per sample; dimensionless.
 
@@ -164,14 +150,9 @@ def cancelled_share(
     $g$ and $h$ are the off-diagonal entries of $E_q[J^\top J]$ and of $E_q[(x - d)^\top H]$ in all
     samples, each scaled by $\sqrt{P_{ii} P_{jj}}$ with $P$ the right side of Eq. 6. It is 1 if the
     terms are equal, so that a diagonal sum says nothing of its parts; 0 if they are unrelated;
-    negative if they add up. The noise of the draws is taken out of each square, with
+    negative if they add up. `beta` and `sigma` are those that it was computed with, and `active`
+    the latents to keep (None: all). The noise of the draws is taken out of each square, with
     $2 g h = g^2 + h^2 - (g - h)^2$.
-
-    Args:
-        found: Right side of Eq. 6 with its terms and errors.
-        beta: Weight of the KL term that it was computed with.
-        sigma: Standard deviation of the likelihood that it was computed with.
-        active: Latents to keep; None keeps all.
 
     Returns:
         Between -1 and 1, up to the noise of the draws.
@@ -215,12 +196,7 @@ def turned_off_diagonality(
     The mean over random rotations $Q$ of `off_diagonality` of $\frac1n \sum_x |Q^\top M_x Q|$, the
     same $Q$ for all samples. Compare it with the score at $Q = I$: a matrix that is nearly a
     multiple of the identity, or one that changes from sample to sample without common axes, scores
-    alike in both, however low.
-
-    Args:
-        matrices: $M_x$, such as one of the two terms of Eq. 6; any unit.
-        active: Latents to turn; the others' rows and columns are dropped first. None keeps all.
-        rotations: How many, always the same ones.
+    alike in both, however low. The rotations are always the same ones.
 
     Returns:
         Mean score, no unit. `seams.metrics.off_diagonality` states the errors raised.

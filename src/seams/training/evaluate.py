@@ -110,14 +110,7 @@ def needed(runs: Iterable[Run], *names: str) -> None:
 
 
 def at_once(device: str) -> int:
-    """How many runs `evaluate` should be given together.
-
-    Args:
-        device: Where their stack is.
-
-    Returns:
-        1 on a CPU, where a run's numbers then do not depend on its stack to the last digit.
-    """
+    """How many runs `evaluate` should be given together: on a CPU one, with numbers of its own."""
     return 1 if torch.device(device).type == "cpu" else _RUNS_ON_GPU
 
 
@@ -140,15 +133,7 @@ def evaluate(stack: Stack, runs: Sequence[int], data: Data) -> list[tuple[Scores
 
 
 def reevaluate(run: Run, data: Data) -> tuple[Scores, Arrays]:
-    """The same for a run that is stored with its weights.
-
-    Args:
-        run: From the store.
-        data: What it was trained on, on the CPU.
-
-    Returns:
-        Its scores and arrays.
-    """
+    """The same for a run that is stored with its weights."""
     return _evaluate(run.model(), [run.weights()], [run.snapshots()], data)[0]
 
 
