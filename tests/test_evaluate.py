@@ -44,6 +44,7 @@ DERIVATIVES = 16  # images where they are taken
 @pytest.fixture(autouse=True)
 def _few_derivatives(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scoring, "DERIVATIVE_IMAGES", DERIVATIVES)
+    monkeypatch.setattr(scoring, "C2_IMAGES", 4)
 
 
 class KnownEncoder(nn.Module):
@@ -389,7 +390,7 @@ def test_pictures_are_bytes_of_images_means_and_traversals() -> None:
             z = mean.clone()
             z[latent] = value
             np.testing.assert_array_equal(arrays["traversals"][row, column], as_bytes(decoder(z)))
-    _, without = score_model(vae, images, pictures=False)
+    _, without = score_model(vae, images, whole=False)
     assert not {"images", "reconstructions", "traversals"} & set(without)
 
 
@@ -627,9 +628,9 @@ def test_what_fails_for_many_is_done_for_each() -> None:
     vae, data = VAE(Refuses(3), Function(IDENTITY)).eval(), known_data()
     good = dict(vae.named_parameters())
     bad = {name: value.detach() * torch.nan for name, value in good.items()}
-    (first, _), (second, _) = score_models(Models.of(vae, bad, good), data, 1000, False, True)
+    (first, _), (second, _) = score_models(Models.of(vae, bad, good), data, 1000, True, True)
     assert first.scores["rate"] is None and first.reasons == {"fit": "no such weights"}
-    assert second.scores == score_models(Models.of(vae), data, 1000, False, True)[0][0].scores
+    assert second.scores == score_models(Models.of(vae), data, 1000, True, True)[0][0].scores
 
 
 # --- groups -------------------------------------------------------------------------------------

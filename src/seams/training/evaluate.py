@@ -143,9 +143,7 @@ def _evaluate(
     snapshots: Sequence[Mapping[int, Mapping[str, Tensor]]],
     data: Data,
 ) -> list[tuple[Scores, Arrays]]:
-    found = score_models(
-        Models.of(vae, *ends), data, IMAGES, pictures=True, derived=True, whole=True
-    )
+    found = score_models(Models.of(vae, *ends), data, IMAGES, whole=True, derived=True)
     # Where the truth is known, recovery is what is followed: small models come in hundreds, and
     # their derivatives would take most of the time.
     derived = getattr(data, "latents", None) is None
@@ -155,7 +153,7 @@ def _evaluate(
     points: list[tuple[Scored, Arrays]] = []
     if steps:
         early = Models.of(vae, *(params[step] for params in snapshots for step in steps))
-        points = score_models(early, data, SNAPSHOT_IMAGES, pictures=False, derived=derived)
+        points = score_models(early, data, SNAPSHOT_IMAGES, whole=False, derived=derived)
     whole = []
     for run, (scored, arrays) in enumerate(found):
         of_run = [point for point, _ in points[run * len(steps) : (run + 1) * len(steps)]]

@@ -58,7 +58,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def score_model(
-    vae: VAE, data: Data, images: int = IMAGES, pictures: bool = True, derived: bool = True
+    vae: VAE, data: Data, images: int = IMAGES, whole: bool = True, derived: bool = True
 ) -> tuple[Scores, Arrays]:
     r"""Numbers and arrays of one model.
 
@@ -79,14 +79,15 @@ def score_model(
 
     Arrays: `information`, `information_means`, `information_density` `[latent, factor]`, nats;
     `kl` and `activity` `[latent]`; `gram`, `hessian` `[latent, latent]`, mean absolute entries
-    over the batch; with pictures, `images`, `reconstructions` `[picture, data]` and `traversals`
+    over the batch; of images, `images`, `reconstructions` `[picture, data]` and `traversals`
     `[latent, step, data]` of the first image, uint8, latents by falling activity.
 
     Args:
         vae: The model, in evaluation mode.
         data: Its data; `factors` and `factor_names` are used if it has them.
         images: Data used for information, rate and distortion.
-        pictures: Whether to keep pictures and traversals.
+        whole: Whether to keep pictures and traversals, and to go along the axes; snapshots do
+            without.
         derived: Whether to take derivatives of the decoder.
 
     Returns:
@@ -94,14 +95,12 @@ def score_model(
 
     Source: Section 7, Appendix E.
     """
-    ((found, arrays),) = score_models(
-        Models.of(vae), data, images, pictures, derived, whole=derived
-    )
+    ((found, arrays),) = score_models(Models.of(vae), data, images, whole, derived)
     return found.scores | {"reasons": found.reasons}, arrays
 
 
 def score_models(
-    models: Models, data: Data, images: int, pictures: bool, derived: bool, whole: bool = False
+    models: Models, data: Data, images: int, whole: bool, derived: bool
 ) -> list[tuple[Scored, Arrays]]:
     """`score_model` of many models; of those that cannot be computed together, one by one."""
     with _double_by_default():  # the caller's default must not change the last digits
@@ -115,10 +114,7 @@ def score_models(
             raise
         except (ValueError, ArithmeticError, RuntimeError) as error:
             if models.count > 1:
-                alone = (
-                    score_models(m, data, images, pictures, derived, whole)
-                    for m in models.groups(1)
-                )
+                alone = (score_models(m, data, images, whole, derived) for m in models.groups(1))
                 return [one for (one,) in alone]
             if encoded is None:
                 nothing = dict.fromkeys(("distortion", "rate", "active", "collapsed"))
@@ -131,7 +127,7 @@ def score_models(
             arrays |= _information(scored, data, posteriors, active)
             _recovery(scored, data, posteriors)
             found.append((scored, arrays))
-        if pictures and hasattr(data, "resolution"):
+        if whole and hasattr(data, "resolution"):
             for (_, arrays), drawn in zip(found, _pictures(models, data, encoded), strict=True):
                 arrays |= drawn
     return found
