@@ -69,7 +69,7 @@ def one_at_a_time(stack: Stack, data: Data) -> None:
         for step, params in [(0, stack.params), *stack.snapshots.items()]:
             stack.model.load_state_dict({name: value[run] for name, value in params.items()})
             images = evaluation.SNAPSHOT_IMAGES if step else evaluation.IMAGES
-            evaluation.diagnose(stack.model, data, images, pictures=not step)
+            evaluation.score_model(stack.model, data, images, whole=not step)
 
 
 def compared(config: TrainConfig, runs: int, device: str) -> dict[str, Any]:

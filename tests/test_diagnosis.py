@@ -27,11 +27,11 @@ from seams.diagnosis import (
     compare_sides,
     diagnose,
     relative_difference,
-    scores,
     turned_off_diagonality,
-    words,
 )
+from seams.diagnosis.pairs import pair_of
 from seams.diagnosis.refine import refine_posterior
+from seams.diagnosis.words import on_axes
 from seams.distributions import DiagonalGaussian, FullGaussian
 
 EXACT = {"rtol": 1e-9, "atol": 1e-11}
@@ -536,8 +536,8 @@ def blocks(delta, c):
 
 
 def test_gap_counts_only_directions_that_data_agree_on():
-    n, plain = 4096, scores._Informed()
-    gap = lambda blocks: scores._pair(blocks, (0, 1), 1.0, 1.0, plain)
+    n = 4096
+    gap = lambda blocks: pair_of(blocks, (0, 1), 1.0, 1.0, {})
     # Which value is the larger changes from datum to datum, the axes do not: as under C2.
     signs = torch.where(torch.arange(n) % 2 == 0, 1.0, -1.0)
     aligned = gap(blocks(0.3 * signs, torch.zeros(n)))
@@ -556,9 +556,8 @@ def test_a_gap_within_its_sampling_error_is_not_distinct():
     passed = 0
     for _ in range(400):
         angle = 2 * torch.pi * torch.rand(12)
-        passed += scores._pair(
-            blocks(0.5 * angle.cos(), 0.5 * angle.sin()), (0, 1), 1.0, 1.0, scores._Informed()
-        ).distinct
+        block = blocks(0.5 * angle.cos(), 0.5 * angle.sin())
+        passed += pair_of(block, (0, 1), 1.0, 1.0, {}).distinct
     assert 4 <= passed <= 44  # 20 expected if it were normal
 
 
@@ -617,7 +616,7 @@ def test_axes_of_equal_singular_values_mean_nothing(decoder):
 
 
 def test_axes_within_the_sampling_error_are_not_said_to_mean_anything():
-    said = lambda error: words._on_axes(Estimate(0.2, error), 0.5)
+    said = lambda error: on_axes(Estimate(0.2, error), 0.5)
     assert said(0.1).endswith("the axes mean something.")
     assert said(0.2).endswith("any axes would do as well, within the sampling error.")
 

@@ -1,3 +1,4 @@
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,17 +13,26 @@ from torch.distributions import Normal, kl_divergence
 from seams import metrics
 from seams.data import Samples
 from seams.distributions import DiagonalGaussian, FullGaussian, Posterior
+from seams.scores import Scored
 from seams.training import Stack, Store, TrainConfig, train
-from seams.training import evaluate as module
+from seams.training import encode as encoding
+from seams.training import evaluate as evaluation
+from seams.training import score as scoring
 from seams.training.evaluate import (
     COLLAPSED_RATE,
+    GROUPS,
     VERSION,
     at_once,
-    diagnose,
     encode,
     evaluate,
+    groups,
+    is_current,
+    needed,
     reevaluate,
+    score_model,
 )
+from seams.training.models import Models
+from seams.training.score import score_models
 from seams.vae import VAE
 
 LEVELS = (4, 5)  # values that the two factors take
@@ -33,7 +43,8 @@ DERIVATIVES = 16  # images where they are taken
 
 @pytest.fixture(autouse=True)
 def _few_derivatives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "DERIVATIVE_IMAGES", DERIVATIVES)
+    monkeypatch.setattr(scoring, "DERIVATIVE_IMAGES", DERIVATIVES)
+    monkeypatch.setattr(scoring, "C2_IMAGES", 4)
 
 
 class KnownEncoder(nn.Module):
@@ -142,7 +153,7 @@ def test_one_latent_has_no_gap() -> None:
             return DiagonalGaussian(x[..., :1], torch.full_like(x[..., :1], SCALE))
 
     vae = VAE(One(), Function(lambda z: torch.cat([z, z], -1))).eval()
-    scores, arrays = diagnose(vae, known_data())
+    scores, arrays = score_model(vae, known_data())
     for name in ("mig", "mig_means", "mig_density", "mig_height", "mig_width", "dto"):
         assert scores[name] is None, name
     assert arrays["information_means"][0, 0] == pytest.approx(math.log(LEVELS[0]))
@@ -151,7 +162,7 @@ def test_one_latent_has_no_gap() -> None:
 
 
 def test_an_encoder_that_knows_both_factors() -> None:
-    scores, arrays = diagnose(vae_of(IDENTITY), known_data())
+    scores, arrays = score_model(vae_of(IDENTITY), known_data())
     exact = np.diag([math.log(n) for n in LEVELS])
     np.testing.assert_allclose(arrays["information_means"][:2], exact, atol=1e-12)
     assert (arrays["information_means"][2] == 0).all()
@@ -176,7 +187,7 @@ def test_posteriors_too_narrow_to_integrate_count_as_narrow(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(globals(), "SCALE", 1e-9)  # read by KnownEncoder
-    _, arrays = diagnose(vae_of(IDENTITY), known_data())
+    _, arrays = score_model(vae_of(IDENTITY), known_data())
     exact = np.diag([math.log(n) for n in LEVELS])
     np.testing.assert_allclose(arrays["information_density"][:2], exact, atol=1e-3)
 
@@ -184,7 +195,7 @@ def test_posteriors_too_narrow_to_integrate_count_as_narrow(
 def test_a_rotation_hides_the_factors_from_mig_but_not_from_the_probe() -> None:
     c, s = math.cos(0.6), math.sin(0.6)
     rotated = vae_of(IDENTITY, mixing=torch.tensor([[c, -s], [s, c]]))
-    scores, _ = diagnose(rotated, known_data())
+    scores, _ = score_model(rotated, known_data())
     assert scores["mig"] < 0.4
     assert scores["aas_means"] < 0.8
     assert scores["probe_height"] == pytest.approx(1, abs=1e-10)
@@ -193,7 +204,7 @@ def test_a_rotation_hides_the_factors_from_mig_but_not_from_the_probe() -> None:
 def test_scores_agree_with_the_metrics() -> None:
     """On a mixture of everything: what is named is what is computed, of draws and of means."""
     vae, data = vae_of(IDENTITY, mixing=torch.tensor([[1.0, 0.3], [0.0, 0.7]])), known_data()
-    scores, arrays = diagnose(vae, data)
+    scores, arrays = score_model(vae, data)
     encoded = encode(vae, data)
     factors = data.factors[encoded.indices]
     entropies = metrics.entropies(factors)
@@ -212,18 +223,18 @@ def test_scores_agree_with_the_metrics() -> None:
 
 def test_mig_without_shape() -> None:
     """Only where the first factor is shape, as on dSprites."""
-    scores, _ = diagnose(vae_of(IDENTITY), known_data(("shape", "width")))
+    scores, _ = score_model(vae_of(IDENTITY), known_data(("shape", "width")))
     for suffix in ("", "_means", "_density"):
         assert f"mig4{suffix}" in scores
     assert scores["mig4"] == scores["mig_width"]
     assert scores["mig4_means"] == pytest.approx(1, abs=1e-12)
-    scores, _ = diagnose(vae_of(IDENTITY), known_data())
+    scores, _ = score_model(vae_of(IDENTITY), known_data())
     assert not any(name.startswith("mig4") for name in scores)
 
 
 def test_without_known_factors_there_is_no_information() -> None:
     data = known_data()
-    scores, arrays = diagnose(vae_of(IDENTITY), replace(data, factors=None))
+    scores, arrays = score_model(vae_of(IDENTITY), replace(data, factors=None))
     assert not [n for n in scores if n.startswith(("mig", "aas", "probe"))]
     assert "information" not in arrays
 
@@ -233,7 +244,7 @@ def test_without_known_factors_there_is_no_information() -> None:
 
 def test_rate_and_activity() -> None:
     data, vae = known_data(), vae_of(IDENTITY)
-    scores, arrays = diagnose(vae, data)
+    scores, arrays = score_model(vae, data)
     posterior = vae.requires_grad_(False).encoder(data.x)
     expected = kl_divergence(Normal(posterior.mean, posterior.stddev), Normal(0.0, 1.0)).mean(0)
     np.testing.assert_allclose(arrays["kl"], expected.numpy(), rtol=1e-10, atol=1e-12)
@@ -244,16 +255,18 @@ def test_rate_and_activity() -> None:
 
 def test_a_model_at_the_prior_is_collapsed() -> None:
     vae = VAE(PriorEncoder(), Function(IDENTITY))
-    scores, arrays = diagnose(vae, known_data())
+    scores, arrays = score_model(vae, known_data())
     assert scores["collapsed"] is True and scores["rate"] == 0
     assert scores["active"] == 0
     undefined = {name for name, value in scores.items() if value is None}
     derived = {
-        f"off_diagonal_{term}{suffix}"
-        for term in ("gram", "hessian")
-        for suffix in ("", "_of_mean", "_of_abs")
-    }
-    assert undefined == derived | {"dto", "c_ima", "aas_means"}
+        f"off_diagonal_{term}{order}"
+        for term in ("gram", "hessian", "tangent")
+        for order in ("", "_of_mean", "_of_abs")
+    } | {"dto", "c_ima", "c2"}
+    beside = {f"{name}{suffix}" for name in derived for suffix in ("", "_random", "_ratio")}
+    assert undefined == beside | {"tangent_share", "aas_means"}
+    assert {"0 are active" in scores["reasons"][name] for name in derived} == {True}
     assert scores["mig_means"] == 0
     assert (arrays["information_means"] == 0).all()
 
@@ -267,7 +280,7 @@ def test_collapse_is_a_matter_of_the_rate() -> None:
     for rate, collapsed in ((COLLAPSED_RATE * 0.99, True), (COLLAPSED_RATE * 1.01, False)):
         encoder = Barely()
         encoder.offset = math.sqrt(2 * rate / 3)
-        scores, _ = diagnose(VAE(encoder, Function(IDENTITY)), known_data())
+        scores, _ = score_model(VAE(encoder, Function(IDENTITY)), known_data())
         assert scores["rate"] == pytest.approx(rate)
         assert scores["collapsed"] is collapsed
 
@@ -278,7 +291,7 @@ def test_collapse_is_a_matter_of_the_rate() -> None:
 def test_derivative_scores_of_a_linear_decoder() -> None:
     """W has columns (1, 0) and (c, 1): everything is known, and the Hessian is zero."""
     c = 0.75
-    scores, arrays = diagnose(vae_of(linear(torch.tensor([[1, c], [0, 1]]))), known_data())
+    scores, arrays = score_model(vae_of(linear(torch.tensor([[1, c], [0, 1]]))), known_data())
     expected = c / math.sqrt(1 + c**2)
     for suffix in ("", "_of_mean", "_of_abs"):
         assert scores[f"off_diagonal_gram{suffix}"] == pytest.approx(expected, rel=1e-12)
@@ -302,7 +315,7 @@ def test_derivative_scores_of_a_curved_decoder() -> None:
         return torch.stack([a + a**2 + b**2, b + a * b + b**2], -1)
 
     vae, data = vae_of(decoder, latent=2), known_data()
-    scores, arrays = diagnose(vae, data)
+    scores, arrays = score_model(vae, data)
     encoded = encode(vae, data)
     z, x = encoded.latents[:DERIVATIVES], data.x[encoded.indices[:DERIVATIVES]]
     r = x - decoder(z)
@@ -324,7 +337,7 @@ def test_derivative_scores_of_a_curved_decoder() -> None:
 
 def test_fewer_than_two_active_latents_have_no_off_diagonal() -> None:
     one = vae_of(IDENTITY, mixing=torch.diag(torch.tensor([1.0, 0.0])))
-    scores, arrays = diagnose(one, known_data())
+    scores, arrays = score_model(one, known_data())
     assert scores["active"] == 1
     for name in ("off_diagonal_gram", "off_diagonal_hessian", "dto", "c_ima"):
         assert scores[name] is None
@@ -332,7 +345,7 @@ def test_fewer_than_two_active_latents_have_no_off_diagonal() -> None:
 
 
 def test_dependent_columns_leave_the_contrast_undefined() -> None:
-    scores, _ = diagnose(vae_of(linear(torch.ones(2, 2))), known_data())
+    scores, _ = score_model(vae_of(linear(torch.ones(2, 2))), known_data())
     assert scores["c_ima"] is None
     assert scores["off_diagonal_gram"] == pytest.approx(1)
     assert scores["dto"] == pytest.approx(math.sqrt(4 * (1 - math.sqrt(0.5))))
@@ -341,7 +354,7 @@ def test_dependent_columns_leave_the_contrast_undefined() -> None:
 def test_derivatives_are_taken_in_double_precision() -> None:
     """Of a float32 model, so as not to lose small entries of J'J to rounding."""
     vae = vae_of(linear(torch.tensor([[1.0, 1e-9], [0.0, 1.0]])), latent=2).float()
-    scores, _ = diagnose(vae, known_data())
+    scores, _ = score_model(vae, known_data())
     assert scores["off_diagonal_gram"] == pytest.approx(1e-9, rel=1e-6)
     assert next(vae.parameters()).dtype == torch.float32, "a copy is converted"
 
@@ -364,7 +377,7 @@ def test_pictures_are_bytes_of_images_means_and_traversals() -> None:
     decoder = lambda z: z[..., :2] @ weight.to(z.dtype).mT + 0.5
     mixing = torch.diag(torch.tensor([1.0, 3.0]))  # the second latent varies most
     vae = vae_of(decoder, mixing=mixing)
-    _, arrays = diagnose(vae, images)
+    _, arrays = score_model(vae, images)
     encoded = encode(vae, images)
     as_bytes = lambda t: (t.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
     first = images.x[encoded.indices[:8]]
@@ -377,12 +390,12 @@ def test_pictures_are_bytes_of_images_means_and_traversals() -> None:
             z = mean.clone()
             z[latent] = value
             np.testing.assert_array_equal(arrays["traversals"][row, column], as_bytes(decoder(z)))
-    _, without = diagnose(vae, images, pictures=False)
+    _, without = score_model(vae, images, whole=False)
     assert not {"images", "reconstructions", "traversals"} & set(without)
 
 
 def test_pictures_need_images() -> None:
-    _, arrays = diagnose(vae_of(IDENTITY), known_data())
+    _, arrays = score_model(vae_of(IDENTITY), known_data())
     assert "images" not in arrays
 
 
@@ -432,14 +445,17 @@ def test_evaluation_is_deterministic(stack: Stack) -> None:
 
 
 def test_curves_have_a_value_a_snapshot(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SNAPSHOT_IMAGES", 300)
+    monkeypatch.setattr(evaluation, "SNAPSHOT_IMAGES", 300)
     scores, arrays = evaluate(stack, [0], small())[0]
     assert arrays["curve_step"].tolist() == [1, 3, 8]
     early = {name: value[0] for name, value in stack.snapshots[1].items()}
     vae = Stack.start([CONFIG], small()).model
     vae.load_state_dict(early)
-    expected, _ = diagnose(vae.requires_grad_(False), small(), 300)
+    expected, _ = score_model(vae.requires_grad_(False), small(), 300)
     for name, value in expected.items():
+        if name == "reasons" or "tangent" in name or name.startswith("c2"):
+            assert f"curve_{name}" not in arrays  # of the trained model alone
+            continue
         # Encoded in float32, a few models at once or one by itself: sums in another order.
         wanted = math.nan if value is None else float(value)
         assert arrays[f"curve_{name}"][0] == pytest.approx(wanted, rel=1e-6, nan_ok=True), name
@@ -451,8 +467,8 @@ def test_undefined_points_of_a_curve_are_nan(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = iter([[0.0], [None, 0.25, 0.5]])
-    found = lambda *_, **__: [({"mig": value}, {}) for value in next(values)]
-    monkeypatch.setattr(module, "_diagnose", found)
+    found = lambda *_, **__: [(Scored({"mig": value}), {}) for value in next(values)]
+    monkeypatch.setattr(evaluation, "score_models", found)
     _, arrays = evaluate(stack, [0], small())[0]
     np.testing.assert_array_equal(arrays["curve_mig"], [math.nan, 0.25, 0.5])
 
@@ -492,6 +508,9 @@ def assert_close(found: Result, expected: Result) -> None:
     """To the rounding of float32, which is what models are encoded in."""
     assert found[0].keys() == expected[0].keys()
     for name, value in expected[0].items():
+        if name in ("reasons", "groups"):
+            assert found[0][name].keys() == value.keys()
+            continue
         close = value if value is None else pytest.approx(value, rel=1e-4, abs=1e-6)
         assert found[0][name] == close, name
     assert found[1].keys() == expected[1].keys()
@@ -504,20 +523,20 @@ def assert_close(found: Result, expected: Result) -> None:
 def test_models_evaluated_together_score_as_alone(
     covariance: str, budget: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SNAPSHOT_IMAGES", 100)
+    monkeypatch.setattr(evaluation, "SNAPSHOT_IMAGES", 100)
     base = replace(CONFIG, covariance=covariance, latent=3)
     stack = Stack.start([replace(base, seed=s, beta=0.5 + s) for s in range(3)], small())
     for _ in train(stack, small()):
         pass
     alone = [evaluate(stack, [run], small())[0] for run in range(3)]
     assert len({scores["rate"] for scores, _ in alone}) == 3
-    monkeypatch.setattr(module, "_CPU_BYTES", budget)
+    monkeypatch.setattr(encoding, "_CPU_BYTES", budget)
     for run, found in zip([2, 0, 1], evaluate(stack, [2, 0, 1], small()), strict=True):
         assert_close(found, alone[run])
 
 
 def test_convolutions_evaluated_together_score_as_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_CPU_BYTES", 1e9)
+    monkeypatch.setattr(encoding, "_CPU_BYTES", 1e9)
     pixels = torch.rand(16, 64, generator=torch.Generator().manual_seed(0))
     images = Images(pixels.float(), resolution=8)
     base = TrainConfig(dataset="linear", resolution=8, latent=2, images=16, batch=8)
@@ -541,3 +560,101 @@ def test_models_are_evaluated_on_their_device() -> None:
     for found, one in zip(evaluate(stack, [0, 1, 2], data.to(there)), expected, strict=True):
         assert_close(found, one)
     assert at_once("cuda") > at_once(str(here)) == 1
+
+
+# --- what is lost to a diagnostic: nothing -------------------------------------------------------
+
+
+class Crafted(KnownEncoder):
+    """Posterior means and scales as they are told, in float32 as trained models have them."""
+
+    def __init__(self, spread: float, scale: float, dead: bool) -> None:
+        super().__init__(latent=3)
+        self.spread, self.scale, self.dead = spread, scale, dead
+
+    def forward(self, x: Tensor) -> Posterior:
+        mean = torch.cat([self.spread * x[..., :2], x[..., :1] * (0 if self.dead else 1)], -1)
+        return DiagonalGaussian(mean, torch.full_like(mean, self.scale))
+
+
+@pytest.mark.parametrize("spread", [1.0, 1000.0])
+@pytest.mark.parametrize("scale", [1.0, 1e-6])
+@pytest.mark.parametrize("dead", [False, True])
+def test_posteriors_of_any_width_are_scored(spread: float, scale: float, dead: bool) -> None:
+    """Means over 1,000 deviations of the prior, scales of 1e-6, a latent that says nothing."""
+    vae = VAE(Crafted(spread, scale, dead), Function(IDENTITY)).eval()
+    data = known_data()
+    scores, arrays = score_model(vae, Samples(data.x.float(), data.factors, data.factor_names))
+    assert scores["active"] == 3 - dead
+    for name in ("distortion", "rate", "mig", "mig_density", "aas_density", "probe_height"):
+        assert math.isfinite(scores[name]), name
+    assert np.isfinite(arrays["information_density"]).all()
+    if spread > 1 or scale < 1:  # values are told apart
+        exact = np.diag([math.log(n) for n in LEVELS])
+        np.testing.assert_allclose(arrays["information_density"][:2], exact, atol=1e-3)
+
+
+def test_a_run_that_diverged_leaves_the_other_eight_whole(tmp_path: Path) -> None:
+    """NaN weights in one of nine, of which each is scored as it is alone, and stored."""
+    configs = [replace(CONFIG, seed=seed, snapshots=1) for seed in range(9)]
+    stack = Stack.start(configs, small())
+    for _ in train(stack, small()):
+        pass
+    name = next(iter(stack.params))
+    stack.params[name][4] = torch.nan
+    found = evaluate(stack, range(9), small())
+    for run in (0, 8):
+        assert_close(found[run], evaluate(stack, [run], small())[0])
+    for run, (scores, arrays) in enumerate(found):
+        assert groups(scores) == GROUPS and is_current(scores)
+        assert (scores["rate"] is None) is (run == 4)
+        stored = Store(tmp_path).save(stack, run, {"data_size": 2}, scores, arrays)
+        assert stored.scores == scores
+    scores, _ = found[4]
+    assert {scores[name] for name in ("distortion", "active", "collapsed", "mig", "dto")} == {None}
+    for name in ("rate", "active", "mig", "mig_density", "probe"):
+        assert "nan" in scores["reasons"][name] or "finite" in scores["reasons"][name], name
+
+
+def test_what_fails_for_many_is_done_for_each() -> None:
+    """An encoder that no vmap can take, and that refuses one of two sets of weights."""
+
+    class Refuses(KnownEncoder):
+        def forward(self, x: Tensor) -> Posterior:
+            if self.mixing.isnan().any():
+                raise ValueError("no such weights")
+            return super().forward(x)
+
+    vae, data = VAE(Refuses(3), Function(IDENTITY)).eval(), known_data()
+    good = dict(vae.named_parameters())
+    bad = {name: value.detach() * torch.nan for name, value in good.items()}
+    (first, _), (second, _) = score_models(Models.of(vae, bad, good), data, 1000, True, True)
+    assert first.scores["rate"] is None and first.reasons == {"fit": "no such weights"}
+    assert second.scores == score_models(Models.of(vae), data, 1000, True, True)[0][0].scores
+
+
+# --- groups -------------------------------------------------------------------------------------
+
+
+def test_runs_that_name_no_groups_hold_those_of_their_time(stack: Stack, tmp_path: Path) -> None:
+    old = {"evaluation": 2, "rate": 1.0}
+    assert set(groups(old)) == set(GROUPS) - {"null"} and not is_current(old)
+    assert groups({"evaluation": 1}) == {} == groups({})
+    scores, arrays = evaluate(stack, [0], small())[0]
+    assert is_current(scores) and not is_current(scores | {"groups": GROUPS | {"null": 0}})
+    save = lambda scores: Store(tmp_path).save(stack, 0, {"data_size": 2}, scores, arrays)
+    needed([new := save(scores)], *GROUPS)
+    run = save(old)
+    needed([run], "fit", "derivatives", "information")
+    with pytest.raises(ValueError, match=rf"'null' were not computed for 1 of 2 runs, {run.id}"):
+        needed([new, run], "fit", "null")
+    with pytest.raises(ValueError, match="'nul' is no group of scores; there are fit, "):
+        needed([], "nul")
+
+
+def test_the_record_holds_the_scores_it_was_made_with() -> None:
+    """Every run of the record is found whole, whatever groups were added since."""
+    record = Path(__file__).parent.parent / "record" / "runs"
+    for path in sorted(record.glob("*/evaluation.json"))[:50]:
+        held = groups(json.loads(path.read_text()))
+        assert {"fit", "derivatives", "information", "curves"} <= set(held), path

@@ -23,10 +23,10 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 # From the ground up: a module or package imports from floors below its own, and within itself.
 FLOORS = (
-    "shapes project files",
+    "shapes project files matching",
     "distributions derivatives metrics plotting",
     "networks vae linear geometry traversals collapse",
-    "identify data",
+    "identify data scores",
     "diagnosis training",
     "sweep",
     "paper",

@@ -3,6 +3,7 @@ r"""What overlapping posteriors make of the data: the posterior-weighted mean, a
 A decoder that may be any function maps a latent to the mean of the data that share it, each
 weighted by its posterior there. As $\beta$ grows posteriors widen, more of them share a latent,
 and reconstructions merge; where all posteriors are the prior, all data share every latent.
+Posteriors have one `mean` a datum and the Cholesky factor `scale_tril` of their covariance.
 """
 
 import math
@@ -27,11 +28,6 @@ def responsibilities(
 ) -> Float[Tensor, "*batch n"]:
     r"""Share of each datum in a latent, $w_i(z) = q(z|x_i) / \sum_k q(z|x_k)$.
 
-    Args:
-        z: Latents; dimensionless.
-        mean: Posterior means, one a datum.
-        scale_tril: Cholesky factors of the posteriors' covariances.
-
     Returns:
         Weights that sum to one over the data.
 
@@ -55,12 +51,6 @@ def posterior_weighted_mean(
     It minimises $\sum_i \mathrm E_{q(z|x_i)} \lVert x_i - d(z)\rVert^2$ over all functions d, at
     any $\beta$ and $\sigma$, which act through the posteriors alone.
 
-    Args:
-        z: Latents; dimensionless.
-        mean: Posterior means, one a datum.
-        scale_tril: Cholesky factors of the posteriors' covariances.
-        x: All data, equally weighted.
-
     Returns:
         Means, in the unit of x.
 
@@ -82,9 +72,6 @@ def coin_rate(betas: Sequence[float]) -> Float[Tensor, " beta"]:
     as many times this rate; two coins in one latent can have a lower loss. It is zero for $\beta
     \ge 1$, as for any number of coins: a latent costs $\beta$ times its information or more, and
     saves that information at most.
-
-    Args:
-        betas: Weights of the KL term.
 
     Returns:
         $\tfrac12 \log(1 + a^2)$ at the minimum, nats; to 1e-3 of $a$.

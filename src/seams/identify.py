@@ -36,7 +36,9 @@ from torch import Tensor
 
 from seams.derivatives import jacobian_svd
 from seams.geometry import manifold_hessian
+from seams.matching import matched_scores
 from seams.metrics import (
+    BINS,
     correlation_matrix,
     entropies,
     linear_probe_r2,
@@ -47,6 +49,7 @@ from seams.shapes import Float, Int
 
 __all__ = [
     "RECOVERED",
+    "RECOVERY",
     "Chance",
     "chance",
     "eigenvalue_gap",
@@ -62,8 +65,6 @@ RECOVERED = 0.98
 """Correlation of every true latent with its own axis from which a run counts as recovered: the
 cosine of 11 degrees, a quarter of the way to the middle between two axes."""
 
-_BINS = 20  # of a true latent where its information is asked for, as in `mutual_information`
-
 
 def matched_correlations(
     latents: Float[Tensor, "n latent"], truth: Float[Tensor, "n true"]
@@ -74,22 +75,12 @@ def matched_correlations(
     least one says whether *all* are recovered. Ranks, since a latent is identified up to an
     increasing map of its own (Corollary 6.7).
 
-    Args:
-        latents: Learned latents, usually posterior means.
-        truth: The latents that generated the same samples.
-
     Returns:
         Between 0 and 1; 0 for a true latent that is left without an axis.
 
     Source: Theorem 6.5, "up to permutation and sign"; Corollary 6.7.
     """
-    from scipy.optimize import linear_sum_assignment
-
-    magnitude = correlation_matrix(latents, truth, "spearman").abs()
-    rows, columns = linear_sum_assignment(magnitude.cpu().numpy(), maximize=True)
-    matched = magnitude.new_zeros(truth.shape[1])
-    matched[columns] = magnitude[rows, columns]
-    return matched
+    return matched_scores(correlation_matrix(latents, truth, "spearman").abs().mT)
 
 
 def turned_correlations(
@@ -99,23 +90,12 @@ def turned_correlations(
 
     A correlation $\rho$ has the rank correlation $\tfrac6\pi \arcsin\tfrac\rho2$.
 
-    Args:
-        rotation: $R$, orthonormal.
-
     Returns:
         One a true latent: of each column of $R$, the entry that is given to it.
 
     Source: Remark 6.8: what the fit alone leaves open.
     """
-    from scipy.optimize import linear_sum_assignment
-
-    magnitude = 6 / math.pi * torch.asin(rotation.abs() / 2)
-    flat = magnitude.reshape(-1, *rotation.shape[-2:])
-    matched = torch.empty_like(flat[:, 0])
-    for found, one in zip(matched, flat, strict=True):
-        rows, columns = linear_sum_assignment(one.numpy(), maximize=True)
-        found[columns] = one[rows, columns]
-    return matched.reshape(magnitude.shape[:-1])
+    return matched_scores(6 / math.pi * torch.asin(rotation.abs().mT / 2))
 
 
 @dataclass(frozen=True)
@@ -137,10 +117,6 @@ def chance(latent: int, draws: int = 4_000) -> Chance:
     With two latents the MCC is 0.89, so that 0.9 means nothing there, and a quarter of the turns
     lie close enough to the axes to count as recovered.
 
-    Args:
-        latent: Number of latents.
-        draws: Number of turns.
-
     Returns:
         Means over the turns.
 
@@ -153,6 +129,10 @@ def chance(latent: int, draws: int = 4_000) -> Chance:
     return Chance(float(matched.mean()), float(reached.mean()))
 
 
+RECOVERY = ("mcc", "mcc_least", "probe", "mig_means")
+"""Names of `recovery_scores`."""
+
+
 def recovery_scores(
     latents: Float[Tensor, "n latent"], truth: Float[Tensor, "n true"]
 ) -> dict[str, float]:
@@ -162,10 +142,6 @@ def recovery_scores(
     `RECOVERED`; `probe`: mean $R^2$ of the true latents predicted linearly from all latents, which
     turning them does not change; `mig_means`: mutual information gap of the true latents in 20
     bins of equal count.
-
-    Args:
-        latents: Posterior means.
-        truth: The latents that generated the same samples.
 
     Returns:
         Each between 0 and 1, but for `probe`, which is negative where the mean predicts better.
@@ -185,7 +161,7 @@ def recovery_scores(
 
 def _binned(truth: Tensor) -> Int[Tensor, "n true"]:
     """Each column as bins of equal count; values that repeat stay together."""
-    levels = torch.linspace(0, 1, _BINS + 1, dtype=truth.dtype)[1:-1]
+    levels = torch.linspace(0, 1, BINS + 1, dtype=truth.dtype)[1:-1]
     edges = truth.quantile(levels, dim=0)
     return (truth[:, None, :] > edges).sum(1)
 
@@ -197,12 +173,8 @@ def time_to_reach(
 ) -> Float[np.ndarray, " run"]:
     """Progress from which a score stays at `level` or above, one value a run.
 
-    Between two points the score is taken to be linear in the logarithm of the progress.
-
-    Args:
-        progress: Rising and positive, such as training images.
-        values: The score at these points.
-        level: To be reached for good.
+    Between two points the score is taken to be linear in the logarithm of the progress, which
+    rises and is positive, such as training images.
 
     Returns:
         In the unit of `progress`; the first point if the score is never below `level`, and
@@ -228,12 +200,8 @@ def turning_loss(
 ) -> float:
     r"""Nats that a diagonal posterior loses by a turn of two latents; see the module docstring.
 
-    Args:
-        singular_values: Of a decoder with two latents that satisfies C1, in the unit of x, at
-            draws of its prior.
-        angle: $\theta$, in radians.
-        sigma: Standard deviation of x given z, in the unit of x.
-        beta: Weight of the KL.
+    Singular values are those of a decoder with two latents that satisfies C1, at draws of its
+    prior, and like `sigma` in the unit of x; `angle` is in radians.
 
     Returns:
         Mean over the batch, zero or more.
@@ -251,11 +219,6 @@ def turning_curvature(
 
     Second derivative of `turning_loss` at angle 0; `linear.rotation_curvature`, averaged over
     the latents.
-
-    Args:
-        singular_values: Of a decoder that satisfies C1, in the unit of x, at draws of its prior.
-        sigma: Standard deviation of x given z, in the unit of x.
-        beta: Weight of the KL.
 
     Returns:
         Nats per squared radian; symmetric, zero diagonal.
@@ -281,11 +244,6 @@ def eigenvalue_gap(
     vector, an eigenvalue of $H_x$ under C1-C2. Entries are in the order of falling singular
     values. For a linear decoder, whose density is normal, the square is $(s_i^2 - s_j^2)^2 / s_i^2
     s_j^2$, the $\kappa$ of `turning_loss` without noise.
-
-    Args:
-        decoder: From a standard normal latent to the data, without a batch axis; thrice
-            differentiable.
-        z: Latents of the points.
 
     Returns:
         One antisymmetric matrix per sample.

@@ -1,4 +1,7 @@
-r"""Traversals: what the decoder shows as one latent moves and the others stay."""
+r"""Traversals: what the decoder shows as one latent moves and the others stay, at `z`.
+
+`reach` is in standard deviations of the prior.
+"""
 
 import torch
 from torch import Tensor
@@ -19,13 +22,6 @@ def traverse(
 ) -> Float[Tensor, "k step data"]:
     r"""Decoded latents, of which one runs from -`reach` to `reach` in equal steps.
 
-    Args:
-        decoder: One latent to one mean, without a batch axis.
-        z: Where the others stay; dimensionless.
-        latents: Which to move, one a row of the result.
-        reach: In standard deviations of the prior.
-        steps: Values of the moved latent.
-
     Returns:
         Means, in the unit of x.
     """
@@ -43,11 +39,6 @@ def traversal_changes(
 
     Row j is $(d(z_{j \to r}) - d(z_{j \to -r})) / 2r$, in which latent j is set to the reach r:
     column j of the Jacobian for small r, or for a linear decoder.
-
-    Args:
-        decoder: One latent to one mean, without a batch axis.
-        z: Where the other latents stay; dimensionless.
-        reach: r, in standard deviations of the prior.
 
     Returns:
         Differences, in the unit of x.
@@ -67,11 +58,6 @@ def latent_activity(
     A linear decoder gives its squared column norms, the variance due to a standard normal latent,
     $\lambda - \beta\sigma^2$ at the optimum. The caption gives no reach and no scale; this one is
     comparable with the effective noise variance and with the eigenvalues of the data.
-
-    Args:
-        decoder: One latent to one mean, without a batch axis.
-        z: Where the other latents stay; dimensionless.
-        reach: r, in standard deviations of the prior.
 
     Returns:
         Variances summed over a datum, in the unit of x squared.

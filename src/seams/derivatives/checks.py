@@ -15,12 +15,19 @@ __all__ = [
     "half_of_digits",
     "in_train_mode",
     "module_of",
+    "require",
     "sign_fault",
 ]
 
 # Modules that mix the data of a batch, or draw, in train mode.
 _TRAINS_DIFFERENTLY = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
 _OF_SHAPE = (RuntimeError, ValueError, IndexError)  # what torch raises at a shape it cannot take
+
+
+def require(decoder: Decoder, z: Tensor, x: Tensor | None = None, **positive: float) -> None:
+    """Refuse a decoder that is not one, or a value that is not positive, in one line."""
+    if fault := sign_fault(**positive) or decoder_fault(decoder, z, x):
+        raise ValueError(fault)
 
 
 def decoder_fault(decoder: Decoder, z: Tensor, x: Tensor | None = None) -> str | None:

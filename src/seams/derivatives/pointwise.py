@@ -3,6 +3,7 @@
 Those that `seams.derivatives` offers take a batch and return no graph.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 from torch import Tensor
@@ -11,13 +12,18 @@ from torch.func import grad, jacfwd
 from seams.derivatives.mapping import Decoder
 
 __all__ = [
+    "Slope",
     "component",
     "directed_hessian",
     "gram",
     "gram_and_hessian",
     "jacobian",
+    "likelihood_terms",
     "log_likelihood",
 ]
+
+Slope = Callable[[Tensor, Tensor], Tensor]
+"""From an output and its datum to the derivative of the log-likelihood in the output."""
 
 
 def jacobian(decoder: Decoder, z: Tensor) -> Tensor:
@@ -39,14 +45,22 @@ def directed_hessian(decoder: Decoder, z: Tensor, x: Tensor) -> Tensor:
 
 def gram_and_hessian(decoder: Decoder, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     r"""$J_z^\top J_z$ and $(x - d(z))^\top H_z$, from one pass."""
-    r = x - decoder(z)
+    return likelihood_terms(decoder, lambda mean, x: x - mean, z, x)
 
-    def along(z: Tensor) -> tuple[Tensor, Tensor]:
-        mean = decoder(z)
-        return r @ mean, mean
 
-    H, J = jacfwd(grad(along, has_aux=True))(z)
-    return J.mT @ J, H
+def likelihood_terms(output: Decoder, slope: Slope, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Both terms of Eq. 6, $G$ and $H$ of $\nabla_z^2 \log p(x|z) = -(G - H)$, from one pass."""
+    # With the slope r at the output a(z): G = -J' dr/dz, and H = r' d2a/dz2, with r held constant.
+    # Of a Gaussian of unit variance r is the residual x - a, and G = J'J.
+    r = slope(output(z), x)
+
+    def along(z: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        a = output(z)
+        return r @ a, (a, slope(a, x))
+
+    # Forward over reverse has the Jacobian on its way: less work than two calls.
+    H, (J, pulled) = jacfwd(grad(along, has_aux=True))(z)
+    return -(J.mT @ pulled), H
 
 
 def component(decoder: Decoder, direction: Tensor, z: Tensor) -> Tensor:

@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.func import grad
 
 from seams.derivatives import pointwise
-from seams.derivatives.checks import decoder_fault, finite, sign_fault
+from seams.derivatives.checks import finite, require
 from seams.derivatives.mapping import Decoder, over_batch
 from seams.shapes import Float
 
-__all__ = ["Precision", "optimal_precision", "optimal_precision_one_derivative"]
+__all__ = ["Precision", "optimal_precision", "optimal_precision_one_derivative", "right_side"]
 
 _ENTRIES = 2**20  # of means differentiated at once: 256 of 64 x 64 pixels
 
@@ -41,6 +41,28 @@ class Precision:
     gram_error: Float[Tensor, "batch latent latent"]
     hessian_error: Float[Tensor, "batch latent latent"]
     precision_error: Float[Tensor, "batch latent latent"]
+
+    @classmethod
+    def of_draws(
+        cls,
+        gram: Float[Tensor, "draw batch latent latent"],
+        hessian: Float[Tensor, "draw batch latent latent"],
+        variance: float,
+    ) -> "Precision":
+        r"""Means and errors from the terms at draws, with $\beta\sigma^2$ as variance."""
+        draws = torch.stack([gram, hessian, right_side(gram, hessian, variance)], 2)
+        errors = draws.std(0) / len(draws) ** 0.5
+        return cls(*draws.mean(0).unbind(1), *errors.unbind(1))
+
+
+def right_side(
+    gram: Float[Tensor, "*batch latent latent"],
+    hessian: Float[Tensor, "*batch latent latent"],
+    variance: float,
+) -> Float[Tensor, "*batch latent latent"]:
+    r"""Eq. 6, right, at a latent: $I + (G - H) / (\beta\sigma^2)$."""
+    identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+    return identity + (gram - hessian) / variance
 
 
 def optimal_precision(
@@ -79,26 +101,15 @@ def optimal_precision(
     Returns:
         The precision, its two terms and their standard errors.
 
-    Raises:
-        ValueError: `beta` or `sigma` is not positive, or `draws` is below 2; the decoder's output
-            and a row of `x` differ in size, or it is not one row per latent or depends on the
-            batch; the batch is empty, or a result not finite.
-
     Source: Eq. 6, right; Appendix B for beta.
     """
-    fault = sign_fault(beta=beta, sigma=sigma) or _draws_fault(draws)
-    if fault := fault or decoder_fault(decoder, mean, x):
-        raise ValueError(fault)
+    _require(decoder, mean, x, beta, sigma, draws)
     z = mean + _noise(scale_tril, draws, generator)[0]
-    identity = torch.eye(mean.shape[1], dtype=mean.dtype, device=mean.device)
-
-    def terms(z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        return pointwise.gram(decoder, z), pointwise.directed_hessian(decoder, z, x)
+    terms = partial(pointwise.gram_and_hessian, decoder)
 
     def at(draw: Tensor, sample: Tensor) -> Tensor:
         gram, hessian = over_batch(terms, z[draw, sample], x[sample])
-        precision = identity + (gram - hessian) / (beta * sigma**2)
-        return torch.stack([gram, hessian, precision], 1)
+        return torch.stack([gram, hessian, right_side(gram, hessian, beta * sigma**2)], 1)
 
     means, errors = _over_draws("optimal_precision", at, draws, x, chunk_size)
     return Precision(*means.unbind(1), *errors.unbind(1))
@@ -122,33 +133,18 @@ def optimal_precision_one_derivative(
     $E_q[\nabla^2 f] = \Sigma^{-1} E_q[(z - \mu) \nabla f^\top]$, which needs no second derivative:
     it holds for ReLU decoders, whose curvature sits in the kinks that autograd does not see, and
     costs one VJP a draw. It is noisier than `optimal_precision`. The gradient at the mean is
-    subtracted as a baseline (of expectation zero), and each draw is symmetrised.
-
-    Args:
-        decoder: One latent to one mean, without a batch axis.
-        mean: Posterior means $\mu$; dimensionless.
-        scale_tril: Lower Cholesky factors of the posterior covariances; dimensionless.
-        x: Data that the posteriors belong to, in the unit of the decoder's output.
-        beta: Weight of the KL term in the ELBO.
-        sigma: Standard deviation of the likelihood, in the unit of x.
-        draws: Posterior draws per sample, at least 2.
-        generator: Source of the draws; default is torch's own.
-        chunk_size: Draws differentiated at once, over all samples; bounds the memory. Default: as
-            many as have 2^20 columns of data.
+    subtracted as a baseline (of expectation zero), and each draw is symmetrised. Arguments are
+    those of `optimal_precision`.
 
     Returns:
         The precision and the standard error of each of its entries.
 
     Raises:
-        ValueError: `beta`, `sigma` or the diagonal of `scale_tril` is not positive, or `draws` is
-            below 2; the decoder's output and a row of `x` differ in size, or it is not one row per
-            latent or depends on the batch; the batch is empty, or a result not finite.
+        ValueError: The diagonal of `scale_tril` is not positive.
 
     Source: Eq. 6, first form, with the Price/Bonnet theorem used once instead of twice.
     """
-    fault = sign_fault(beta=beta, sigma=sigma) or _draws_fault(draws)
-    if fault := fault or decoder_fault(decoder, mean, x):
-        raise ValueError(fault)
+    _require(decoder, mean, x, beta, sigma, draws)
     smallest = scale_tril.diagonal(dim1=-2, dim2=-1).min().item()
     if not smallest > 0:  # NaN is not either
         raise ValueError(
@@ -211,7 +207,11 @@ def _noise(
     return (scale_tril @ noise.unsqueeze(-1)).squeeze(-1), noise
 
 
-def _draws_fault(draws: int) -> str | None:
+def _require(
+    decoder: Decoder, mean: Tensor, x: Tensor, beta: float, sigma: float, draws: int
+) -> None:
+    require(decoder, mean, x, beta=beta, sigma=sigma)
     if draws < 2:
-        return f"`draws` must be at least 2 for a standard error; got {draws}. Ask for hundreds."
-    return None
+        raise ValueError(
+            f"`draws` must be at least 2 for a standard error; got {draws}. Ask for hundreds."
+        )

@@ -1,5 +1,6 @@
 """Singular values and vectors of a decoder's Jacobian, which C1 and C2 speak of."""
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -11,9 +12,21 @@ from seams.derivatives import pointwise
 from seams.derivatives.checks import finite, half_of_digits
 from seams.derivatives.mapping import Decoder, over_batch
 from seams.derivatives.terms import jacobian
+from seams.matching import best_columns
 from seams.shapes import Float, Int
 
-__all__ = ["align_axes", "jacobian_svd", "relative_gap", "singular_value_jacobian", "svd"]
+__all__ = [
+    "Coinciding",
+    "SingularFrame",
+    "align_axes",
+    "jacobian_svd",
+    "relative_gap",
+    "singular_frame",
+    "singular_value_jacobian",
+    "svd",
+]
+
+Coinciding = Literal["raise", "nan"]
 
 # Two entries of a singular vector within this share of the largest count as tied, and the first
 # decides the sign: otherwise the sign of (1, -1) / sqrt 2 would hang on the last bit.
@@ -34,17 +47,11 @@ def jacobian_svd(
     within `SIGN_TIE` of the largest), so V = I wherever C1 holds in this order. Where singular
     values coincide, only the space spanned by their vectors is defined.
 
-    Args:
-        decoder: One latent to one mean, without a batch axis.
-        z: Points of differentiation; dimensionless.
-        chunk_size: Samples differentiated at once; bounds the memory.
-
     Returns:
         U (dimensionless), s (in the unit of x) and V (dimensionless).
 
     Raises:
-        ValueError: There are fewer data columns than latents; the decoder's output is not one row
-            per latent, or depends on the batch; the batch is empty, or a result not finite.
+        ValueError: There are fewer data columns than latents.
 
     Source: Section 2, notation; Section 5, "The Jacobian SVD".
     """
@@ -67,19 +74,12 @@ def align_axes(
     assignment on $-|V|$. Apply the same permutation to U, s and the rows of
     `singular_value_jacobian` before comparing them.
 
-    Args:
-        V: Orthonormal columns, as of `jacobian_svd`; dimensionless.
-
     Returns:
         The permutation (axis to column) and the signs, $\pm 1$.
 
     Source: Lemma 4.1, C1, "up to relabelling and signs".
     """
-    from scipy.optimize import linear_sum_assignment
-
-    costs = -V.detach().abs().cpu().double().numpy()
-    columns = [torch.from_numpy(linear_sum_assignment(cost)[1]) for cost in costs]
-    permutation = torch.stack(columns).to(V.device)
+    permutation = best_columns(V.abs())
     diagonal = torch.take_along_dim(V, permutation.unsqueeze(1), 2).diagonal(dim1=1, dim2=2)
     signs = torch.where(diagonal < 0, -torch.ones_like(diagonal), torch.ones_like(diagonal))
     return permutation, signs
@@ -89,7 +89,7 @@ def singular_value_jacobian(
     decoder: Decoder,
     z: Float[Tensor, "batch latent"],
     *,
-    coinciding: Literal["raise", "nan"] = "raise",
+    coinciding: Coinciding = "raise",
     chunk_size: int | None = None,
 ) -> Float[Tensor, "batch latent latent"]:
     r"""Derivatives of the singular values, $\partial s_i/\partial z_j = u_i^\top J_{,j}\, v_i$.
@@ -102,25 +102,31 @@ def singular_value_jacobian(
 
     A singular value is differentiable only if it is simple and not zero: its distance to its
     neighbours and to zero, over the largest, must exceed the square root of the dtype's eps. (At
-    a gap g, rounding turns singular vectors by eps / g; half of the digits are left there.)
-
-    Args:
-        decoder: One latent to one mean, without a batch axis.
-        z: Points of differentiation; dimensionless.
-        coinciding: What to do with a singular value that is not simple: raise, or return NaN in
-            its row.
-        chunk_size: Samples differentiated at once; bounds the memory.
+    a gap g, rounding turns singular vectors by eps / g; half of the digits are left there.) Where
+    it is not, `coinciding` says whether to raise, or to return NaN in its row.
 
     Returns:
         One matrix per sample, in the unit of $x$.
 
-    Raises:
-        ValueError: Singular values coincide and `coinciding` is "raise"; there are fewer data
-            columns than latents; the decoder's output is not one row per latent, or depends on
-            the batch; the batch is empty, or a result not finite.
-
     Source: Lemma 4.1, C2; Appendix A.
     """
+    return singular_frame(decoder, z, coinciding, chunk_size).slopes
+
+
+@dataclass(frozen=True)
+class SingularFrame:
+    r"""$J = U\, \mathrm{diag}(s)\, V^\top$ with its `slopes` $\partial s_i / \partial z_j$."""
+
+    U: Tensor
+    s: Tensor
+    V: Tensor
+    slopes: Tensor
+
+
+def singular_frame(
+    decoder: Decoder, z: Tensor, coinciding: Coinciding, chunk_size: int | None = None
+) -> SingularFrame:
+    """What `jacobian_svd` and `singular_value_jacobian` say, from one decomposition."""
     U, s, V = jacobian_svd(decoder, z, chunk_size=chunk_size)
     gap = relative_gap(s)
     simple = gap > half_of_digits(s.dtype)
@@ -139,7 +145,7 @@ def singular_value_jacobian(
         return vmap(row, in_dims=(1, 1))(U, V)
 
     slopes = finite("singular_value_jacobian", over_batch(rows, z, U, V, chunk_size=chunk_size))
-    return torch.where(simple.unsqueeze(-1), slopes, torch.nan)
+    return SingularFrame(U, s, V, torch.where(simple.unsqueeze(-1), slopes, torch.nan))
 
 
 def svd(J: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.func import grad, jacfwd
 
 from seams.derivatives import pointwise
-from seams.derivatives.checks import decoder_fault, finite, sign_fault
+from seams.derivatives.checks import finite, require
 from seams.derivatives.mapping import Decoder, over_batch
 from seams.shapes import Float
 
@@ -26,22 +26,12 @@ def jacobian(
 
     Entry $(k, j)$ is $\partial d_k / \partial z_j$.
 
-    Args:
-        decoder: One latent to one mean, without a batch axis.
-        z: Points of differentiation; dimensionless, since the prior is standard normal.
-        chunk_size: Samples differentiated at once; bounds the memory.
-
     Returns:
         One Jacobian per sample, in the unit of $x$.
 
-    Raises:
-        ValueError: The decoder's output is not one row per latent, or depends on the batch; the
-            batch is empty, or a result not finite.
-
     Source: Section 2, notation.
     """
-    if fault := decoder_fault(decoder, z):
-        raise ValueError(fault)
+    require(decoder, z)
     J = over_batch(partial(pointwise.jacobian, decoder), z, chunk_size=chunk_size)
     return finite("jacobian", J)
 
@@ -54,22 +44,12 @@ def jacobian_gram(
     Entry $(i, j)$ is $\sum_k (\partial d_k / \partial z_i)(\partial d_k / \partial z_j)$. Not
     included: the factor $1/(\beta\sigma^2)$ of Eq. 6.
 
-    Args:
-        decoder: One latent to one mean, without a batch axis.
-        z: Points of differentiation; dimensionless.
-        chunk_size: Samples differentiated at once; bounds the memory.
-
     Returns:
         One positive semi-definite matrix per sample, in the unit of $x^2$.
 
-    Raises:
-        ValueError: The decoder's output is not one row per latent, or depends on the batch; the
-            batch is empty, or a result not finite.
-
     Source: Eq. 6, first term, without factor.
     """
-    if fault := decoder_fault(decoder, z):
-        raise ValueError(fault)
+    require(decoder, z)
     gram = over_batch(partial(pointwise.gram, decoder), z, chunk_size=chunk_size)
     return finite("jacobian_gram", gram)
 
@@ -88,23 +68,12 @@ def directed_hessian(
     Hessian-vector product a latent. Zero almost everywhere if the decoder is piecewise linear, as
     with ReLU; see `optimal_precision_one_derivative`.
 
-    Args:
-        decoder: One latent to one mean, without a batch axis.
-        z: Points of differentiation; dimensionless.
-        x: Data, in the unit of the decoder's output.
-        chunk_size: Samples differentiated at once; bounds the memory.
-
     Returns:
         One symmetric matrix per sample, in the unit of $x^2$.
 
-    Raises:
-        ValueError: The decoder's output and a row of `x` differ in size, or the output is not one
-            row per latent, or depends on the batch; the batch is empty, or a result not finite.
-
     Source: Eq. 6, second term, without sign and factor.
     """
-    if fault := decoder_fault(decoder, z, x):
-        raise ValueError(fault)
+    require(decoder, z, x)
     H = over_batch(partial(pointwise.directed_hessian, decoder), z, x, chunk_size=chunk_size)
     return finite("directed_hessian", H)
 
@@ -120,13 +89,7 @@ def gram_and_hessian(
 
     As `jacobian_gram` and `directed_hessian`; the columns of $J$ are on the way to the products
     with $H$, so that the first term costs next to nothing. May be mapped over a stack of decoders
-    by `torch.func.vmap`.
-
-    Args:
-        decoder: One latent to one mean, without a batch axis. Not checked, nor is the result.
-        z: Points of differentiation; dimensionless.
-        x: Data, in the unit of the decoder's output.
-        chunk_size: Samples differentiated at once; bounds the memory.
+    by `torch.func.vmap`: neither the decoder nor the result is checked.
 
     Returns:
         Two matrices per sample, each in the unit of $x^2$.
@@ -148,27 +111,13 @@ def log_likelihood_hessian(
 
     Entry $(i, j)$ is $\partial^2 \log p(x|z) / \partial z_i \partial z_j$, the residual varying
     with $z$. Equals $-(J^\top J - (x - d(z))^\top H) / \sigma^2$ but is computed as one Hessian,
-    which makes each side a check of the other.
-
-    Args:
-        decoder: One latent to one mean, without a batch axis.
-        z: Points of differentiation; dimensionless.
-        x: Data, in the unit of the decoder's output.
-        sigma: Standard deviation of the likelihood, in the unit of x.
-        chunk_size: Samples differentiated at once; bounds the memory.
+    which makes each side a check of the other. `sigma` is in the unit of x.
 
     Returns:
         One symmetric matrix per sample; dimensionless.
 
-    Raises:
-        ValueError: `sigma` is not positive; the decoder's output and a row of `x` differ in size,
-            or the output is not one row per latent, or depends on the batch; the batch is empty,
-            or a result not finite.
-
     Source: Eq. 6, first form.
     """
-    if fault := sign_fault(sigma=sigma) or decoder_fault(decoder, z, x):
-        raise ValueError(fault)
-
+    require(decoder, z, x, sigma=sigma)
     hessian = jacfwd(grad(partial(pointwise.log_likelihood, decoder, sigma)))
     return finite("log_likelihood_hessian", over_batch(hessian, z, x, chunk_size=chunk_size))

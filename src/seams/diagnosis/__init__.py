@@ -27,39 +27,39 @@ import torch
 from torch import Tensor
 
 from seams import metrics
+from seams.derivatives import Precision
 from seams.derivatives.checks import sign_fault
 from seams.diagnosis.model import (
     LogLikelihood,
     Output,
     Second,
-    _count,
-    _evaluating,
-    _model,
-    _posteriors,
+    count_of,
+    evaluating,
+    model_of,
+    posteriors,
 )
-from seams.diagnosis.result import Diagnosis, Estimate, Pair
+from seams.diagnosis.pairs import pairs_of
+from seams.diagnosis.report import Diagnosis
+from seams.diagnosis.result import Estimate, Pair
 from seams.diagnosis.scores import (
-    _DECODED,
-    _FEWEST,
-    _constraints,
-    _diagonality,
-    _implied_variance,
-    _information,
-    _pairs,
-    _precision,
-    _rms,
-)
-from seams.diagnosis.sides import (
-    Sides,
-    _estimate,
-    _scaled,
-    cancelled_share,
-    compare_sides,
-    relative_difference,
-    turned_off_diagonality,
+    FEWEST,
+    constraints,
+    diagonality,
+    implied_variance,
+    information,
+    root_mean_square,
 )
 from seams.distributions import FullGaussian
 from seams.networks import Covariance
+from seams.scores import (
+    Sides,
+    cancelled_share,
+    compare_sides,
+    is_piecewise_linear,
+    relative_difference,
+    turned_off_diagonality,
+)
+from seams.scores.sides import scaled
 from seams.vae import Likelihood
 
 __all__ = [
@@ -73,6 +73,8 @@ __all__ = [
     "relative_difference",
     "turned_off_diagonality",
 ]
+
+_DECODED = 1_024  # data decoded for the distortion, 128 at a time
 
 
 def diagnose(
@@ -151,13 +153,13 @@ def diagnose(
     flags: list[str] = []
     sigma = sigma if likelihood == "gaussian" else 1.0
     generator = torch.Generator().manual_seed(seed)
-    posterior = _posteriors(_evaluating(encoder, "encoder", flags), x, second)
+    posterior = posteriors(evaluating(encoder, "encoder", flags), x, second)
     latents = posterior.reparameterise(
         torch.randn(posterior.mean.shape, generator=generator, dtype=torch.float64)
     )
     activity = posterior.mean.var(0, correction=0)
     active = metrics.active_latents(posterior.mean)
-    model = _model(decoder, x, latents, likelihood, output, flags)
+    model = model_of(decoder, x, latents, likelihood, output, flags)
 
     shuffled = torch.randperm(len(x), generator=generator)
     chosen, decoded = shuffled[:samples], shuffled[:_DECODED]
@@ -167,9 +169,9 @@ def diagnose(
     mean, L = posterior.mean[chosen], posterior.scale_tril[chosen]
     z = mean + (L @ noise.unsqueeze(-1)).squeeze(-1)
     gram, hessian = model.terms(z, x.flatten(1)[chosen])
-    found = _precision(gram, hessian, beta * sigma**2)
+    found = Precision.of_draws(gram, hessian, beta * sigma**2)
     left = torch.cholesky_inverse(L)
-    piecewise = bool((hessian == 0).all()) and not torch.allclose(gram, gram[:1, :1])
+    piecewise = is_piecewise_linear(gram, hessian)
     if piecewise:
         flags.append(
             "The decoder is piecewise linear (ReLU): autograd does not see its kinks, so the "
@@ -181,8 +183,14 @@ def diagnose(
         f"factor {k}" for k in range(0 if factors is None else factors.shape[1])
     )
     rate = posterior.kl_to_prior()
-    informed = _information(factors, names, latents, posterior.mean, flags)
+    informed = information(factors, names, latents, posterior.mean, flags)
     difference = relative_difference(L, found.precision)
+    noise = scaled(found.precision_error, left)
+    terms = diagonality(gram, hessian, found, active, beta * sigma**2, flags)
+    data = x.flatten(1)[chosen]
+    along = constraints(model, gram, z[0], data, active, piecewise, flags)
+    if (random := along.pop("c2_random", None)) is not None:
+        terms["random"]["c2"] = random
     return Diagnosis(
         likelihood=likelihood if isinstance(likelihood, str) else "custom",
         beta=float(beta),
@@ -192,23 +200,25 @@ def diagnose(
         activity=activity,
         active=active,
         kl=posterior.kl_per_latent().mean(0),
-        rate=_estimate(rate),
-        distortion=_estimate(model.distortion(latents[decoded], x.flatten(1)[decoded])),
+        rate=Estimate.of(rate),
+        distortion=Estimate.of(model.distortion(latents[decoded], x.flatten(1)[decoded])),
         grams=found.gram,
         hessians=found.hessian,
         left=left,
         right=found.precision,
         right_error=found.precision_error,
-        difference=_rms(difference, _scaled(found.precision_error, left), active, covariance),
-        implied_variance=_implied_variance(found, left, active),
-        **_diagonality(gram, hessian, found, active, beta * sigma**2, flags),
-        **_constraints(model, gram, z[0], active, piecewise, flags),
-        pairs=_pairs(found.gram, active, beta, beta * sigma**2, informed),
+        difference=root_mean_square(
+            difference, scaled(found.precision_error, left), active, covariance
+        ),
+        implied_variance=implied_variance(found, left, active),
+        **terms,
+        **along,
+        pairs=pairs_of(found.gram, active, beta, beta * sigma**2, informed.shares),
         factor_names=informed.names,
         information=informed.matrix,
         mig=informed.mig,
         aas=informed.aas,
-        probe=informed.probe or {},
+        probe=informed.probe,
         flags=tuple(flags),
     )
 
@@ -256,13 +266,13 @@ def _option_fault(
             return f"`{name}` must be one of {', '.join(options)}; got {value!r}."
     if fault := sign_fault(beta=beta, sigma=sigma):
         return fault
-    if len(x) < _FEWEST or samples < _FEWEST or draws < 2:
+    if len(x) < FEWEST or samples < FEWEST or draws < 2:
         return (
-            f"A diagnosis needs {_FEWEST} data and `samples` or more, and 2 `draws` or more, for "
+            f"A diagnosis needs {FEWEST} data and `samples` or more, and 2 `draws` or more, for "
             f"its errors; got {len(x)}, {samples} and {draws}."
         )
     if not x.isfinite().all():
-        return f"`x` must be finite; {_count(~x.isfinite())} values are not. Drop these data."
+        return f"`x` must be finite; {count_of(~x.isfinite())} values are not. Drop these data."
     if likelihood == "bernoulli" and (x.min() < 0 or x.max() > 1):
         return (
             "Data of a Bernoulli likelihood must lie in [0, 1]; `x` goes from "

@@ -16,16 +16,26 @@ from torch.distributions import (
     MultivariateNormal,
     Normal,
 )
-from torch.func import grad, jacfwd, vmap
+from torch.func import grad, vmap
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from seams.derivatives import Decoder
 from seams.derivatives.checks import decoder_fault, in_train_mode, module_of
 from seams.derivatives.mapping import over_batch
+from seams.derivatives.pointwise import Slope, likelihood_terms
 from seams.distributions import DiagonalGaussian, FullGaussian, Posterior
 from seams.vae import Likelihood
 
-__all__ = ["LogLikelihood", "Output", "Second"]
+__all__ = [
+    "LogLikelihood",
+    "Model",
+    "Output",
+    "Second",
+    "count_of",
+    "evaluating",
+    "model_of",
+    "posteriors",
+]
 
 _ENTRIES = 2**16  # of means differentiated at once, 16 of 64 x 64 pixels: more is not faster
 _BATCH = 1_024  # data encoded at a time
@@ -35,11 +45,12 @@ Output = Literal["mean", "logits"]
 LogLikelihood = Callable[[Tensor, Tensor], Tensor]  # output [data], x [data] -> scalar
 
 
-def _count(wrong: Tensor) -> int:
+def count_of(wrong: Tensor) -> int:
+    """How many are."""
     return int(wrong.sum())
 
 
-def _evaluating(function: Callable[..., Any], name: str, flags: list[str]) -> Callable[..., Any]:
+def evaluating(function: Callable[..., Any], name: str, flags: list[str]) -> Callable[..., Any]:
     """A module, or a method of one, on a copy in evaluation mode; anything else as it is."""
     module = module_of(function)
     if module is None:
@@ -65,7 +76,7 @@ def _tried(name: str, wanted: str, calls: Sequence[Callable[[], Any]]) -> list[A
     return outcomes
 
 
-def _posteriors(encoder: Callable[..., Any], x: Tensor, second: Second) -> Posterior:
+def posteriors(encoder: Callable[..., Any], x: Tensor, second: Second) -> Posterior:
     """Posteriors of all data, float64."""
     candidates = [x] if module_of(encoder) is None else []
     candidates += [x.float(), x.double()]
@@ -80,8 +91,8 @@ def _posteriors(encoder: Callable[..., Any], x: Tensor, second: Second) -> Poste
     for name, values in (("means", mean), ("scales", L)):
         if not values.isfinite().all():
             raise ValueError(
-                f"The encoder's {name} must be finite; {_count(~values.isfinite())} are not. Did "
-                "the run diverge?"
+                f"The encoder's {name} must be finite; {count_of(~values.isfinite())} are not. "
+                "Did the run diverge?"
             )
     smallest = L.diagonal(dim1=-2, dim2=-1).min().item()
     if smallest <= 0:
@@ -125,7 +136,7 @@ def _gaussian(found: Any, second: Second, count: int) -> tuple[Tensor, Tensor, s
     else:
         raise ValueError(
             "`encoder` must return a Gaussian of torch.distributions, or a pair of mean and "
-            f"`second`; got {_described(found)}. Wrap it in a function that picks these two."
+            f"`second`; got {described(found)}. Wrap it in a function that picks these two."
         )
     latent = mean.shape[-1]
     if mean.shape != (count, latent) or L.shape != (count, latent, latent):
@@ -136,13 +147,13 @@ def _gaussian(found: Any, second: Second, count: int) -> tuple[Tensor, Tensor, s
     return mean.detach().cpu().double(), L.detach().cpu().double(), kind
 
 
-def _described(found: Any) -> str:
+def described(found: Any) -> str:
     size = f" of {len(found)}" if isinstance(found, tuple | list | dict) else ""
     return f"a {type(found).__name__}{size}"
 
 
 @dataclass(frozen=True)
-class _Model:
+class Model:
     """The decoder as a function of one latent, and what the likelihood makes of it."""
 
     natural: Decoder  # logits if Bernoulli, else means
@@ -161,6 +172,15 @@ class _Model:
             return self.natural(z)
         return 2 * (0.5 * self.natural(z).clamp(-_LOGIT, _LOGIT)).exp().atan()
 
+    @property
+    def slope(self) -> Slope:
+        """Derivative of the log-likelihood in the output; of a Gaussian of unit variance."""
+        if not isinstance(self.likelihood, str):
+            return grad(self.likelihood)
+        if self.likelihood == "gaussian":
+            return lambda mean, x: x - mean
+        return lambda logits, x: x - logits.sigmoid()
+
     def within(self, active: Tensor) -> Decoder:
         """`metric` as a function of the active latents alone, the others at 0."""
         places = torch.eye(len(active), dtype=self.dtype)[active]
@@ -168,34 +188,14 @@ class _Model:
 
     def terms(self, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Both terms of Eq. 6 at `z` [draw, sample, latent], in float64."""
-
-        def one(z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-            value = self.natural(z)
-            p = value.sigmoid()
-            gaussian = self.likelihood == "gaussian"
-            slope = None if isinstance(self.likelihood, str) else grad(self.likelihood)
-            # What the second derivatives are weighted with, held constant.
-            residual = slope(value, x) if slope else x - (value if gaussian else p)
-
-            def component(z: Tensor) -> tuple[Tensor, Tensor]:
-                value = self.natural(z)
-                return residual @ value, value
-
-            # Forward over reverse has the Jacobian on its way: less work than two calls.
-            hessian, J = jacfwd(grad(component, has_aux=True))(z)
-            if slope:
-                pulled = jacfwd(lambda z: slope(self.natural(z), x))(z)
-                return -(J.mT @ pulled), hessian
-            weighted = J if gaussian else (p * (1 - p)).unsqueeze(-1) * J
-            return weighted.mT @ J, hessian
-
+        one = partial(likelihood_terms, self.natural, self.slope)
         flat, target = z.flatten(0, 1).to(self.dtype), x.to(self.dtype).repeat(len(z), 1)
         gram, hessian = over_batch(one, flat, target, chunk_size=self.chunk)
         for name, values in (("first", gram), ("second", hessian)):
             if not values.isfinite().all():
                 raise ValueError(
                     f"The {name} derivatives of the decoder must be finite; "
-                    f"{_count(~values.isfinite())} entries are not. Did the run diverge?"
+                    f"{count_of(~values.isfinite())} entries are not. Did the run diverge?"
                 )
         shape = z.shape[:2]
         return gram.double().unflatten(0, shape), hessian.double().unflatten(0, shape)
@@ -210,20 +210,21 @@ class _Model:
         return binary_cross_entropy_with_logits(output, x.double(), reduction="none").sum(-1)
 
     def __call__(self, z: Tensor) -> Tensor:
+        """Outputs of a batch of latents."""
         with torch.no_grad():
             return torch.cat([vmap(self.natural)(some) for some in z.split(128)])
 
 
-def _model(
+def model_of(
     decoder: Callable[..., Any],
     x: Tensor,
     latents: Tensor,
     likelihood: Likelihood | LogLikelihood,
     output: Output,
     flags: list[str],
-) -> _Model:
+) -> Model:
     """The decoder as a function of one latent, in float64 if it can."""
-    decoder = _evaluating(decoder, "decoder", flags)
+    decoder = evaluating(decoder, "decoder", flags)
     size = x[0].numel()
     if module := module_of(decoder):
         module.double()
@@ -250,7 +251,7 @@ def _model(
     means = single(rows[0])
     if not means.isfinite().all():
         raise ValueError(
-            f"The decoder's output must be finite; {_count(~means.isfinite())} of {size} values "
+            f"The decoder's output must be finite; {count_of(~means.isfinite())} of {size} values "
             "are not. Did the run diverge?"
         )
     if not isinstance(likelihood, str):
@@ -261,7 +262,7 @@ def _model(
             "and flatness are those of the decoder's output as it is."
         )
     if likelihood != "bernoulli" or output == "logits":
-        return _Model(single, likelihood, dtype, size)
+        return Model(single, likelihood, dtype, size)
     if means.min() < 0 or means.max() > 1:
         raise ValueError(
             "The mean of a Bernoulli must lie in [0, 1]; the decoder returns values from "
@@ -273,7 +274,7 @@ def _model(
         p = single(z).clamp(tiny, 1 - tiny)
         return p.log() - (-p).log1p()
 
-    return _Model(logits, likelihood, dtype, size)
+    return Model(logits, likelihood, dtype, size)
 
 
 def _likelihood_fault(likelihood: LogLikelihood, mean: Tensor, x: Tensor) -> str | None:
@@ -299,5 +300,5 @@ def _likelihood_fault(likelihood: LogLikelihood, mean: Tensor, x: Tensor) -> str
 
 def _flattened(mean: Any) -> Tensor:
     if not isinstance(mean, Tensor):
-        raise ValueError(f"it returns {_described(mean)}, not a tensor of means.")
+        raise ValueError(f"it returns {described(mean)}, not a tensor of means.")
     return mean.flatten()

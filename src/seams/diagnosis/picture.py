@@ -4,14 +4,17 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from seams.diagnosis.result import Diagnosis
+from seams.diagnosis.result import Findings
+
+__all__ = ["drawn"]
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
-def _drawn(found: Diagnosis) -> "Figure":
+def drawn(found: Findings) -> "Figure":
+    """Six panels; see `Diagnosis.plot`."""
     import matplotlib
     import matplotlib.pyplot as plt
 
@@ -38,7 +41,7 @@ def _drawn(found: Diagnosis) -> "Figure":
     return figure
 
 
-def _draw_activity(ax: "Axes", found: Diagnosis, order: Tensor) -> None:
+def _draw_activity(ax: "Axes", found: Findings, order: Tensor) -> None:
     from seams.plotting import COLOURS
 
     colours = [COLOURS[found.covariance] if found.active[j] else "#bbbbbb" for j in order]
@@ -50,7 +53,7 @@ def _draw_activity(ax: "Axes", found: Diagnosis, order: Tensor) -> None:
     ax.set_ylabel(r"activity $\mathrm{Var}_x\,\mu_j$")
 
 
-def _draw_singular_values(ax: "Axes", found: Diagnosis, order: Tensor) -> None:
+def _draw_singular_values(ax: "Axes", found: Findings, order: Tensor) -> None:
     from seams.plotting import COLOURS
 
     kept = [j for j in order.tolist() if found.active[j]]
@@ -68,7 +71,7 @@ def _draw_singular_values(ax: "Axes", found: Diagnosis, order: Tensor) -> None:
     ax.set_ylabel(r"column of $J$, length $\pm$ sd")
 
 
-def _draw_sides(ax: "Axes", found: Diagnosis) -> None:
+def _draw_sides(ax: "Axes", found: Findings) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter
 
     from seams.plotting import COLOURS
@@ -89,7 +92,7 @@ def _draw_sides(ax: "Axes", found: Diagnosis) -> None:
     ax.set_ylabel("right side of Eq. 6")
 
 
-def _draw_information(ax: "Axes", found: Diagnosis, order: Tensor) -> None:
+def _draw_information(ax: "Axes", found: Findings, order: Tensor) -> None:
     import seaborn
 
     assert found.information is not None
@@ -109,7 +112,7 @@ def _draw_information(ax: "Axes", found: Diagnosis, order: Tensor) -> None:
     ax.set_xlabel("latents; information, nats")
 
 
-def _draw_pairs(ax: "Axes", found: Diagnosis) -> None:
+def _draw_pairs(ax: "Axes", found: Findings) -> None:
     from seams.plotting import COLOURS
 
     for distinct, colour in ((True, COLOURS[found.covariance]), (False, "black")):

@@ -2,26 +2,22 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from seams.networks import Covariance
+from seams.scores import COLLAPSED_RATE
 from seams.shapes import Bool, Float
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
 
 __all__ = [
     "ALIGNED",
     "CLOSE",
-    "COLLAPSED_RATE",
     "CONFIDENCE",
-    "Diagnosis",
     "Estimate",
+    "Findings",
     "MIXED",
     "NEAR",
+    "NEAR_RATIO",
     "Pair",
     "TURNED",
 ]
@@ -30,7 +26,8 @@ NEAR = 0.1
 """Relative gap of two squared singular values below which they count as equal. At it, the wrong
 angle costs a diagonal posterior beta / 2 log(1 + 0.1^2 / 4), about beta / 1000 nats a datum."""
 
-_NEAR_RATIO = math.sqrt((2 + NEAR) / (2 - NEAR))  # of the singular values at that gap
+NEAR_RATIO = math.sqrt((2 + NEAR) / (2 - NEAR))
+"""Of the singular values at that gap."""
 
 CONFIDENCE = 0.95
 """Of the test whether a gap exceeds its sampling error."""
@@ -38,9 +35,6 @@ CONFIDENCE = 0.95
 MIXED = (0.1, 0.5)
 """A factor is mixed in two latents if each knows more than this share of its entropy, and the
 lesser one at least this share of what the greater one knows."""
-
-COLLAPSED_RATE = 0.05
-"""Nats a datum below which posteriors ignore the data, as in `seams.training.evaluate`."""
 
 CLOSE = 0.1
 """Relative difference of both sides of Eq. 6 below which the verdict calls them close."""
@@ -64,6 +58,11 @@ class Estimate:
 
     value: float
     error: float
+
+    @classmethod
+    def of(cls, values: Tensor) -> "Estimate":
+        """Of one value a sample."""
+        return cls(values.mean().item(), (values.std() / len(values) ** 0.5).item())
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ class Pair:
 
 
 @dataclass(frozen=True, eq=False)
-class Diagnosis:
+class Findings:
     r"""What `diagnose` found. Matrices are over all latents, scores over the active ones.
 
     A score is None where it is not defined; `flags` says why.
@@ -132,8 +131,6 @@ class Diagnosis:
         gram_off_diagonal: Normalised off-diagonal (App. E) of $G$, mean of the scores of single
             samples and draws.
         gram_off_diagonal_of_mean: Score of the mean of $G$.
-        gram_off_diagonal_turned: As `gram_off_diagonal`, after a random rotation of the latents:
-            the score of axes that mean nothing.
         hessian_off_diagonal: As for $G$, of $H$.
         hessian_off_diagonal_of_mean: As for $G$, of $H$.
         cancelled: Share of both terms' off-diagonal that cancels in their difference; see
@@ -141,9 +138,14 @@ class Diagnosis:
         axis_angle: C1: mean angle of the singular vectors to their axes, degrees.
         dto: C1: distance of V to the nearest signed permutation.
         c2: Off-diagonal share of $\partial s_i / \partial z_j$.
+        tangent_share: Share of the squared residual $x - d(z)$ that lies in the tangent space;
+            None unless the likelihood is Gaussian.
+        tangent_off_diagonal: As for $H$, of the directed Hessian of that part alone.
         c_ima: Contrast of independent mechanism analysis, nats.
         flatness: Mean over planes of sectional curvature times $s_a s_b$: the angle in radians by
             which a direction turns when carried round one unit of latent area; 0 if flat.
+        random: By name, the mean of a score over random rotations of the active latents, which is
+            what axes that mean nothing would have (`seams.scores`).
         pairs: Every two active latents, the least distinct first.
         factor_names: One a factor.
         information: $I(z_j; v_k)$ in nats from one posterior draw a datum; None without factors.
@@ -172,15 +174,17 @@ class Diagnosis:
     implied_variance: float
     gram_off_diagonal: Estimate | None
     gram_off_diagonal_of_mean: Estimate | None
-    gram_off_diagonal_turned: float | None
     hessian_off_diagonal: Estimate | None
     hessian_off_diagonal_of_mean: Estimate | None
     cancelled: float | None
     axis_angle: Estimate | None
     dto: Estimate | None
     c2: Estimate | None
+    tangent_share: Estimate | None
+    tangent_off_diagonal: Estimate | None
     c_ima: Estimate | None
     flatness: Estimate | None
+    random: dict[str, float]
     pairs: tuple[Pair, ...]
     factor_names: tuple[str, ...]
     information: Float[Tensor, "latent factor"] | None
@@ -210,72 +214,11 @@ class Diagnosis:
         return self.hessians.std(0) / len(self.hessians) ** 0.5
 
     @property
+    def gram_off_diagonal_turned(self) -> float | None:
+        """`gram_off_diagonal` in random axes."""
+        return self.random.get("gram_off_diagonal")
+
+    @property
     def collapsed(self) -> bool:
         """Whether posteriors ignore the data."""
         return self.rate.value < COLLAPSED_RATE
-
-    @property
-    def verdict(self) -> str:
-        """The findings in words, one sentence a line."""
-        from seams.diagnosis.words import _sentences
-
-        return "\n".join([*_sentences(self), *self.flags])
-
-    def table(self) -> "pd.DataFrame":
-        """Every score, one a row.
-
-        Returns:
-            Columns `value`, `standard_error`, `ideal` (what the theory asks of a disentangled
-            decoder) and `meaning`; NaN where a score is not defined.
-        """
-        import pandas as pd
-
-        known = {name: getattr(self, name) for name in _MEANINGS if name != "active"}
-        known = {"active": int(self.active.sum())} | known
-        known |= {f"probe_{name}": value for name, value in self.probe.items()}
-        rows = {}
-        for name, found in known.items():
-            ideal, meaning = _MEANINGS.get(name, (math.nan, "R^2 of a linear probe"))
-            value = found.value if isinstance(found, Estimate) else found
-            error = found.error if isinstance(found, Estimate) else math.nan
-            rows[name] = (math.nan if value is None else float(value), error, ideal, meaning)
-        columns = ["value", "standard_error", "ideal", "meaning"]
-        return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-
-    def plot(self) -> "Figure":
-        """Activity, singular values, both sides of Eq. 6, its two terms and the information.
-
-        Latents are ordered by activity. The two terms share one colour range of four decades and
-        show mean absolute entries.
-
-        Returns:
-            A figure of pyplot's.
-        """
-        from seams.diagnosis.picture import _drawn
-
-        return _drawn(self)
-
-
-_MEANINGS = {
-    "active": (math.nan, "latents whose posterior mean varies by more than 0.01"),
-    "rate": (math.nan, "KL of the posterior to the prior, nats a datum"),
-    "distortion": (
-        math.nan,
-        "squared error a datum (else negative log-likelihood, nats)",
-    ),
-    "difference": (0.0, "Eq. 6: relative difference of both sides, root mean square"),
-    "implied_variance": (math.nan, "beta sigma^2 for which Eq. 6 would hold on average"),
-    "gram_off_diagonal": (0.0, "P1, C1: off-diagonality of the first term, mean of the scores"),
-    "gram_off_diagonal_of_mean": (0.0, "off-diagonality of the mean first term"),
-    "gram_off_diagonal_turned": (math.nan, "mean of the scores after a random rotation"),
-    "hessian_off_diagonal": (0.0, "P1: off-diagonality of the second term, mean of the scores"),
-    "hessian_off_diagonal_of_mean": (0.0, "off-diagonality of the mean second term"),
-    "cancelled": (0.0, "P1: share of the off-diagonal that cancels between the terms"),
-    "axis_angle": (0.0, "C1: angle of singular vectors to the axes, degrees"),
-    "dto": (0.0, "C1: distance of V to a signed permutation"),
-    "c2": (0.0, "C2: off-diagonal share of the derivatives of singular values"),
-    "c_ima": (0.0, "contrast of independent mechanism analysis, nats"),
-    "flatness": (0.0, "turn of a direction carried round a unit of latent area, radians"),
-    "mig": (1.0, "mutual information gap"),
-    "aas": (1.0, "axis alignment score"),
-}

@@ -3,7 +3,17 @@
 import math
 from collections.abc import Sequence
 
-from seams.diagnosis.result import _NEAR_RATIO, ALIGNED, CLOSE, NEAR, TURNED, Diagnosis, Estimate
+from seams.diagnosis.result import (
+    ALIGNED,
+    CLOSE,
+    NEAR,
+    NEAR_RATIO,
+    TURNED,
+    Estimate,
+    Findings,
+)
+
+__all__ = ["many", "on_axes", "sentences"]
 
 _SHOWN = 4  # pairs that the verdict spells out
 # Off-diagonality that the mean rotation gives to two squared singular values as near as `NEAR`:
@@ -11,7 +21,7 @@ _SHOWN = 4  # pairs that the verdict spells out
 _EQUAL = NEAR / math.pi
 
 
-def _sentences(found: Diagnosis) -> list[str]:
+def sentences(found: Findings) -> list[str]:
     """The findings, before the flags."""
     kept = found.active.nonzero()[:, 0].tolist()
     said = []
@@ -21,26 +31,25 @@ def _sentences(found: Diagnosis) -> list[str]:
             "ignore the data."
         )
     which = f" ({', '.join(map(str, kept))})" if 0 < len(kept) < len(found.active) else ""
-    many = _many(len(kept), "latent", "latents")
-    said.append(f"{many} of {len(found.active)} active{which}.")
+    said.append(f"{many(len(kept), 'latent', 'latents')} of {len(found.active)} active{which}.")
     if found.difference is not None:
         said.append(_on_equation_6(found))
     if found.gram_off_diagonal is not None and found.gram_off_diagonal_turned is not None:
-        said.append(_on_axes(found.gram_off_diagonal, found.gram_off_diagonal_turned))
+        said.append(on_axes(found.gram_off_diagonal, found.gram_off_diagonal_turned))
     if found.cancelled is not None and found.hessian_off_diagonal is not None:
         said.append(
             f"P1: the second term's off-diagonality is {found.hessian_off_diagonal.value:.2f}; of "
             f"what is off the diagonal in both terms, {max(found.cancelled, 0):.0%} cancels."
         )
-    if found.c2 is not None:
+    if found.c2 is not None and "c2" in found.random:
         said.append(
             f"C2: {found.c2.value:.0%} of the change of the singular values is along other "
-            f"latents than their own; unrelated axes would have {1 - 1 / len(kept):.0%}."
+            f"latents than their own, against {found.random['c2']:.0%} in random axes."
         )
     return said + _on_pairs(found)
 
 
-def _on_equation_6(found: Diagnosis) -> str:
+def _on_equation_6(found: Findings) -> str:
     assert found.difference is not None
     which = "in all entries" if found.covariance == "full" else "on the diagonal"
     size = f"Eq. 6: both sides differ by {found.difference.value:.0%} {which}"
@@ -55,10 +64,11 @@ def _on_equation_6(found: Diagnosis) -> str:
     return f"{size}: the encoder is not at the optimum of each datum."
 
 
-def _on_axes(score: Estimate, turned: float) -> str:
+def on_axes(score: Estimate, turned: float) -> str:
+    """Whether the axes mean something, from the off-diagonality of J'J and its null."""
     number = (
         f"C1: the Jacobian's columns have a mean |cos| of {score.value:.2f} +- {score.error:.1g}, "
-        f"against {turned:.2f} after a random rotation of the latents"
+        f"against {turned:.2f} in random axes"
     )
     if turned < _EQUAL:
         return f"{number}: singular values are nearly equal, and any axes would do as well."
@@ -71,13 +81,13 @@ def _on_axes(score: Estimate, turned: float) -> str:
     return f"{number}: any axes would do as well."
 
 
-def _on_pairs(found: Diagnosis) -> list[str]:
+def _on_pairs(found: Findings) -> list[str]:
     close = [pair for pair in found.pairs if not pair.distinct]
     said = []
     for pair in close[:_SHOWN]:
         i, j = pair.latents
         mixed = f"; {_listed(pair.mixed)} mixed in them" if pair.mixed else ""
-        if pair.ratio > _NEAR_RATIO:
+        if pair.ratio > NEAR_RATIO:
             said.append(
                 f"Latents {i} and {j}: whether one direction is preferred is within the sampling "
                 f"error (ratio {pair.ratio:.2f}){mixed}; take more `samples`."
@@ -102,14 +112,15 @@ def _on_pairs(found: Diagnosis) -> list[str]:
         i, j = worst.latents
         mixed = f"; {_listed(worst.mixed)} mixed in them" if worst.mixed else ""
         said.append(
-            f"{_many(len(turned), 'pair', 'pairs')} of latents could be told apart but are not on "
+            f"{many(len(turned), 'pair', 'pairs')} of latents could be told apart but are not on "
             f"their axes: {i} and {j}, say, stand at {worst.angle:.0f} degrees (ratio "
             f"{worst.ratio:.2f}){mixed}."
         )
     return said
 
 
-def _many(count: int, one: str, more: str) -> str:
+def many(count: int, one: str, more: str) -> str:
+    """A number with its noun."""
     return f"{count or 'No'} {one if count == 1 else more}"
 
 

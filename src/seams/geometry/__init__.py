@@ -7,9 +7,11 @@ seams at each point (Lemma 5.1): `densities`. It is disentangled if and only if 
 (Theorem 5.2): `conditions`. They imply that the manifold is flat: `curvature`, which says what
 flatness does not tell.
 
-Decoders are as in `seams.derivatives`; use a float64 copy, and a smooth one: third derivatives of
-the decoder enter `manifold_hessian`, second ones the curvature. The manifold of a ReLU network is
-flat but for its creases, and both see the flat parts alone.
+Arguments are as in `seams.derivatives`; where a density is asked for, decoders are injective and
+`log_prior` is standard normal by default, and Jacobians must have full rank. Use a float64 copy,
+and a smooth one: third derivatives of the decoder enter `manifold_hessian`, second ones the
+curvature. The manifold of a ReLU network is flat but for its creases, and both see the flat parts
+alone.
 """
 
 from seams.geometry.conditions import c1_violation, c2_violation

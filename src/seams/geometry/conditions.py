@@ -1,22 +1,16 @@
 r"""How far a decoder is from C1 and C2, by one number each a point."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-from seams.derivatives import (
-    Decoder,
-    align_axes,
-    jacobian_gram,
-    jacobian_svd,
-    singular_value_jacobian,
-)
+from seams.derivatives import Decoder, jacobian_gram
 from seams.derivatives.checks import half_of_digits
+from seams.derivatives.singular import Coinciding, singular_frame
+from seams.matching import best_columns
 from seams.metrics import off_diagonality
 from seams.shapes import Float
 
-__all__ = ["c1_violation", "c2_violation"]
+__all__ = ["c1_violation", "c2_violation", "off_diagonal_share"]
 
 
 def c1_violation(
@@ -26,11 +20,6 @@ def c1_violation(
 
     `off_diagonality` of $J^\top J$; 0 if and only if V is a signed permutation, or may be chosen
     so where singular values coincide. Unlike the angle of V itself it is well-conditioned there.
-
-    Args:
-        decoder: One latent to one mean, without a batch axis.
-        z: Points of differentiation; dimensionless.
-        chunk_size: Samples differentiated at once; bounds the memory.
 
     Returns:
         One number in [0, 1] per sample.
@@ -44,7 +33,7 @@ def c2_violation(
     decoder: Decoder,
     z: Float[Tensor, "batch latent"],
     *,
-    coinciding: Literal["raise", "nan"] = "raise",
+    coinciding: Coinciding = "raise",
     chunk_size: int | None = None,
 ) -> Float[Tensor, " batch"]:
     r"""How far C2 is from holding: share of $|\partial s_i / \partial z_j|$ off the diagonal.
@@ -52,24 +41,32 @@ def c2_violation(
     Rows are brought to the order of the latents by `align_axes`. 0 if each singular value changes
     along its own latent only; also 0, by definition, if none changes at all: if no entry, per unit
     of latent, exceeds the square root of the dtype's eps times the largest singular value (below
-    that, the entries are rounding). A linear decoder satisfies C2.
-
-    Args:
-        decoder: One latent to one mean, without a batch axis; twice differentiable.
-        z: Points of differentiation; dimensionless.
-        coinciding: What to do where singular values coincide: raise, or return NaN.
-        chunk_size: Samples differentiated at once; bounds the memory.
+    that, the entries are rounding). A linear decoder satisfies C2. Where singular values coincide,
+    `coinciding` says whether to raise or to return NaN.
 
     Returns:
         One number in [0, 1] per sample.
 
     Source: Lemma 4.1, C2.
     """
-    slopes = singular_value_jacobian(decoder, z, coinciding=coinciding, chunk_size=chunk_size)
-    _, s, V = jacobian_svd(decoder, z, chunk_size=chunk_size)
-    permutation, _ = align_axes(V)
-    size = torch.take_along_dim(slopes.abs(), permutation.unsqueeze(2), 1)
-    total = size.sum((1, 2))
-    rest = size - torch.diag_embed(size.diagonal(dim1=1, dim2=2))
-    constant = size.amax((1, 2)) <= half_of_digits(s.dtype) * s[:, 0]
-    return torch.where(constant, torch.zeros_like(total), rest.sum((1, 2)) / total)
+    frame = singular_frame(decoder, z, coinciding, chunk_size)
+    return off_diagonal_share(frame.slopes, frame.s, frame.V)
+
+
+def off_diagonal_share(
+    slopes: Float[Tensor, "... latent latent"],
+    s: Float[Tensor, "... latent"],
+    V: Float[Tensor, "... latent latent"],
+) -> Float[Tensor, "..."]:
+    r"""Share of $|\partial s_i / \partial z_j|$ off the diagonal, in the order of V; see C2.
+
+    Returns:
+        One number in [0, 1] per matrix; NaN where a slope is.
+    """
+    columns = best_columns(V.abs()).unsqueeze(-1)
+    every, rows = torch.broadcast_tensors(slopes.abs(), columns)
+    size = torch.take_along_dim(every, rows, -2)
+    rest = size - torch.diag_embed(size.diagonal(dim1=-2, dim2=-1))
+    total = size.sum((-2, -1))
+    constant = size.amax((-2, -1)) <= half_of_digits(s.dtype) * s[..., 0]
+    return torch.where(constant, 0, rest.sum((-2, -1)) / total)

@@ -17,7 +17,7 @@ from torch.func import jvp, vjp, vmap
 from seams.derivatives import Decoder, jacobian_svd
 from seams.derivatives.checks import finite
 from seams.derivatives.mapping import over_batch
-from seams.geometry.rank import rank_fault
+from seams.geometry.rank import require_full_rank
 from seams.shapes import Float
 
 __all__ = ["gaussian_curvature", "riemann_curvature", "scalar_curvature"]
@@ -32,26 +32,15 @@ def riemann_curvature(
     derivative of the decoder along $v^a/s_a, v^b/s_b$ that is normal to the manifold. By Gauss
     this is the curvature of the metric $J^\top J$ alone, from second derivatives instead of the
     third that the metric's own formula takes. Zero under C1-C2; the module's page says what
-    zero does not tell.
-
-    Args:
-        decoder: One latent to one mean, without a batch axis; twice differentiable.
-        z: Latents of the points; dimensionless.
-        chunk_size: Samples differentiated at once; each holds `[latent, latent, data]`.
+    zero does not tell. Each sample differentiated at once holds `[latent, latent, data]`.
 
     Returns:
         Tensor with $R_{abab}$ the sectional curvature of the plane $u^a, u^b$, in $1/x^2$.
 
-    Raises:
-        ValueError: A Jacobian has not full rank; there are fewer data columns than latents; the
-            decoder's output is not one row per latent, or depends on the batch; the batch is
-            empty, or a result not finite.
-
     Source: Not in the paper; a consequence of C1-C2 by Theorem 5.2 (Gauss's equation).
     """
     U, s, V = jacobian_svd(decoder, z, chunk_size=chunk_size)
-    if fault := rank_fault(s, "riemann_curvature"):
-        raise ValueError(fault)
+    require_full_rank(s, "riemann_curvature")
 
     def curvature(z: Tensor, U: Tensor, s: Tensor, V: Tensor) -> Tensor:
         def second(a: Tensor, b: Tensor) -> Tensor:
@@ -75,16 +64,11 @@ def gaussian_curvature(
     $K \sqrt{\det J^\top J}$ is the angle, in radians, by which a direction turns when it is
     carried round one unit of latent area: dimensionless, and comparable between decoders.
 
-    Args:
-        decoder: One latent to one mean, without a batch axis; twice differentiable.
-        z: Latents of the points; dimensionless.
-        chunk_size: Samples differentiated at once; bounds the memory.
-
     Returns:
         One curvature per sample, in the unit of $1/x^2$; $1/R^2$ on a sphere.
 
     Raises:
-        ValueError: There are not 2 latents; or as `riemann_curvature`.
+        ValueError: There are not 2 latents.
 
     Source: Not in the paper; a consequence of C1-C2 by Theorem 5.2.
     """
@@ -103,11 +87,6 @@ def scalar_curvature(
 
     Zero if the manifold is flat. For three latents or more the converse fails, as sectional
     curvatures of both signs may cancel: then take the norm of `riemann_curvature`.
-
-    Args:
-        decoder: One latent to one mean, without a batch axis; twice differentiable.
-        z: Latents of the points; dimensionless.
-        chunk_size: Samples differentiated at once; bounds the memory.
 
     Returns:
         One curvature per sample, in the unit of $1/x^2$.

@@ -18,7 +18,7 @@ from seams.derivatives.checks import finite
 from seams.derivatives.mapping import over_batch
 from seams.derivatives.pointwise import component, gram
 from seams.geometry.paths import SingularVectorPath
-from seams.geometry.rank import rank_fault
+from seams.geometry.rank import require_full_rank
 from seams.shapes import Float
 
 __all__ = [
@@ -63,10 +63,6 @@ def seam_density(
     prior factorises over the axes alone, and the axis nearest to $v^i$ is taken, which is exact
     under C1. Integrates to 1 over u if the path is straight and complete.
 
-    Args:
-        path: As of `singular_vector_path`.
-        log_prior: The prior; default is the standard normal one.
-
     Returns:
         Density along `path.u`, in the unit of $1/x$.
 
@@ -91,26 +87,14 @@ def log_manifold_density(
 
     With respect to d-dimensional area. Holds for every injective decoder, with or without C1-C2.
 
-    Args:
-        decoder: One latent to one mean, without a batch axis; injective.
-        z: Latents of the points; dimensionless.
-        log_prior: The factorised prior; default is the standard normal one.
-        chunk_size: Samples differentiated at once; bounds the memory.
-
     Returns:
         Natural logarithm of the density, in units of $x^{-d}$; minus infinity where the prior is
         zero.
 
-    Raises:
-        ValueError: A Jacobian has not full rank or is not finite; there are fewer data columns
-            than latents; the decoder's output is not one row per latent, or depends on the batch;
-            or the batch is empty.
-
     Source: Lemma 5.1, Eq. 7.
     """
     _, s, _ = jacobian_svd(decoder, z, chunk_size=chunk_size)
-    if fault := rank_fault(s, "log_manifold_density"):
-        raise ValueError(fault)
+    require_full_rank(s, "log_manifold_density")
     return (log_prior or _standard_normal)(z).sum(-1) - s.log().sum(-1)
 
 
@@ -128,25 +112,13 @@ def log_seam_factors(
     alone. The coordinate is read as in `seam_density`. Where singular values coincide the sum is
     defined, the factors are not.
 
-    Args:
-        decoder: One latent to one mean, without a batch axis; injective.
-        z: Latents of the points; dimensionless.
-        log_prior: The factorised prior; default is the standard normal one.
-        chunk_size: Samples differentiated at once; bounds the memory.
-
     Returns:
         Natural logarithm of each factor, in units of $1/x$.
-
-    Raises:
-        ValueError: A Jacobian has not full rank or is not finite; there are fewer data columns
-            than latents; the decoder's output is not one row per latent, or depends on the batch;
-            or the batch is empty.
 
     Source: Lemma 5.1; Theorem 5.2.
     """
     _, s, V = jacobian_svd(decoder, z, chunk_size=chunk_size)
-    if fault := rank_fault(s, "log_seam_factors"):
-        raise ValueError(fault)
+    require_full_rank(s, "log_seam_factors")
     permutation, signs = align_axes(V)
     s = s.gather(1, permutation)
     if log_prior is not None:
@@ -175,25 +147,16 @@ def manifold_hessian(
     Lemma 6.3 differentiates in seam coordinates with a fixed basis; where those exist, under
     C1-C2, both agree, and the matrix is diagonal.)
 
-    Args:
-        decoder: One latent to one mean, without a batch axis; injective, thrice differentiable.
-        z: Latents of the points; dimensionless.
-        log_prior: The factorised prior, twice differentiable; default is the standard normal one.
-        chunk_size: Samples differentiated at once; bounds the memory.
-
     Returns:
         One symmetric matrix per sample, in the unit of $1/x^2$.
 
     Raises:
-        ValueError: The prior is zero at a point; a Jacobian has not full rank; there are fewer
-            data columns than latents; the decoder's output is not one row per latent, or depends
-            on the batch; the batch is empty, or a result not finite.
+        ValueError: The prior is zero at a point.
 
     Source: Lemma 6.3, Eq. 15; Lemma 6.4.
     """
     U, s, V = jacobian_svd(decoder, z, chunk_size=chunk_size)
-    if fault := rank_fault(s, "manifold_hessian"):
-        raise ValueError(fault)
+    require_full_rank(s, "manifold_hessian")
     prior = log_prior or _standard_normal
     if not (possible := prior(z).isfinite().all(1)).all():
         raise ValueError(
@@ -230,17 +193,11 @@ def seam_directions(
     up to permutation and sign, whatever decoder was used to find them. Comparing them with the
     left singular vectors U tells whether the decoder follows the seams of its own density.
 
-    Args:
-        decoder: One latent to one mean, without a batch axis; injective, thrice differentiable.
-        z: Latents of the points; dimensionless.
-        log_prior: The factorised prior; default is the standard normal one.
-        chunk_size: Samples differentiated at once; bounds the memory.
-
     Returns:
         Eigenvalues, directions and the relative gap between eigenvalues.
 
     Raises:
-        ValueError: As `manifold_hessian`, and if there are fewer than 2 latents.
+        ValueError: There are fewer than 2 latents.
 
     Source: Lemma 6.3.
     """

@@ -8,7 +8,7 @@ Everything here takes tensors and knows no model. Three families:
   (`diagonality`);
 * recovery of known latents up to permutation and sign, and up to any linear map (`recovery`).
 
-Beside them `bootstrap`, for bands over runs. Rows of an information matrix are latents, columns
+Beside them `intervals`, for bands over runs. Rows of an information matrix are latents, columns
 are factors, always.
 """
 
@@ -19,7 +19,6 @@ from seams.metrics.alignment import (
     mutual_information_gap,
     mutual_information_gaps,
 )
-from seams.metrics.bootstrap import bootstrap_interval
 from seams.metrics.diagonality import (
     ACTIVE,
     active_latents,
@@ -29,11 +28,18 @@ from seams.metrics.diagonality import (
     off_diagonality,
     off_diagonality_of_mean,
 )
-from seams.metrics.information import density_mutual_information, entropies, mutual_information
+from seams.metrics.information import (
+    BINS,
+    density_mutual_information,
+    entropies,
+    mutual_information,
+)
+from seams.metrics.intervals import bootstrap_interval, mean_interval
 from seams.metrics.recovery import correlation_matrix, linear_probe_r2, mean_correlation
 
 __all__ = [
     "ACTIVE",
+    "BINS",
     "active_latents",
     "axis_alignment_score",
     "bootstrap_interval",
@@ -47,6 +53,7 @@ __all__ = [
     "latents_in_use",
     "linear_probe_r2",
     "mean_correlation",
+    "mean_interval",
     "mutual_information",
     "mutual_information_gap",
     "mutual_information_gaps",

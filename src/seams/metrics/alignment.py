@@ -1,7 +1,7 @@
 r"""Scores of a matrix of information, and the orders in which it is shown.
 
-Rows are latents, columns are factors. Any estimate of the information will do; see
-`seams.metrics.information`.
+Rows are latents, columns are factors; nats, and `entropies` one a factor. Any estimate of the
+information will do; see `seams.metrics.information`.
 """
 
 import torch
@@ -25,10 +25,6 @@ def mutual_information_gaps(
     r"""Gap of each factor, $\big(I(z_{(1)}; v_k) - I(z_{(2)}; v_k)\big) / H(v_k)$.
 
     $z_{(1)}$ and $z_{(2)}$ are the two latents that know most about factor $k$.
-
-    Args:
-        information: Nats; rows are latents, 2 or more. Leading axes are runs.
-        entropies: Nats; one per factor, as from `entropies`.
 
     Returns:
         One gap per factor, between 0 and 1, no unit.
@@ -66,10 +62,6 @@ def mutual_information_gap(
     not mean that information is absent: rotate two latents and the gap closes; see
     `linear_probe_r2`.
 
-    Args:
-        information: Nats; rows are latents, 2 or more.
-        entropies: Nats; one per factor, as from `entropies`.
-
     Returns:
         Between 0 and 1, no unit.
 
@@ -84,9 +76,6 @@ def axis_alignment_score(information: Float[Tensor, "latent factor"]) -> float:
     1 for a permuted diagonal. The floor is $\frac12 (1/d + 1/k)$ for $d$ latents and $k$ factors,
     reached by a constant matrix: 0.15 for 10 by 5, so values are comparable only at equal shapes.
     A matrix without any information scores this floor too: it is constant, and nothing is aligned.
-
-    Args:
-        information: Nats (any unit gives the same score); rows are latents.
 
     Returns:
         Between the floor and 1, no unit.
@@ -115,9 +104,6 @@ def greedy_order(
     What is left when latents or factors run out follows by its own largest entry. Show a heatmap
     as `information[latents][:, factors]`.
 
-    Args:
-        information: Any unit; rows are latents.
-
     Returns:
         Two permutations: of the rows and of the columns.
 
@@ -145,9 +131,6 @@ def greedy_columns(information: Float[Tensor, "latent factor"]) -> Int[Tensor, "
 
     As `greedy_order`, with the factors left where they are: maps of several runs can then be
     averaged. Latents without a factor follow, by their largest entry.
-
-    Args:
-        information: Any unit; rows are latents.
 
     Returns:
         A permutation of the rows.

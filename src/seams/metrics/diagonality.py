@@ -1,11 +1,13 @@
 r"""How diagonal $d \times d$ matrices are, or the singular vectors behind them.
 
-Undefined for inactive latents: `active_latents` and `latents_in_use` say which ones to keep.
+Undefined for inactive latents: `active_latents` and `latents_in_use` say which ones to keep, and
+`active` drops the others' rows and columns first (None keeps all). Matrices may have any unit.
 """
 
 import torch
 from torch import Tensor
 
+from seams.matching import signed_distance
 from seams.shapes import Bool, Float
 
 __all__ = [
@@ -27,9 +29,7 @@ def active_latents(
 ) -> Bool[Tensor, "*runs latent"]:
     r"""Latents that respond to the data, $\mathrm{Var}_x\big[\mathrm E_q[z_j \mid x]\big] > 0.01$.
 
-    Args:
-        means: Posterior means of a representative sample; leading axes are runs.
-        threshold: In the squared unit of `means`; the prior's variance is 1.
+    Of posterior means of a representative sample; the prior's variance is 1.
 
     Returns:
         True for an active latent.
@@ -48,11 +48,7 @@ def latents_in_use(
     model with few data keeps latents whose means vary a little and whose effect is nothing. The
     KL of a diagonal posterior is the sum of its latents'. Of a full one it exceeds the sum over
     the marginals, by what correlations between latents hold: a count of these is a lower bound.
-
-    Args:
-        kl: Mean KL of each latent's marginal posterior to the prior, in nats; array `kl` of an
-            evaluation. Leading axes are runs.
-        nats: Threshold.
+    `kl` is the mean KL of each latent's marginal, as the array `kl` of an evaluation.
 
     Returns:
         True for a latent in use.
@@ -72,10 +68,6 @@ def off_diagonality(
     Gram matrix it is the mean absolute cosine between the decoder's columns, at most 1; the
     directed Hessian is indefinite and may exceed 1. This is the *score of each matrix*: its mean
     over the batch and `off_diagonality_of_mean` are different numbers; report both.
-
-    Args:
-        matrices: $M$, any unit; 2 or more latents.
-        active: Latents to keep; the others' rows and columns are dropped first. None keeps all.
 
     Returns:
         One score per matrix, no unit.
@@ -106,10 +98,6 @@ def off_diagonality_of_mean(
     Off-diagonal entries whose sign varies with $x$ cancel: a decoder that is diagonal only on
     average scores 0 here and not in the mean of `off_diagonality`.
 
-    Args:
-        matrices: $M_x$, any unit; averaged over the last batch axis.
-        active: Latents to keep. None keeps all.
-
     Returns:
         One score per run, no unit. `off_diagonality` states the errors raised.
 
@@ -125,10 +113,6 @@ def independent_mechanism_contrast(
     r"""C_IMA, $\frac12 \big(\log\det\mathrm{diag}(J^\top J) - \log\det J^\top J\big)$.
 
     0 if and only if the columns of $J$ are orthogonal; unchanged by a rescaling of the latents.
-
-    Args:
-        jacobian_gram: $J^\top J$, any unit; 2 or more latents, positive definite.
-        active: Latents to keep. None keeps all.
 
     Returns:
         Nats, not negative; one per sample.
@@ -161,9 +145,6 @@ def distance_to_orthogonality(
     0 if and only if C1 holds. The minimum is a linear assignment on $-\lvert V\rvert$, exact.
     Where singular values coincide $V$ is arbitrary within their subspace, and so is this distance.
 
-    Args:
-        V: Right singular vectors of the decoder's Jacobian, as columns.
-
     Returns:
         One distance per matrix, no unit; at most $\sqrt{2d}$. Rolinek et al. report its mean.
 
@@ -172,17 +153,9 @@ def distance_to_orthogonality(
 
     Source: Rolinek et al. 2019 (distance to orthogonality).
     """
-    from scipy.optimize import linear_sum_assignment
-
     if unfit := int((~V.isfinite()).sum()):
         raise ValueError(f"`V` must be finite; got {unfit} entries that are not.")
-    flat = V.reshape(-1, *V.shape[-2:])
-    nearest = torch.zeros_like(flat)
-    for sample, magnitude in enumerate(flat.detach().abs().cpu().numpy()):
-        rows, columns = map(torch.from_numpy, linear_sum_assignment(magnitude, maximize=True))
-        signs = torch.where(flat[sample, rows, columns] < 0, -1.0, 1.0)
-        nearest[sample, rows, columns] = signs.to(V.dtype)
-    return torch.linalg.matrix_norm(flat - nearest).reshape(V.shape[:-2])
+    return signed_distance(V, torch.eye(V.shape[-1], dtype=V.dtype, device=V.device))
 
 
 def _select(matrices: Tensor, active: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -4,22 +4,23 @@ From a histogram of the latents, or from the densities of their posteriors. Rows
 columns are factors.
 """
 
-import itertools
 import math
 
 import torch
 from torch import Tensor
 
+from seams.metrics.mixtures import REACH, mixture_information
 from seams.shapes import Float, Int
 
-__all__ = ["density_mutual_information", "entropies", "mutual_information"]
+__all__ = ["BINS", "density_mutual_information", "entropies", "mutual_information"]
 
-# All but 2e-9 of a Gaussian lies within 6 standard deviations: far below the step's error.
-_REACH = 6.0
+BINS = 20
+"""Of the histogram of a latent, as in Locatello et al. 2019."""
+
 # Grid step over the smallest scale. The trapezoidal rule converges geometrically in its inverse;
 # at one half the worst two-component mixture found is wrong by 2e-6 nats (at one, by 4e-4).
 _STEP = 0.5
-# Beyond this the smallest scale, 1.5e-5 of the range, is more likely an error than a result.
+# Beyond this, where the smallest scale is below 1.5e-5 of the range, the range is halved instead.
 _MAX_GRID = 2**17
 # More blocks of grid points than this cost more in calls than they save in densities.
 _BLOCKS = 64
@@ -30,13 +31,14 @@ _CHUNK = 2**18
 def mutual_information(
     latents: Float[Tensor, "*runs n latent"],
     factors: Int[Tensor, "n factor"],
-    bins: int = 20,
+    bins: int = BINS,
 ) -> Float[Tensor, "*runs latent factor"]:
     r"""Information of each latent about each factor, histogram form, $I(z_j; v_k)$.
 
     Entry $(j, k)$ is $\sum_{b, v} p(b, v) \log \frac{p(b, v)}{p(b)\,p(v)}$ over the bins of latent
     $j$ and the values of factor $k$. The bins of a latent have equal width and span its own range;
-    each includes its lower edge, the last one both. A constant latent has exactly 0.
+    each includes its lower edge, the last one both: those of `numpy.histogram`, to the bit. A
+    constant latent has exactly 0.
 
     Independent variables come out at about $(\text{bins} - 1)(K - 1) / 2n$ above 0 for a factor of
     $K$ values: 0.037 for 20 bins, 40 values and 10,000 samples. And since the bins follow the
@@ -53,7 +55,8 @@ def mutual_information(
         Nats, not negative; rows are latents.
 
     Raises:
-        ValueError: Fewer than 2 bins, or a latent that is not finite.
+        ValueError: Fewer than 2 bins, a latent that is not finite, or factors that are not
+            integers `[n, factor]`.
 
     Source: the estimator of MIG in Locatello et al. 2019; App. E's "mutual information values".
     """
@@ -67,10 +70,14 @@ def mutual_information(
     rows = latents.detach().double().movedim(-2, -1).flatten(0, -2).contiguous()
     low, high = rows.aminmax(dim=-1, keepdim=True)
     width = torch.where(high > low, high - low, 1.0)
-    codes = ((rows - low) / width * bins).long().clamp_(max=bins - 1)
+    codes = ((rows - low) * (bins / width)).long().clamp_(max=bins - 1)
+    # Rounding may put a value that lies on an edge beside it.
+    edges = low + torch.arange(bins + 1, device=rows.device) * (width / bins)
+    codes -= (rows < edges.gather(-1, codes)).long()
+    codes += ((rows >= edges.gather(-1, codes + 1)) & (codes < bins - 1)).long()
     codes += bins * torch.arange(len(rows), device=rows.device)[:, None]
     columns = []
-    for labels, size in _labels(factors):
+    for labels, size in _labels(factors, rows.shape[1]):
         joint = torch.bincount(
             (codes * size + labels).flatten(), minlength=len(rows) * bins * size
         )
@@ -89,13 +96,14 @@ def density_mutual_information(
 
     Entry $(j, k)$ is the mutual information under the aggregate posterior $q(z_j) = \frac1n \sum_i
     q(z_j \mid x_i)$ and $q(z_j \mid v_k)$, the same mean over the samples with that value:
-    Gaussian mixtures, integrated by the trapezoidal rule. No draws, no bins: two calls agree to
-    rounding.
+    Gaussian mixtures, integrated numerically. No draws, no bins: two calls agree to rounding.
 
     The grid of a latent spans its means and 6 standard deviations around them, in steps of half
     its smallest standard deviation; the error is then below 1e-5 nats. A component is evaluated
     only where it matters, so time grows as $n$ times the ratio of a typical scale to the smallest.
-    Memory grows as the number of grid points, not times $n$.
+    Where that takes more than 2^17 points, the range is halved until each part suits the
+    components that reach into it (`seams.metrics.mixtures`): any ratio of scales to the range is
+    taken, within 1e-8 nats, in 10 to 100 times as long.
 
     The samples are the whole population: $q(z_j \mid v_k)$ of few, narrow components overstates
     what new samples would tell, as in every form of this estimator.
@@ -105,15 +113,15 @@ def density_mutual_information(
         scales: Marginal posterior standard deviations, in the unit of `means`. For a full
             posterior with Cholesky factor $L$ that is $\sqrt{(L L^\top)_{jj}}$, not $L_{jj}$.
         factors: Ground-truth factors as integers; only equality of two values matters.
-        grid: Number of grid points for every latent; None chooses it per latent. Too coarse a grid
-            is refused.
+        grid: Number of grid points for every latent; None chooses the way per latent. Too coarse a
+            grid is refused.
 
     Returns:
         Nats, not negative; rows are latents.
 
     Raises:
-        ValueError: A mean is not finite, a scale not finite and positive, or the grid does not
-            resolve the narrowest posterior.
+        ValueError: A mean is not finite, a scale not finite and positive, `grid` does not resolve
+            the narrowest posterior, or factors are not integers `[n, factor]`.
 
     Source: Chen et al. 2018, Sec. 4, where the integrals are Monte Carlo.
     """
@@ -126,26 +134,26 @@ def density_mutual_information(
             f"`scales` must be finite and positive; got {scales.min().item():g} as the smallest. "
             "Pass standard deviations, not their logarithms."
         )
-    labelled = _labels(factors)
-    sizes = [size for _, size in labelled]
+    columns, sizes = map(list, zip(*_labels(factors, means.shape[-2]), strict=True))
     # All factors share one table, so their values are numbered through.
-    offsets = itertools.accumulate(sizes, initial=0)
-    labels = torch.stack(
-        [offset + column for offset, (column, _) in zip(offsets, labelled, strict=False)]
-    )
+    labels = torch.stack([sum(sizes[:k]) + column for k, column in enumerate(columns)])
     rows = means.detach().double().movedim(-2, -1).flatten(0, -2)
     row_scales = scales.detach().double().movedim(-2, -1).flatten(0, -2)
     information = []
     for index, (mean, scale) in enumerate(zip(rows, row_scales, strict=True)):
         low, high, needed = _grid_size(mean, scale)
-        if needed > (grid or _MAX_GRID):
+        if grid is None and needed > _MAX_GRID:
+            information.append(mixture_information(mean, scale, labels, sizes))
+            continue
+        if needed > (grid or needed):
             raise ValueError(
                 f"The grid must resolve the narrowest posterior; latent {index % means.shape[-1]} "
-                f"needs {needed} points (scale {scale.min().item():g} over a range of "
-                f"{high - low:g}), got at most {grid or _MAX_GRID}. Pass a larger `grid`, or "
-                "none; check that `scales` are standard deviations."
+                f"needs {needed:.0f} points (scale {scale.min().item():g} over a range of "
+                f"{high - low:g}), got {grid}. Pass a larger `grid`, or none."
             )
-        points = torch.linspace(low, high, grid or needed, dtype=mean.dtype, device=mean.device)
+        points = torch.linspace(
+            low, high, grid or int(needed), dtype=mean.dtype, device=mean.device
+        )
         table = _mixture_table(mean, scale, labels, sum(sizes), points)
         information.append(
             torch.stack([_table_information(part.mT) for part in table.split(sizes)])
@@ -166,14 +174,25 @@ def entropies(factors: Int[Tensor, "n factor"]) -> Float[Tensor, " factor"]:
     Source: the normaliser of MIG, Chen et al. 2018, Sec. 4.
     """
     values = []
-    for labels, size in _labels(factors):
+    for labels, size in _labels(factors, len(factors)):
         p = torch.bincount(labels, minlength=size).double() / len(labels)
         values.append(torch.special.entr(p).sum())
     return torch.stack(values).to(torch.get_default_dtype())
 
 
-def _labels(factors: Tensor) -> list[tuple[Tensor, int]]:
+def _labels(factors: Tensor, n: int) -> list[tuple[Tensor, int]]:
     # Each factor as consecutive labels, with the number of values it takes.
+    if factors.ndim != 2 or factors.is_floating_point() or factors.is_complex():
+        raise ValueError(
+            f"`factors` must be integers [n, factor]; got {list(factors.shape)} of "
+            f"{factors.dtype}. Number the values of each factor (a continuous one: cut it into "
+            "bins), and give one column a factor."
+        )
+    if len(factors) != n:
+        raise ValueError(
+            f"`factors` must have one row a sample; got {len(factors)} for {n} samples. Are they "
+            "of another part of the data?"
+        )
     labelled = []
     for column in factors.unbind(-1):
         values, labels = column.unique(return_inverse=True)
@@ -192,11 +211,13 @@ def _table_information(table: Tensor) -> Tensor:
     return (torch.special.xlogy(table, ratio).sum((-2, -1)) / total[..., 0, 0]).clamp(min=0)
 
 
-def _grid_size(mean: Tensor, scale: Tensor) -> tuple[float, float, int]:
+def _grid_size(mean: Tensor, scale: Tensor) -> tuple[float, float, int | float]:
     # Ends of the mixture's support and the points needed to resolve its narrowest component.
-    low = (mean - _REACH * scale).min().item()
-    high = (mean + _REACH * scale).max().item()
-    return low, high, math.ceil((high - low) / (_STEP * scale.min().item())) + 1
+    low = (mean - REACH * scale).min().item()
+    high = (mean + REACH * scale).max().item()
+    smallest = max(_STEP * scale.min().item(), torch.finfo(scale.dtype).tiny)
+    steps = (high - low) / smallest
+    return low, high, math.ceil(steps) + 1 if math.isfinite(steps) else math.inf
 
 
 def _mixture_table(
@@ -212,7 +233,7 @@ def _mixture_table(
         centre, label = mean[chosen], labels[:, chosen]
         inverse = 1 / (math.sqrt(2) * scale[chosen, None])
         # A block sees the components within reach of it: a slice, since the means are sorted.
-        reach = _REACH * scale[chosen].max()
+        reach = REACH * scale[chosen].max()
         width = max(int(reach / spacing), len(points) // _BLOCKS, 1)
         rows = max(1, _CHUNK // width)
         starts = points[::width]

@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from seams.matching import matched_scores
 from seams.shapes import Bool, Float, Int
 
 __all__ = ["correlation_matrix", "linear_probe_r2", "mean_correlation"]
@@ -74,11 +75,8 @@ def mean_correlation(
 
     Source: Hyvarinen and Morioka 2016.
     """
-    from scipy.optimize import linear_sum_assignment
-
-    magnitude = correlation_matrix(latents, truth, method).detach().abs().cpu().numpy()
-    rows, columns = linear_sum_assignment(magnitude, maximize=True)
-    return float(magnitude[rows, columns].sum() / truth.shape[1])
+    magnitude = correlation_matrix(latents, truth, method).detach().abs()
+    return float(matched_scores(magnitude.mT).mean())
 
 
 def linear_probe_r2(

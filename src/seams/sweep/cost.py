@@ -231,7 +231,7 @@ def _evaluation_seconds(config: TrainConfig, data: Data, device: str) -> float:
     for kind in (small, config):  # the first loads what the second shall not be charged for
         vae = build(kind, size).to(device).eval().requires_grad_(False)
         before = time.perf_counter()
-        evaluate.diagnose(vae, data, sample, pictures=False)
+        evaluate.score_model(vae, data, sample, whole=False)
         between = time.perf_counter()
         evaluate.encode(vae, data, 4 * sample)
         seconds = [between - before, time.perf_counter() - between]

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from seams.derivatives import Decoder, Precision, optimal_precision
-from seams.diagnosis.result import Estimate
-from seams.metrics import off_diagonality
+from seams.metrics import off_diagonality_of_mean
 from seams.networks import Covariance
+from seams.scores.axes import in_random_axes
 from seams.shapes import Bool, Float
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "cancelled_share",
     "compare_sides",
     "relative_difference",
+    "scaled",
     "turned_off_diagonality",
 ]
 
@@ -75,22 +76,12 @@ def compare_sides(
 ) -> Sides:
     r"""Both sides of Eq. 6 at given posteriors, Gaussian likelihood, and how they compare.
 
-    Args:
-        decoder: One latent to one mean, without a batch axis.
-        mean: Posterior means; dimensionless.
-        scale_tril: Lower Cholesky factors of the posterior covariances; dimensionless.
-        x: Data that the posteriors belong to, in the unit of the decoder's output.
-        covariance: Of the posteriors: decides which entries are conditions of optimality.
-        active: Latents to compare over; None keeps all.
-        beta: Weight of the KL term in the ELBO.
-        sigma: Standard deviation of the likelihood, in the unit of x.
-        draws: Posterior draws per sample, at least 2.
-        generator: Source of the draws; default is torch's own.
-        chunk_size: Draws differentiated at once, over all samples; bounds the memory.
+    Arguments are those of `seams.derivatives.optimal_precision`, which states the errors raised;
+    the kind of `covariance` decides which entries are conditions of optimality, and `active` which
+    latents are compared (None: all).
 
     Returns:
-        Both sides, and root mean squares. `seams.derivatives.optimal_precision` states the errors
-        raised.
+        Both sides, and root mean squares.
 
     Source: Eq. 6; Property P1.
     """
@@ -103,11 +94,11 @@ def compare_sides(
     conditions = kept.diag() if covariance == "diagonal" else kept[:, None] & kept
     beside = _off_diagonal(kept)
     gram, hessian = (
-        _scaled(term / (beta * sigma**2), right.precision) for term in (right.gram, right.hessian)
+        scaled(term / (beta * sigma**2), right.precision) for term in (right.gram, right.hessian)
     )
     rms = lambda matrices, entries: matrices[..., entries].square().mean().sqrt().item()
     some = right.precision[:, kept][:, :, kept]
-    turned = [Q.T @ some @ Q for Q in _rotations(some)]
+    turned = lambda matrices: scaled(matrices, matrices)[..., _off_diagonal(kept[kept])]
     try:
         cancelled = cancelled_share(right, beta=beta, sigma=sigma, active=kept)
     except ValueError:  # of too few latents, or none but noise
@@ -118,11 +109,11 @@ def compare_sides(
         gram=gram,
         hessian=hessian,
         difference=rms(relative_difference(scale_tril, right.precision), conditions),
-        noise=rms(_scaled(right.precision_error, left), conditions),
+        noise=rms(scaled(right.precision_error, left), conditions),
         off_gram=rms(gram, beside),
         off_hessian=rms(hessian, beside),
-        off_sum=rms(_scaled(right.precision, right.precision), beside),
-        off_turned=rms(torch.stack([_scaled(P, P) for P in turned]), _off_diagonal(kept[kept])),
+        off_sum=rms(scaled(right.precision, right.precision), beside),
+        off_turned=in_random_axes(some, lambda P: turned(P).square(), _ROTATIONS) ** 0.5,
         cancelled=cancelled,
     )
 
@@ -138,17 +129,13 @@ def relative_difference(
     every entry of a full posterior and on the diagonal of a diagonal one, whose other entries hold
     the right side alone.
 
-    Args:
-        scale_tril: Cholesky factors of the posterior covariances; dimensionless.
-        precision: Right side of Eq. 6, as of `seams.derivatives.optimal_precision`.
-
     Returns:
         One matrix per sample; dimensionless.
 
     Source: Eq. 6.
     """
     left = torch.cholesky_inverse(scale_tril)
-    return _scaled(precision - left, left)
+    return scaled(precision - left, left)
 
 
 def cancelled_share(
@@ -163,14 +150,9 @@ def cancelled_share(
     $g$ and $h$ are the off-diagonal entries of $E_q[J^\top J]$ and of $E_q[(x - d)^\top H]$ in all
     samples, each scaled by $\sqrt{P_{ii} P_{jj}}$ with $P$ the right side of Eq. 6. It is 1 if the
     terms are equal, so that a diagonal sum says nothing of its parts; 0 if they are unrelated;
-    negative if they add up. The noise of the draws is taken out of each square, with
+    negative if they add up. `beta` and `sigma` are those that it was computed with, and `active`
+    the latents to keep (None: all). The noise of the draws is taken out of each square, with
     $2 g h = g^2 + h^2 - (g - h)^2$.
-
-    Args:
-        found: Right side of Eq. 6 with its terms and errors.
-        beta: Weight of the KL term that it was computed with.
-        sigma: Standard deviation of the likelihood that it was computed with.
-        active: Latents to keep; None keeps all.
 
     Returns:
         Between -1 and 1, up to the noise of the draws.
@@ -190,8 +172,8 @@ def cancelled_share(
         )
     variance = beta * sigma**2
     square = lambda mean, error, unit: (
-        _scaled(mean / unit, found.precision).square()
-        - _scaled(error / unit, found.precision).square()
+        scaled(mean / unit, found.precision).square()
+        - scaled(error / unit, found.precision).square()
     )[:, pairs].sum()
     both = square(found.gram, found.gram_error, variance)
     both = both + square(found.hessian, found.hessian_error, variance)
@@ -214,12 +196,7 @@ def turned_off_diagonality(
     The mean over random rotations $Q$ of `off_diagonality` of $\frac1n \sum_x |Q^\top M_x Q|$, the
     same $Q$ for all samples. Compare it with the score at $Q = I$: a matrix that is nearly a
     multiple of the identity, or one that changes from sample to sample without common axes, scores
-    alike in both, however low.
-
-    Args:
-        matrices: $M_x$, such as one of the two terms of Eq. 6; any unit.
-        active: Latents to turn; the others' rows and columns are dropped first. None keeps all.
-        rotations: How many, always the same ones.
+    alike in both, however low. The rotations are always the same ones.
 
     Returns:
         Mean score, no unit. `seams.metrics.off_diagonality` states the errors raised.
@@ -228,27 +205,14 @@ def turned_off_diagonality(
     """
     if active is not None:
         matrices = matrices[:, active][:, :, active]
-    turned = [(Q.T @ matrices @ Q).abs().mean(0) for Q in _rotations(matrices, rotations)]
-    return off_diagonality(torch.stack(turned)).mean().item()
+    return in_random_axes(matrices, lambda M: off_diagonality_of_mean(M.abs()), rotations)
 
 
 def _off_diagonal(kept: Tensor) -> Tensor:
     return kept[:, None] & kept & ~torch.eye(len(kept), dtype=torch.bool, device=kept.device)
 
 
-def _scaled(matrices: Tensor, by: Tensor) -> Tensor:
+def scaled(matrices: Tensor, by: Tensor) -> Tensor:
     """Entries over the root of the product of the diagonal entries of `by`."""
     root = by.diagonal(dim1=-2, dim2=-1).abs().rsqrt()
     return matrices * root.unsqueeze(-1) * root.unsqueeze(-2)
-
-
-def _estimate(values: Tensor) -> Estimate:
-    return Estimate(values.mean().item(), (values.std() / len(values) ** 0.5).item())
-
-
-def _rotations(matrices: Tensor, count: int = _ROTATIONS) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    shape = (count, *matrices.shape[-2:])
-    return torch.linalg.qr(torch.randn(shape, generator=generator, dtype=torch.float64)).Q.to(
-        matrices
-    )

@@ -2,8 +2,9 @@ r"""Closed forms of the linear Gaussian model: PPCA, linear VAEs, the cost of a 
 
 The model is $p(z) = \mathcal N(0, I)$, $p(x|z) = \mathcal N(D z, \sigma^2 I)$ with a matrix
 `decoder` = $D$ and centred $x$ (Eq. 2). A weight $\beta$ on the KL moves every optimum to that of
-noise variance $v = \beta\sigma^2$ (Appendix B); functions take both by keyword, and raise
-ValueError unless both are positive.
+noise variance $v = \beta\sigma^2$ (Appendix B). Functions take `sigma`, the standard deviation of
+x given z in the unit of x, and `beta` by keyword, and raise ValueError unless both are positive;
+`decoder` is $D$ and `singular_values` are its $s$, in the unit of x.
 
 The data determine $U$ and $S$ of $D = U S V^\top$; $V$ enters through the posterior alone. The
 optimal precision is $P = I + D^\top D / v$ (Eq. 3, left). A posterior held diagonal keeps only
@@ -20,7 +21,6 @@ So the symmetry breaks with curvature $\beta\kappa$, and not at all where singul
 """
 
 import math
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -30,10 +30,7 @@ from seams.distributions import DiagonalGaussian, FullGaussian, Posterior
 from seams.shapes import Bool, Float
 
 __all__ = [
-    "DecoderDistances",
     "alignment_rate",
-    "axis_distance",
-    "decoder_distances",
     "decoder_mle",
     "diagonal_gap",
     "fitting_rate",
@@ -44,7 +41,6 @@ __all__ = [
     "ppca_em",
     "predicted_active",
     "rotation_curvature",
-    "subspace_distance",
 ]
 
 
@@ -52,11 +48,6 @@ def posterior_precision(
     decoder: Float[Tensor, "*batch data latent"], *, sigma: float, beta: float = 1.0
 ) -> Float[Tensor, "*batch latent latent"]:
     r"""Optimal posterior precision, $P = I + D^\top D / (\beta\sigma^2)$, the same for every x.
-
-    Args:
-        decoder: $D$, in the unit of x.
-        sigma: Standard deviation of x given z, in the unit of x.
-        beta: Weight of the KL.
 
     Returns:
         $P$; the inverse of the paper's $M$ at $\beta = 1$.
@@ -81,13 +72,6 @@ def optimal_posterior(
     The mean is that of the exact posterior for either covariance, as mean and covariance decouple
     where the log-likelihood is quadratic. "full" has $\Sigma = P^{-1}$, the exact posterior at
     $\beta = 1$; "diagonal" has $\Sigma_{jj} = 1 / P_{jj}$, which is smaller than $(P^{-1})_{jj}$.
-
-    Args:
-        x: Centred data.
-        decoder: $D$, in the unit of x.
-        covariance: Of the posterior.
-        sigma: Standard deviation of x given z, in the unit of x.
-        beta: Weight of the KL.
 
     Returns:
         One posterior a row of `x`.
@@ -118,12 +102,6 @@ def log_evidence(
 
     The quadratic form is $\|x - D\mu\|^2 / v + \|\mu\|^2$ with the posterior mean $\mu$: only a
     latent-sized system is solved, and nothing cancels at small $v$.
-
-    Args:
-        x: Centred data.
-        decoder: $D$, in the unit of x.
-        sigma: Standard deviation of x given z, in the unit of x.
-        beta: Weight of the KL; above or below 1 it only rescales the noise here.
 
     Returns:
         Nats, one value a row of `x`.
@@ -156,13 +134,6 @@ def linear_elbo(
     `diagonal_gap`. At another $\beta$ the constants differ: the maximum is $\beta$ times
     `log_evidence`, plus $\tfrac m2 (\beta \log 2\pi\beta\sigma^2 - \log 2\pi\sigma^2)$.
 
-    Args:
-        x: Centred data.
-        decoder: $D$, in the unit of x.
-        posterior: Of each row of `x`, such as an encoder returns.
-        sigma: Standard deviation of x given z, in the unit of x.
-        beta: Weight of the KL.
-
     Returns:
         Nats, one value a row of `x`.
 
@@ -183,11 +154,6 @@ def diagonal_gap(
 
     Both posteriors are at their optimum for this decoder. The loss is the same for every x. It is
     zero if and only if the columns of $D$ are orthogonal.
-
-    Args:
-        decoder: $D$, in the unit of x.
-        sigma: Standard deviation of x given z, in the unit of x.
-        beta: Weight of the KL.
 
     Returns:
         Nats.
@@ -211,11 +177,6 @@ def rotation_curvature(
     \beta\sigma^2$. It vanishes where two singular values coincide. It holds for any $S$, fitted or
     not; letting $U$ and $S$ readjust changes nothing, as the mixed derivatives are zero. At the
     optimum it equals the curvature of the evidence when $U$ is turned in the same plane.
-
-    Args:
-        singular_values: $s$ of the decoder, in the unit of x; any order.
-        sigma: Standard deviation of x given z, in the unit of x.
-        beta: Weight of the KL.
 
     Returns:
         Nats per squared radian; symmetric, zero diagonal.
@@ -244,11 +205,6 @@ def alignment_rate(
     A^\top)^{-1}$. Training the encoder as well, instead of keeping it at its optimum, can only
     lower the smallest eigenvalue: this Hessian is a Schur complement of the joint one.
 
-    Args:
-        singular_values: $s = \sqrt{\lambda - v} > 0$ at the optimum, in the unit of x.
-        sigma: Standard deviation of x given z, in the unit of x.
-        beta: Weight of the KL.
-
     Returns:
         Symmetric, zero diagonal; in the inverse unit of $x^2$.
 
@@ -269,11 +225,6 @@ def fitting_rate(
     U leaving the discarded directions, at $\beta (\lambda_i - \lambda_k) / v \lambda_i$ for their
     eigenvalues $\lambda_k$, with either posterior.
 
-    Args:
-        singular_values: $s = \sqrt{\lambda - v} > 0$ at the optimum, in the unit of x.
-        sigma: Standard deviation of x given z, in the unit of x.
-        beta: Weight of the KL.
-
     Returns:
         Symmetric and positive; in the inverse unit of $x^2$.
 
@@ -289,10 +240,7 @@ def predicted_active(
 ) -> Bool[Tensor, " direction"]:
     r"""Principal directions that pay for a latent, $\lambda > \beta\sigma^2$.
 
-    Args:
-        spectrum: Eigenvalues $\lambda$ of the data covariance, in the unit of $x^2$.
-        sigma: Standard deviation of x given z, in the unit of x.
-        beta: Weight of the KL.
+    `spectrum` holds eigenvalues $\lambda$ of the data covariance, in the unit of $x^2$.
 
     Returns:
         True where the optimal linear decoder is nonzero; their number is the number of active
@@ -314,14 +262,9 @@ def decoder_mle(
     r"""Optimal decoder, $W_* = U_x (\Lambda_x - v I)_+^{1/2} R$, largest eigenvalue first.
 
     With a full posterior any $R$ is optimal, with a diagonal one only signed permutations are.
-    Directions with $\lambda \le v$ get a zero column (before $R$).
-
-    Args:
-        covariance: $X^\top X / n$ of the centred data, rows of $X$ being samples.
-        latent: Number of latents d.
-        rotation: $R$, orthonormal, so that $V = R^\top$; the identity if None.
-        sigma: Standard deviation of x given z, in the unit of x.
-        beta: Weight of the KL.
+    Directions with $\lambda \le v$ get a zero column (before $R$). `covariance` is $X^\top X / n$
+    of the centred data, rows of $X$ being samples; `rotation` is $R$, orthonormal, so that $V =
+    R^\top$, and the identity if None.
 
     Returns:
         $W_*$, in the unit of x. Signs of its columns are arbitrary.
@@ -356,15 +299,8 @@ def ppca_em(
 
     E step: `optimal_posterior`. M step: $D \leftarrow X^\top Z (n P^{-1} + Z^\top Z)^{-1}$, rows
     of $Z$ being posterior means. Together they need the covariance of the data only, so more data
-    cost no more an iteration. Starts from independent normal entries of variance 1 / data.
-
-    Args:
-        x: Centred data.
-        latent: Number of latents d.
-        sigma: Standard deviation of x given z, in the unit of x.
-        iterations: Number of E and M steps.
-        generator: Draws the start, on the CPU.
-        beta: Weight of the KL.
+    cost no more an iteration. Starts from independent normal entries of variance 1 / data, drawn
+    on the CPU.
 
     Returns:
         `iterations` + 1 decoders, the start first; in the unit of x.
@@ -383,98 +319,6 @@ def ppca_em(
         moment = noise + torch.linalg.solve(precision, decoder.mT @ image) / variance
         path.append(torch.linalg.solve(moment, image, left=False))
     return torch.stack(path)
-
-
-@dataclass(frozen=True)
-class DecoderDistances:
-    """How far decoders are from the truth, one value a decoder; see `decoder_distances`."""
-
-    U: Float[Tensor, " *batch"]
-    s: Float[Tensor, " *batch"]
-    V: Float[Tensor, " *batch"]
-
-
-def decoder_distances(
-    decoder: Float[Tensor, "*batch data latent"],
-    U: Float[Tensor, "data latent"],
-    s: Float[Tensor, " latent"],
-) -> DecoderDistances:
-    r"""The three curves of Figure 2: distance of a decoder's U, s and V to the truth.
-
-    U and V are compared up to order and sign (`axis_distance`), V with the identity, as the true V
-    is not in the data (Remark 6.2). Singular values: in descending order, relative to the norm of
-    the truth. Where two of them coincide, U and V are arbitrary within their plane, and so are
-    their distances; `subspace_distance` is not.
-
-    Args:
-        decoder: $D$, or a path of them.
-        U: True left singular vectors, as columns.
-        s: True singular values, in the unit of x, in any order.
-
-    Returns:
-        Three distances a decoder, without unit.
-
-    Source: Figure 2, left and centre; the paper does not define its losses.
-    """
-    left, values, right = torch.linalg.svd(decoder, full_matrices=False)
-    truth = s.sort(descending=True).values
-    identity = torch.eye(len(s), dtype=decoder.dtype, device=decoder.device)
-    return DecoderDistances(
-        U=axis_distance(left, U),
-        s=torch.linalg.vector_norm(values - truth, dim=-1) / torch.linalg.vector_norm(truth),
-        V=axis_distance(right.mT, identity),
-    )
-
-
-def axis_distance(
-    axes: Float[Tensor, "*batch space axis"], reference: Float[Tensor, "space axis"]
-) -> Float[Tensor, " *batch"]:
-    r"""Frobenius distance up to order and sign of columns, $\min_Q \|A Q - B\|_F$.
-
-    The minimum over signed permutations $Q$ is exact: a linear assignment on $|A^\top B|$. Its
-    largest value for $a$ axes is $\sqrt{2a}$, when the two sets are orthogonal.
-
-    Args:
-        axes: Orthonormal columns $A$.
-        reference: Orthonormal columns $B$.
-
-    Returns:
-        One distance a matrix, without unit.
-
-    Source: "P&S" of section 6; with $B = I$, the distance to orthogonality of Rolinek et al. 2019.
-    """
-    from scipy.optimize import linear_sum_assignment
-
-    overlap = (axes.mT @ reference).detach().reshape(-1, axes.shape[-1], reference.shape[-1])
-    flat = axes.detach().reshape(-1, *axes.shape[-2:])
-    distances = []
-    for columns, cosines in zip(flat, overlap, strict=True):
-        match = linear_sum_assignment(cosines.abs().T.cpu().numpy(), maximize=True)[1]
-        signs = torch.where(cosines[match, range(len(match))] < 0, -1.0, 1.0)
-        # Not sqrt(2a - 2 sum |cos|), which loses half of the digits near zero.
-        difference = columns[:, match] * signs.to(columns) - reference
-        distances.append(torch.linalg.matrix_norm(difference))
-    return torch.stack(distances).reshape(axes.shape[:-2])
-
-
-def subspace_distance(
-    basis: Float[Tensor, "*batch space axis"], reference: Float[Tensor, "space axis"]
-) -> Float[Tensor, " *batch"]:
-    r"""Chordal distance of two spans, $\|(I - B B^\top) A\|_F$: root of summed squared sines.
-
-    Unlike `axis_distance` it does not care about the basis of either span, so it is defined, and
-    goes to zero in a fit, where singular values coincide.
-
-    Args:
-        basis: Orthonormal columns $A$.
-        reference: Orthonormal columns $B$.
-
-    Returns:
-        One distance a matrix, between 0 and $\sqrt a$ for $a$ axes.
-
-    Source: Golub and Van Loan, section 6.4.3 (principal angles).
-    """
-    return torch.linalg.matrix_norm(basis - reference @ (reference.mT @ basis))
 
 
 def _noise_variance(sigma: float, beta: float) -> float:

@@ -7,7 +7,33 @@ from torch import Tensor
 
 from seams.shapes import Float
 
-__all__ = ["bootstrap_interval"]
+__all__ = ["bootstrap_interval", "mean_interval"]
+
+
+def mean_interval(
+    values: Float[Tensor, " runs *shape"], level: float = 0.95
+) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
+    r"""Student's interval of the mean over runs, $\bar v \pm t_{n-1}\, s / \sqrt n$.
+
+    Exact for normal values at any number of runs, where the percentile bootstrap of 3, 5 and 10
+    covers 75, 83 and 90 percent instead of 95. Of exponential values, as skewed as scores get, it
+    covers 88 to 90 percent.
+
+    Returns:
+        Lower and upper end, in the unit of `values`.
+
+    Raises:
+        ValueError: Fewer than 2 runs, or a level that is not between 0 and 1.
+
+    Source: Student 1908; the bands of Fig. 5 and 8 (the paper shows standard deviations).
+    """
+    from scipy.stats import t
+
+    if fault := _fault(len(values), level):
+        raise ValueError(fault)
+    centre, n = values.mean(0), len(values)
+    half = float(t.ppf((1 + level) / 2, n - 1)) * values.std(0) / n**0.5
+    return centre - half, centre + half
 
 
 def bootstrap_interval(
@@ -22,13 +48,6 @@ def bootstrap_interval(
     too narrow (at $n = 5$ by about the factor $\sqrt{4/5}$ of the standard error, and it never
     leaves the range of the values): show the runs themselves beside it.
 
-    Args:
-        values: One entry per run along the first axis.
-        level: Share of the bootstrap distribution inside the interval, between 0 and 1.
-        draws: Number of resamples.
-        generator: Source of randomness, on the CPU; None starts one from seed 0, so that figures
-            repeat.
-
     Returns:
         Lower and upper end, in the unit of `values`.
 
@@ -38,10 +57,8 @@ def bootstrap_interval(
     Source: Efron 1979; the bands of Fig. 5 and 8 (the paper shows standard deviations).
     """
     runs = len(values)
-    if runs < 2:
-        raise ValueError(f"An interval needs 2 or more runs; got {runs}. Train more seeds.")
-    if not 0 < level < 1:
-        raise ValueError(f"`level` must be between 0 and 1; got {level}. 95 percent is 0.95.")
+    if fault := _fault(runs, level):
+        raise ValueError(fault)
     weights = _repeated(runs, draws) if generator is None else _weights(runs, draws, generator)
     rows = values.reshape(runs, -1).T @ weights.to(values).T
     means = rows.sort(dim=1).values.T
@@ -49,6 +66,14 @@ def bootstrap_interval(
     ends = (round(tail * (draws - 1)), round((1 - tail) * (draws - 1)))
     low, high = (means[end].reshape(values.shape[1:]) for end in ends)
     return low, high
+
+
+def _fault(runs: int, level: float) -> str | None:
+    if runs < 2:
+        return f"An interval needs 2 or more runs; got {runs}. Train more seeds."
+    if not 0 < level < 1:
+        return f"`level` must be between 0 and 1; got {level}. 95 percent is 0.95."
+    return None
 
 
 @lru_cache(maxsize=8)

@@ -1,0 +1,88 @@
+"""A diagnosis that can be read: as sentences, as a table, as a figure."""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from seams.diagnosis.picture import drawn
+from seams.diagnosis.result import Estimate, Findings
+from seams.diagnosis.words import sentences
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+__all__ = ["Diagnosis"]
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnosis(Findings):
+    """What `diagnose` found; see `Findings` for its attributes."""
+
+    @property
+    def verdict(self) -> str:
+        """The findings in words, one sentence a line."""
+        return "\n".join([*sentences(self), *self.flags])
+
+    def table(self) -> "pd.DataFrame":
+        """Every score, one a row.
+
+        Returns:
+            Columns `value`, `standard_error`, `random` (the value in random axes), `ideal` (what
+            the theory asks of a disentangled decoder) and `meaning`; NaN where not defined.
+        """
+        import pandas as pd
+
+        known = {name: getattr(self, name) for name in _MEANINGS if name != "active"}
+        known = {"active": int(self.active.sum())} | known
+        known |= {f"probe_{name}": value for name, value in self.probe.items()}
+        rows = {}
+        for name, found in known.items():
+            ideal, meaning = _MEANINGS.get(name, (math.nan, "R^2 of a linear probe"))
+            value = found.value if isinstance(found, Estimate) else found
+            error = found.error if isinstance(found, Estimate) else math.nan
+            value = math.nan if value is None else float(value)
+            rows[name] = (value, error, self.random.get(name, math.nan), ideal, meaning)
+        columns = ["value", "standard_error", "random", "ideal", "meaning"]
+        return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+    def plot(self) -> "Figure":
+        """Activity, singular values, both sides of Eq. 6, its two terms and the information.
+
+        Latents are ordered by activity. The two terms share one colour range of four decades and
+        show mean absolute entries.
+
+        Returns:
+            A figure of pyplot's.
+        """
+        return drawn(self)
+
+
+_MEANINGS = {
+    "active": (math.nan, "latents whose posterior mean varies by more than 0.01"),
+    "rate": (math.nan, "KL of the posterior to the prior, nats a datum"),
+    "distortion": (
+        math.nan,
+        "squared error a datum (else negative log-likelihood, nats)",
+    ),
+    "difference": (0.0, "Eq. 6: relative difference of both sides, root mean square"),
+    "implied_variance": (math.nan, "beta sigma^2 for which Eq. 6 would hold on average"),
+    "gram_off_diagonal": (0.0, "P1, C1: off-diagonality of the first term, mean of the scores"),
+    "gram_off_diagonal_of_mean": (0.0, "off-diagonality of the mean first term"),
+    "gram_off_diagonal_turned": (math.nan, "mean of the scores in random axes"),
+    "hessian_off_diagonal": (0.0, "P1: off-diagonality of the second term, mean of the scores"),
+    "hessian_off_diagonal_of_mean": (0.0, "off-diagonality of the mean second term"),
+    "cancelled": (0.0, "P1: share of the off-diagonal that cancels between the terms"),
+    "axis_angle": (0.0, "C1: angle of singular vectors to the axes, degrees"),
+    "dto": (0.0, "C1: distance of V to a signed permutation"),
+    "c2": (0.0, "C2: off-diagonal share of the derivatives of singular values"),
+    "c_ima": (0.0, "contrast of independent mechanism analysis, nats"),
+    "tangent_share": (math.nan, "share of the residual that lies in the tangent space"),
+    "tangent_off_diagonal": (
+        0.0,
+        "off-diagonality of that part's second term",
+    ),
+    "flatness": (0.0, "turn of a direction carried round a unit of latent area, radians"),
+    "mig": (1.0, "mutual information gap"),
+    "aas": (1.0, "axis alignment score"),
+}

@@ -1,0 +1,45 @@
+r"""What a trained model is scored by, whoever asks: its evaluation, a diagnosis, a figure.
+
+Over active latents, a score of "diagonal" stands beside its mean over random rotations of the same
+latents (`axes`): a low score is no merit where any axes would score as low. `derived` holds the
+scores of both terms of Eq. 6, of C1 and C2 and of the residual's tangent part; `sides` compares
+both sides of Eq. 6 at given posteriors.
+"""
+
+from seams.scores.axes import ROTATIONS, in_random_axes, random_rotations
+from seams.scores.derived import (
+    Along,
+    Scored,
+    along_axes,
+    along_scores,
+    is_piecewise_linear,
+    term_scores,
+)
+from seams.scores.sides import (
+    Sides,
+    cancelled_share,
+    compare_sides,
+    relative_difference,
+    turned_off_diagonality,
+)
+
+__all__ = [
+    "COLLAPSED_RATE",
+    "ROTATIONS",
+    "Along",
+    "Scored",
+    "Sides",
+    "along_axes",
+    "along_scores",
+    "cancelled_share",
+    "compare_sides",
+    "in_random_axes",
+    "is_piecewise_linear",
+    "random_rotations",
+    "relative_difference",
+    "term_scores",
+    "turned_off_diagonality",
+]
+
+COLLAPSED_RATE = 0.05
+"""Nats a datum below which posteriors count as collapsed: they ignore the data."""
