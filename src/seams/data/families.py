@@ -24,7 +24,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from seams.data import Samples
+from seams.data import dsprites
 from seams.data.generators import (
     Generator,
     embedded,
@@ -34,6 +34,8 @@ from seams.data.generators import (
     rolled_sheet,
     twisted,
 )
+from seams.data.samples import Samples
+from seams.data.synthetic import blob_images, linear_gaussian
 from seams.shapes import Float
 
 __all__ = ["FAMILIES", "LAWS", "Known", "columns", "is_member", "known", "samples", "transport"]
@@ -91,12 +93,9 @@ def transport(law: str, z: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
 class Known:
     """Data without noise whose latents are known, and a decoder that makes them.
 
-    Attributes:
-        x: The data.
-        latents: True latents, independent of one another.
-        z: The same as standard normal values, by an increasing map of each.
-        decoder: From one `z` to its datum: with a standard normal prior it has exactly the density
-            of the data. It satisfies C1-C2 if the family does.
+    The latents are independent of one another; z are the same as standard normal values, by an
+    increasing map of each. The decoder takes one `z` to its datum: with a standard normal prior it
+    has exactly the density of the data, and it satisfies C1-C2 if the family does.
     """
 
     x: Float[Tensor, "n data"]
@@ -170,34 +169,17 @@ def samples(name: str, side: int) -> Samples:
 
 
 def is_member(name: str) -> bool:
-    """Whether a name has the form of a family's members.
-
-    Args:
-        name: Of a data set.
-
-    Returns:
-        True also where the values in it make no sense.
-    """
+    """Whether a name has the form of a family's members, be the values in it sense or not."""
     family, *values = name.split("-")
     return any(form.split("-")[0] == family for form in FAMILIES) and bool(values)
 
 
 def columns(name: str, side: int) -> int:
-    """Size of one datum, without making any.
-
-    Args:
-        name: A member of a family.
-        side: Of images, in pixels.
-
-    Returns:
-        Twice the number of latents, or the number of pixels.
-    """
+    """Size of one datum: twice the number of latents, or the number of pixels."""
     return side**2 if _parts(name)[0] in _IMAGES else 2 * _latents(name)
 
 
 def _plane(ratio: float) -> Known:
-    from seams.data.synthetic import linear_gaussian
-
     s = (ratio, 1.0)
     sample = linear_gaussian(_SAMPLES, 4, s, sigma=0.0, seed=0, exact=True)
     W, z = sample.decoder.double(), sample.z.double()
@@ -211,16 +193,12 @@ def _curves(latent: int, ratio: float) -> Generator:
 
 def _blob(place: Tensor, side: int, ratio: float) -> Tensor:
     """Image of the blob whose place is given by two values of variance 1."""
-    from seams.data.synthetic import blob_images
-
     reach = (side - 4 * side / _BLOB) / math.sqrt(12)  # standard deviation, in pixels
     centre = side / 2 + reach * place / place.new_tensor([1, ratio])
     return blob_images(centre[None], side, side / _BLOB).flatten()
 
 
 def _squares(ratio: float, side: int) -> Samples:
-    from seams.data import dsprites
-
     rows = round(32 / ratio)
     posY = torch.arange(32)[(32 - rows) // 2 :][:rows]
     one = torch.zeros(1, dtype=torch.long)
@@ -231,7 +209,7 @@ def _squares(ratio: float, side: int) -> Samples:
 
 def _parts(name: str) -> tuple[str, list[str]]:
     family, *values = name.split("-")
-    forms = {form.split("-")[0]: form for form in FAMILIES}
+    forms = {form.partition("-")[0]: form for form in FAMILIES}
     if family not in forms:
         raise ValueError(f"A family must be one of {FAMILIES}; got {name!r}.")
     if len(values) != forms[family].count("-"):

@@ -377,9 +377,9 @@ def _derivative_scores(gram: Tensor, hessian: Tensor, active: Tensor) -> tuple[S
 
 def _information(data: Data, encoded: Encoded, active: Tensor) -> list[tuple[Scores, Arrays]]:
     """What the latents say of the true factors, if those are known."""
-    if getattr(data, "factors", None) is None:
+    factors = data.factors
+    if factors is None:
         return []
-    factors = data.factors  # type: ignore[attr-defined]
     factors = factors[encoded.indices.to(factors.device)].to(encoded.means.device)
     entropies = metrics.entropies(factors).cpu()
     scales = encoded.scales.clamp(min=NARROWEST)
@@ -424,14 +424,14 @@ def _information_scores(
 
 def _recovery(data: Data, means: Tensor, indices: Tensor) -> list[tuple[Scores, Arrays]]:
     """How well true latents are found, where they are known as real numbers."""
-    if getattr(data, "latents", None) is None:
+    if data.latents is None:
         return []
-    truth = data.latents.cpu()[indices.cpu()].double()  # type: ignore[attr-defined]
+    truth = data.latents.cpu()[indices.cpu()].double()
     return [(dict(recovery_scores(mean, truth)), {}) for mean in means]
 
 
 def _names(data: Data) -> tuple[str, ...]:
-    return data.factor_names  # type: ignore[attr-defined]
+    return data.factor_names
 
 
 def _pictures(models: Models, data: Data, encoded: Encoded) -> list[tuple[Scores, Arrays]]:
