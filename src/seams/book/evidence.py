@@ -18,12 +18,12 @@ Caption = Callable[[str, str], str]
 
 
 def of_figure(book: Book, name: str, caption: Caption) -> str:
-    """All that the chosen profile found, and then all that the run of record did."""
+    """All that the chosen profile and the run of record found; last, what has not been run."""
     page = book.figures.get(name)
     captions = page.captions if page else {}
     order = [*captions]
     parts = []
-    for profile in book.shown(name):
+    for profile in sorted(book.shown(name), key=lambda p: (name, p) not in book.results):
         heading = "Run of record" if profile in RECORDS else "Your own run"
         parts.append(f"### {heading}: {profile} profile")
         result = book.results.get((name, profile))
