@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from seams import book
 from seams.paper.outcomes import read_results
@@ -420,6 +421,29 @@ def test_executed_notebook_becomes_a_page(tmp_path: Path, results: Path) -> None
     assert "file: notebooks/fig05\n" in contents and "Notebook (quick profile)" in contents
 
 
+def test_a_page_of_a_notebook_is_a_chapter_without_being_listed(
+    tmp_path: Path, results: Path
+) -> None:
+    source = write_pages(tmp_path / "pages")
+    (source / "_toc.yml").write_text(
+        "format: jb-book\nroot: index\nparts: [{caption: A, chapters: [{file: other}]},"
+        " {caption: Figures, chapters: [{figures: all}, {file: last}]}]\n"
+    )
+    for name, figure in (("celeba", 1), ("fig12", 1), ("other", 1), ("last", 0)):
+        front = f"---\nfigure: {name}\n---\n" if figure else ""
+        (source / f"{name}.md").write_text(f"{front}# {name}\n")
+    write_result(results / "quick", "fig12", "quick")
+    book.assemble(results, tmp_path / "w", "quick", tmp_path, source=source)
+    first, second = yaml.safe_load((tmp_path / "w" / "_toc.yml").read_text())["parts"]
+    assert [entry["file"] for entry in first["chapters"]] == ["other"]
+    files = [entry["file"] for entry in second["chapters"]]
+    assert files == ["fig05", "fig12", "celeba", "last"]
+    assert second["chapters"][1]["sections"][0]["file"] == "notebooks/fig12"
+    (source / "lost.md").write_text("# Lost\n")
+    with pytest.raises(ValueError, match=r"must be in a chapter; lost is in none\. List it"):
+        book.assemble(results, tmp_path / "w", "quick", tmp_path, source=source)
+
+
 def test_assembling_leaves_the_pages_alone(tmp_path: Path, results: Path) -> None:
     write_result(results / "quick", "fig05", "quick")
     source = write_pages(tmp_path / "pages", "{{ fig05.evidence }}")
@@ -530,6 +554,21 @@ def test_broken_reference_fails_and_keeps_the_last_good_book(tmp_path: Path) -> 
     assert (out / "searchindex.js").read_text() == "of an earlier book"
 
 
+def test_every_page_is_assembled_from_the_record_alone(tmp_path: Path) -> None:
+    book.assemble(tmp_path / "results", tmp_path / "w", "quick", source=PAGES)
+    pages = {path.stem: path.read_text() for path in (tmp_path / "w").glob("*.md")}
+    assert pages.keys() == {path.stem for path in PAGES.glob("*.md")}
+    listed = (tmp_path / "w" / "_toc.yml").read_text()
+    for stem, text in pages.items():
+        assert not re.findall(r"\{\{.*?\}\}", text), stem
+        assert f"file: {stem}\n" in listed or stem == "index"
+    marks = [stem for stem, text in pages.items() if "{.of-profile}" in text]
+    assert marks == ["record"], "it shows what the mark looks like"
+    order = re.findall(r"file: (fig\d+)\n", listed)
+    assert order == sorted(order) and len(order) == 11
+
+
+@pytest.mark.slow
 @needs_jupyter_book
 def test_the_book_builds_offline(tmp_path: Path, results: Path) -> None:
     recorded = PAGES.parent / "record" / "figures" / "fig05" / "numbers.json"

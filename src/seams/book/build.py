@@ -114,11 +114,11 @@ def assemble(
 
 def _notebooks(book: Book) -> dict[str, Result]:
     """The result whose executed notebook is shown below each figure; those of a record are not."""
-    found = {}
+    found, recorded = {}, book.record / "figures"
     for name in book.figures:
         for profile in reversed(book.shown(name)):
             result = book.results.get((name, profile))
-            if result and result.notebook and not result.folder.is_relative_to(book.record):
+            if result and result.notebook and not result.folder.is_relative_to(recorded):
                 found[name] = result
     return found
 

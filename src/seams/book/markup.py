@@ -72,7 +72,9 @@ def measured(claim: Mapping[str, Any], interval: str = "") -> str:
     """Value of a claim with unit and spread: an interval if that has two ends, else ±."""
     value = number(claim.get("value"))
     spread = claim.get("uncertainty")
-    if isinstance(spread, list):
+    if value.startswith("0 ("):
+        pass  # of a zero up to rounding its size says enough
+    elif isinstance(spread, list):
         value += f" ({interval}{' to '.join(number(end) for end in spread)})"
     elif spread is not None:
         value += f" ± {number(spread)}"
