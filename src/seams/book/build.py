@@ -30,17 +30,16 @@ def build(
     *,
     source: Path | str | None = None,
 ) -> Path:
-    """Assemble the book beside `output` and build it into `output`.
+    """Assemble the book beside `output`, under its name with `-src`, and build it into `output`.
 
     A failed build leaves the last good book in place. The outcome holds no dates: the same pages
     and results give the same files.
 
     Args:
         results: Folder of the executed notebooks, `results/PROFILE/NAME/`; it may be absent.
-        output: Folder to write. Sources and log lie beside it, under its name with `-src`.
-        profile: Whose results are shown first; the run of record follows.
-        record: Folder of the run of record, see `seams.paper.outcomes.read_results`; default
-            `record` in the project.
+        output: Folder to write.
+        profile: Whose results are shown beside the run of record.
+        record: Folder of the run of record; default `record` in the project.
         source: Folder of the pages; default `book` in the project.
 
     Returns:

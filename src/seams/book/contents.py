@@ -103,20 +103,10 @@ def _page(path: Path) -> Page:
 
 
 def table_of_contents(book: Book, notebooks: Mapping[str, str]) -> dict[str, Any]:
-    """The book's `_toc.yml`, with `figures: all` in it as the pages of figures that it lacks.
-
-    Args:
-        book: With its pages.
-        notebooks: Profile of the executed notebook to show below its page, by short name.
-
-    Returns:
-        As Jupyter Book wants it: numbered figures by their number, then the others by name.
-
-    Raises:
-        ValueError: A page is in no chapter.
-    """
+    """The book's `_toc.yml`; `figures: all` in it are the pages of notebooks that it lacks."""
     import yaml
 
+    # Numbered figures by their number, then the others by name; below each its executed notebook.
     contents = yaml.safe_load((book.source / "_toc.yml").read_text(encoding="utf-8"))
     chapters = [contents, *contents.get("parts", [])]
     listed = {entry.get("file") for part in chapters for entry in part.get("chapters", ())}

@@ -25,13 +25,9 @@ _LARGEST = 32767
 def models(record: Path) -> list[dict[str, Any]]:
     """The decoders of a record that a browser can run: fully connected with SiLU.
 
-    Args:
-        record: Folder of the runs of the record.
-
     Returns:
-        For each its covariance, beta, activity of each latent, the latents by falling activity,
-        and layers with weight and bias. Only values of beta for which there are both covariances,
-        one run of each.
+        Those of values of beta for which there are both covariances, one run of each; with the
+        activity of each latent and the latents by falling activity.
     """
     found = {}
     for run in kept_decoders(record):

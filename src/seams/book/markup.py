@@ -104,17 +104,7 @@ def fence(directive: str, argument: str, body: str, colons: int = 3) -> str:
 
 
 def table(head: list[str], rows: list[list[str]], style: str, *, fitted: bool = False) -> str:
-    """A table whose cells may hold paragraphs.
-
-    Args:
-        head: First row.
-        rows: The others.
-        style: Class, for the style sheet.
-        fitted: Whether columns are as wide as their contents ask for, and not alike.
-
-    Returns:
-        Markdown.
-    """
+    """A table whose cells may hold paragraphs; if fitted, with columns as wide as they need."""
 
     def row(cells: list[str]) -> str:
         indented = [cell.replace("\n", "\n    ") for cell in cells]

@@ -39,16 +39,7 @@ def tally(book: Book) -> str:
 def statements_table(
     results: Mapping[tuple[str, str], Result], profile: str, pages: Mapping[str, str]
 ) -> str:
-    """The statements with verdicts, what was measured, and links, as a page of the book.
-
-    Args:
-        results: As of `seams.paper.outcomes.read_results`.
-        profile: As in `find`.
-        pages: Page of each notebook, by short name.
-
-    Returns:
-        Markdown, one table.
-    """
+    """The statements with verdicts, what was measured, and links, as one table of the book."""
     link = lambda name: f"[{name}]({pages[name]}.md)" if name in pages else f"`{name}`"
     rows = []
     for found in find(results, profile):

@@ -38,17 +38,7 @@ def store(
     parts: Iterable[np.ndarray],
     describe: Callable[[str], Described],
 ) -> dict[str, Any]:
-    """Write an array as its parts come; each of the two files appears complete or not at all.
-
-    Args:
-        path: Of the array, ending in .npy; its folder is made if missing.
-        shape: Of the whole.
-        parts: Its bytes in order, uint8.
-        describe: From the sha256 of the bytes to what the description says; it may refuse.
-
-    Returns:
-        The description, with the checksum as `sha256`.
-    """
+    """Write an array as its parts come, with what `describe` says of their sha256 (or refuses)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial")
     digest = hashlib.sha256()
@@ -70,14 +60,10 @@ def store(
 
 
 def read(path: Path, shape: tuple[int, ...] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
-    """What `store` wrote, mapped from the file: read as needed, and the file stays as it is.
-
-    Args:
-        path: Of the array.
-        shape: That it must have, if given.
+    """What `store` wrote, mapped from the file: array, of this shape if given, and description.
 
     Returns:
-        Array and description.
+        An array that may be written to; the file stays as it is.
 
     Raises:
         FileNotFoundError: A file is missing.

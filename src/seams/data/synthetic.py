@@ -67,18 +67,9 @@ def linear_gaussian(
     sample, and what a model misses is not sampling error. Whitening is symmetric, the smallest
     change that does it; the samples are no longer independent.
 
-    Args:
-        n: Number of samples.
-        data: Columns m of x.
-        singular_values: $s$, one a latent.
-        sigma: Standard deviation of the noise; may be zero.
-        seed: Of latents, noise and, where not given, U.
-        U: Left singular vectors, orthonormal columns; uniformly random if None.
-        V: Right singular vectors, orthonormal columns; the identity if None.
-        exact: Whether sample moments equal the model's.
-
     Returns:
-        The samples and the truth.
+        n samples of so many columns, and the truth: U is uniformly random if not given, V the
+        identity.
 
     Raises:
         ValueError: More latents than data columns, a negative `sigma`, or too few samples for
@@ -120,14 +111,7 @@ def _whiten(draws: Tensor) -> Tensor:
 
 
 def linear() -> LinearGaussian:
-    """The linear Gaussian data of Figure 2: three components of ten values, known U, S and V.
-
-    Singular values 3, 2 and 1 with noise of standard deviation 1, and a sample whose second moment
-    is exactly that of the model, so that the truth is the optimum. The paper states no sizes.
-
-    Returns:
-        4,096 samples with what made them.
-    """
+    """The linear Gaussian data of Figure 2, for which the paper states no sizes: ours, `exact`."""
     return linear_gaussian(4096, 10, (3.0, 2.0, 1.0), sigma=1.0, seed=0, exact=True)
 
 
@@ -218,14 +202,7 @@ def _unit_circle(points: int) -> Tensor:
 
 
 def coins() -> Float[Tensor, "n 4"]:
-    """Four fair coins: every pattern of heads and tails once, so that nothing depends on chance.
-
-    A Bernoulli decoder models them exactly without a latent: the likelihood of Appendix B that is
-    expressive enough to leave the latents unused.
-
-    Returns:
-        16 rows of 0 and 1.
-    """
+    """Four fair coins, every pattern once: data that need no latent (Appendix B)."""
     sides = torch.tensor([0.0, 1.0], dtype=torch.get_default_dtype())
     return torch.cartesian_prod(*[sides] * 4)
 

@@ -96,10 +96,8 @@ def write(folder: Path | str, source: Path | str | None = None) -> dict[str, Any
 
     Takes 2 to 4 s of one core and 377 MB on disk; from the npz about 10 s.
 
-    Args:
-        folder: Where the files go; made if missing.
-        source: The original `dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz`, to pack it instead.
-            Its checksum is verified, and its pickled metadata is never read.
+    With the original `dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz` as source, that is packed
+    instead: its checksum is verified, and its pickled metadata is never read.
 
     Returns:
         What `dsprites.json` holds: source, images, white_pixels, sha256 (of the packed bits).

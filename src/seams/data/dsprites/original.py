@@ -23,11 +23,6 @@ def packed_original(
 
     `numpy.load` would make 3 GB of them, and unpickle what lies beside them.
 
-    Args:
-        source: The npz.
-        md5: Checksum that it must have.
-        images: Number that it must hold.
-
     Yields:
         A few images, uint8 [images, 512].
 

@@ -57,13 +57,8 @@ def load_celeba(
     and the last are taken, and people appear in several.
 
     Members other than `img_align_celeba/NNNNNN.jpg`, large ones and repeated ones are refused,
-    as is whatever is not a JPEG image or leaves a crop smaller than `resolution`.
-
-    Args:
-        archive: The zip. Of a file with the official size, the official checksum is required.
-        cache: Folder for the pixels; made if missing.
-        resolution: Side of an image.
-        md5: Checksum that the zip must have; `CELEBA_MD5` insists on the official one.
+    as is whatever is not a JPEG image or leaves a crop smaller than `resolution`. The zip must
+    have the checksum `md5`, if given, and the official one if it has the official size.
 
     Returns:
         Images of three channels, mapped from the cache, in the order of their numbers.
