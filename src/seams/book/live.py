@@ -75,8 +75,7 @@ def gallery(folder: Path, programs: Path) -> str:
         return ""
     content = _json(json.loads(path.read_text(encoding="utf-8")))
     return _with_program(
-        f'<div class="live gallery"><script type="application/json">{content}</script>'
-        "<noscript>Moving these latents needs JavaScript.</noscript></div>",
+        f'<div class="live gallery"><script type="application/json">{content}</script></div>',
         programs / "gallery.js",
     )
 
@@ -88,7 +87,8 @@ def _json(content: object) -> str:
 
 def _with_program(html: str, program: Path) -> str:
     script = program.read_text(encoding="utf-8")
-    return fence("raw", "html", f"{html}\n<script>\n{script}</script>")
+    told = "<noscript>Moving these latents needs JavaScript.</noscript>"
+    return fence("raw", "html", f"{html}\n<script>\n{script}</script>\n{told}")
 
 
 def _packed(values: np.ndarray) -> dict[str, Any]:
