@@ -193,8 +193,9 @@ def test_members_are_told_by_form():
         ("polar-much", "A value in 'polar-much' must be a number; got 'much'"),
         ("plane-0.5", "A ratio must be 1 or more; got '0.5' in 'plane-0.5'"),
         ("blobs-nan", "A ratio must be 1 or more; got 'nan'"),
-        ("curves-normal-0-2", "A number of latents must be 1 or more; got '0'"),
-        ("curves-normal-2.5-2", "A number of latents must be 1 or more; got '2.5'"),
+        ("curves-normal-0-2", "A number of latents must be 1 to 100; got '0'"),
+        ("curves-normal-2.5-2", "A number of latents must be 1 to 100; got '2.5'"),
+        ("curves-normal-100000-2", "A number of latents must be 1 to 100; got '100000'"),
         ("curves-cauchy-2-2", "`law` must be one of .*; got 'cauchy'"),
         ("dsprites_square-2", "`known` has no decoder of 'dsprites_square-2': use `samples`"),
     ],
@@ -202,3 +203,9 @@ def test_members_are_told_by_form():
 def test_names_that_cannot_be(name, message):
     with pytest.raises(ValueError, match=message):
         known(name)
+
+
+@pytest.mark.parametrize(("ratio", "side"), [("100", 16), ("2", 17)])
+def test_squares_that_cannot_be_are_refused(ratio, side):
+    with pytest.raises(ValueError, match=f"got {ratio} and {side}"):
+        samples(f"dsprites_square-{ratio}", side)

@@ -8,7 +8,7 @@ from seams.book.evidence import bar
 from seams.book.markup import badge, code, duration, fence, measured, number, table, text
 from seams.paper import findings
 from seams.paper.findings import IN_PART, NOT_RUN, Finding, find, taken
-from seams.paper.outcomes import PROFILES, RECORDS, VERDICTS, Result
+from seams.paper.outcomes import RECORDS, VERDICTS, Result
 
 __all__ = [
     "claims_table",
@@ -116,7 +116,7 @@ def claims_table(book: Book) -> str:
     heads = [f"Your own run ({book.profile})", f"Run of record ({', '.join(records)})"]
     if book.profile in RECORDS:
         heads[0] = f"Run of record ({book.profile})"
-    return f"{_count(book)}\n\n{table(['Claim', *heads[:columns]], rows, 'claims')}"
+    return table(["Claim", *heads[:columns]], rows, "claims")
 
 
 def _cell(claim: Mapping[str, Any] | None) -> str:
@@ -125,20 +125,6 @@ def _cell(claim: Mapping[str, Any] | None) -> str:
     return badge(claim["verdict"]) + (
         "" if claim.get("value") is None else f"\n\n{measured(claim)}"
     )
-
-
-def _count(book: Book) -> str:
-    """One sentence for each profile shown."""
-    sentences = []
-    shown = {(name, profile) for name in book.names for profile in book.shown(name)}
-    for profile in dict.fromkeys((book.profile, *reversed(PROFILES))):
-        found = [r for (name, ran), r in book.results.items() if (name, ran) in shown]
-        verdicts = [c["verdict"] for r in found if r.profile == profile for c in r.claims]
-        if profile in {ran for _, ran in shown}:
-            counts = [f"{verdicts.count(v)} {v}" for v in VERDICTS if v in verdicts]
-            summary = f"{len(verdicts)} ({', '.join(counts)})" if counts else "none"
-            sentences.append(f"Claims tested in the {profile} profile: {summary}.")
-    return " ".join(sentences)
 
 
 def record_table(book: Book) -> str:

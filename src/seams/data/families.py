@@ -58,6 +58,7 @@ LAWS = ("normal", "uniform", "laplace", "arcsine")
 
 _SAMPLES = 8_192  # of a family whose latents are drawn
 _BLOB = 6  # a blob's standard deviations in the side of its image: wide, so the sheet bends little
+_LATENTS = 100  # more curves than that are a slip, and would fill the memory
 _IMAGES = ("blobs", "dsprites_square")
 
 
@@ -192,7 +193,10 @@ def _blob(place: Tensor, side: int, ratio: float) -> Tensor:
 
 
 def _squares(ratio: float, side: int) -> Samples:
-    rows = round(32 / ratio)
+    if (rows := round(32 / ratio)) < 1 or 64 % side:
+        raise ValueError(
+            f"Squares need a ratio up to 32 and a side that divides 64; got {ratio:g} and {side}."
+        )
     posY = torch.arange(32)[(32 - rows) // 2 :][:rows]
     one = torch.zeros(1, dtype=torch.long)
     classes = torch.cartesian_prod(one, one, one + 5, one, torch.arange(32), posY)
@@ -216,8 +220,10 @@ def _value(word: str, text: str, name: str) -> Any:
     if word == "LAW":
         return text
     if word == "LATENTS":
-        if not (text.isdigit() and int(text) > 0):
-            raise ValueError(f"A number of latents must be 1 or more; got {text!r} in {name!r}.")
+        if not (text.isdecimal() and 0 < float(text) <= _LATENTS):
+            raise ValueError(
+                f"A number of latents must be 1 to {_LATENTS}; got {text!r} in {name!r}."
+            )
         return int(text)
     try:
         value = float(text)
