@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from seams import book
+from seams.paper.reading import read_results
 from seams.training import TrainConfig, run_id
 
 ROOT = Path(__file__).parent.parent
@@ -19,7 +21,7 @@ PAGES = ROOT / "book"
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 4 3"><path d="M0,0 4,3"/></svg>'
 CLAIM = {
     "id": "mig",
-    "statement": "Diagonal posteriors have the higher $\\mathrm{MIG}$.",
+    "statement": "Diagonal posteriors have the higher MIG.",
     "value": 0.0812,
     "uncertainty": [-0.01, 0.13],
     "n": 3,
@@ -107,15 +109,15 @@ def page_with(tmp_path: Path, text: str, profile: str = "quick") -> str:
 @pytest.mark.parametrize(
     ("asked", "printed"),
     [
-        ("fig05.values.mig_diagonal", "0.123"),
-        ("fig05.values.mig_diagonal | .4f", "0.1235"),
+        ("fig05.quick.values.mig_diagonal", "0.123"),
+        ("fig05.quick.values.mig_diagonal | .4f", "0.1235"),
         ("fig05.quick.values.mig_diagonal | .1%", "12.3%"),
-        ("fig05.values.images", "1,536,000"),
-        ("fig05.values.best", "diagonal"),
-        ("fig05.parameters.betas", "0.3, 1"),
-        ("fig05.runs.count", "12"),
-        ("fig05.environment.dirty", "yes"),
-        ("fig05.verdicts.mig", "[supported]{.verdict .verdict-supported}"),
+        ("fig05.quick.values.images", "1,536,000"),
+        ("fig05.quick.values.best", "diagonal"),
+        ("fig05.quick.parameters.betas", "0.3, 1"),
+        ("fig05.quick.runs.count", "12"),
+        ("fig05.quick.environment.dirty", "yes"),
+        ("fig05.quick.verdicts.mig", "[supported]{.verdict .verdict-supported}"),
         ("fig05.paper.values.mig_diagonal", "[not run]{.pending}"),
     ],
 )
@@ -128,6 +130,8 @@ def test_a_page_quotes_numbers(tmp_path: Path, results: Path, asked: str, printe
     ("value", "printed"),
     [
         (-0.00012345, "−0.000123"),
+        (1.11e-16, "0 (1e−16)"),
+        (2.5e-9, "2.5e−09"),
         (12345.6, "12,346"),
         (1.5e12, "1.5e+12"),
         (7, "7"),
@@ -139,7 +143,7 @@ def test_numbers_are_set_for_reading(
     tmp_path: Path, results: Path, value: Any, printed: str
 ) -> None:
     write_result(results / "quick", "fig05", "quick", values={"x": value})
-    assert f"<{printed}>" in page_with(tmp_path, "<{{ fig05.values.x }}>")
+    assert f"<{printed}>" in page_with(tmp_path, "<{{ fig05.quick.values.x }}>")
 
 
 def test_a_page_names_only_tests_that_exist(tmp_path: Path) -> None:
@@ -179,11 +183,11 @@ def test_front_matter_and_substitutions_do_not_reach_the_page(tmp_path: Path) ->
 
 def test_evidence_says_what_was_found_and_on_what(tmp_path: Path, results: Path) -> None:
     folder = write_result(results / "quick", "fig05", "quick")
-    (folder / "along_training.png").write_bytes(b"png")
-    (folder / "figure.png").write_bytes(b"png")
+    (folder / "along_training.png").write_bytes(b"\x89PNG\r\n\x1a\n...")
+    (folder / "figure.png").write_bytes(b"\x89PNG\r\n\x1a\n...")
     text = page_with(tmp_path, "{{ fig05.evidence }}")
     this, record = text.split("### Run of record: paper profile")
-    assert "### This run: quick profile" in this
+    assert "### Your own run: quick profile" in this
     assert "seams run fig05 --profile paper" in record and "Not run yet" in record
     assert "Not run yet" not in this
 
@@ -196,9 +200,10 @@ def test_evidence_says_what_was_found_and_on_what(tmp_path: Path, results: Path)
 
     assert "::::{div} claim claim-supported\n[supported]{.verdict .verdict-supported}" in this
     assert CLAIM["statement"] in this
-    assert "Measured: 0.0812 (95 % interval −0.01 to 0.13); n = 3; claimed: > 0." in this
+    assert "Measured: 0.0812 (95 % interval −0.01 to 0.13); n = 3; our bar: \\> 0." in this
     assert ":::{div} claim-note\nAll seeds agree.\n:::" in this
     for row in (
+        "Command\n  - `seams run fig05 --profile quick`",
         "Runs\n  - 12",
         "Training samples seen\n  - 1,536,000",
         "Training time\n  - 5 min 41 s",
@@ -226,7 +231,7 @@ def test_a_failing_claim_is_shown_as_failing(
 
 def test_smoke_results_are_not_passed_off_as_evidence(tmp_path: Path, results: Path) -> None:
     write_result(results / "smoke", "fig05", "smoke")
-    quick = page_with(tmp_path, "{{ fig05.evidence }}{{ fig05.values.images }}")
+    quick = page_with(tmp_path, "{{ fig05.evidence }}{{ fig05.quick.values.images }}")
     assert "[not run]" in quick and "smoke" not in quick and "claim-supported" not in quick
     write_pages(tmp_path / "again", "{{ fig05.evidence }}")
     book.assemble(results, tmp_path / "w", "smoke", tmp_path / "r", source=tmp_path / "again")
@@ -237,9 +242,11 @@ def test_what_short_runs_do_not_define_is_said(tmp_path: Path, results: Path) ->
     """A score may be undefined for hardly trained models, so that their notebook leaves it out."""
     for profile in ("smoke", "quick"):
         write_result(results / profile, "fig05", profile, values={"x": 1})
-    source = write_pages(tmp_path / "pages", "<{{ fig05.values.x }}><{{ fig05.values.y }}>")
+    page = "<{{ fig05.smoke.values.x }}><{{ fig05.smoke.values.y }}>"
+    source = write_pages(tmp_path / "pages", page)
     book.assemble(results, tmp_path / "w", "smoke", tmp_path / "r", source=source)
     assert "<1><[not defined]{.pending}>" in (tmp_path / "w" / "fig05.md").read_text()
+    source = write_pages(tmp_path / "others", page.replace("smoke", "quick"))
     with pytest.raises(ValueError, match=r"only quote what its notebook wrote; .* values\.y"):
         book.assemble(results, tmp_path / "w", "quick", tmp_path / "r", source=source)
 
@@ -250,7 +257,7 @@ def test_run_of_record_stands_in_for_a_missing_paper_profile(
     write_result(tmp_path / "record" / "figures", "fig05", "paper", values={"x": 1})
     assert "<1>" in page_with(tmp_path, "<{{ fig05.paper.values.x }}>")
     write_result(results / "paper", "fig05", "paper", values={"x": 2})
-    found = book.read_results(results, tmp_path / "record")
+    found = read_results(results, tmp_path / "record")
     assert found["fig05", "paper"].numbers["values"] == {"x": 2}
 
 
@@ -258,13 +265,15 @@ def test_desk_record_stands_where_there_is_no_better_one(tmp_path: Path, results
     figures = tmp_path / "record" / "figures"
     write_result(figures, "fig05", "desk", values={"x": 1}, claims=[CLAIM])
     write_result(results / "quick", "fig05", "quick")
-    page = "{{ fig05.evidence }}\n{{ record.tally }}"
+    page = "{{ fig05.evidence }}\n{{ tally }}"
     source = write_pages(tmp_path / "pages", page, index="{{ claims }}")
     for profile in ("quick", "desk"):
         book.assemble(results, tmp_path / "work", profile, figures.parent, source=source)
         assert "Run of record: desk profile" in (tmp_path / "work" / "fig05.md").read_text()
-        assert "desk profile: 1 (1 supported)." in (tmp_path / "work" / "index.md").read_text()
-        assert "1 supported, 33 not run." in (tmp_path / "work" / "fig05.md").read_text()
+        assert "Run of record (desk)" in (tmp_path / "work" / "index.md").read_text()
+        text = (tmp_path / "work" / "fig05.md").read_text()
+        assert "In the run of record, desk profile: of " in text
+        assert "1 supported, 33 not run" in text
     write_result(results / "paper", "fig05", "paper")
     book.assemble(results, tmp_path / "work", "quick", figures.parent, source=source)
     text = (tmp_path / "work" / "fig05.md").read_text()
@@ -308,32 +317,43 @@ def test_the_record_is_listed(tmp_path: Path, results: Path) -> None:
     assert text.count("`f00df00`") == 6
 
 
+OWN = "\u00a0[quick profile]{.of-profile}"
+
+
 @pytest.mark.parametrize(
     ("asked", "printed"),
     [
-        ("fig05.values.mig_diagonal | .4f", "0.1235\u00a0[desk record]{.of-record}"),
-        ("fig05.parameters.seeds", "3\u00a0[desk record]{.of-record}"),
-        (
-            "fig05.verdicts.mig",
-            "[supported]{.verdict .verdict-supported}\u00a0[desk record]{.of-record}",
-        ),
-        ("fig05.values.newer", "[not run]{.pending}"),
+        ("fig05.values.mig_diagonal | .4f", "0.1235"),
+        ("fig05.parameters.seeds", "3"),
+        ("fig05.verdicts.mig", "[supported]{.verdict .verdict-supported}"),
+        ("fig05.values.newer | .1f", f"−1.0{OWN}"),
+        ("fig05.verdicts.aas", f"[not supported]{{.verdict .verdict-not-supported}}{OWN}"),
+        ("fig05.quick.values.mig_diagonal", "9"),
         ("fig05.quick.values.images", "[not run]{.pending}"),
         ("fig05.paper.values.images", "[not run]{.pending}"),
         ("fig05.desk.values.images", "1,536,000"),
     ],
 )
-def test_a_number_of_the_record_says_so(
+def test_prose_argues_from_the_record_and_says_where_it_does_not(
     tmp_path: Path, results: Path, asked: str, printed: str
 ) -> None:
-    """It stands in where the chosen profile has no result, and nowhere else."""
     write_result(tmp_path / "record" / "figures", "fig05", "desk")
-    write_result(results / "smoke", "fig05", "smoke", values={"mig_diagonal": 9.0})
+    if asked != "fig05.quick.values.images":
+        aas = {**CLAIM, "id": "aas", "verdict": "not supported"}
+        values = {"mig_diagonal": 9.0, "newer": -1.0}
+        write_result(results / "quick", "fig05", "quick", values=values, claims=[aas])
     assert f"<{printed}>" in page_with(tmp_path, "<{{ " + asked + " }}>")
-    write_result(results / "quick", "fig05", "quick", values={"newer": 1, "mig_diagonal": 0.5})
-    source = write_pages(tmp_path / "again", "<{{ fig05.values.mig_diagonal }}>")
-    book.assemble(results, tmp_path / "w", "quick", tmp_path / "record", source=source)
-    assert "<0.5>" in (tmp_path / "w" / "fig05.md").read_text()
+
+
+def test_without_a_record_a_number_names_its_profile(tmp_path: Path, results: Path) -> None:
+    write_result(results / "quick", "fig05", "quick")
+    text = page_with(tmp_path, "<{{ fig05.values.mig_diagonal | .1f }}> {{ tally }}")
+    assert f"<0.1{OWN}>" in text and "In your own run, quick profile: of " in text
+
+
+def test_a_page_newer_than_the_record_says_not_run(tmp_path: Path) -> None:
+    write_result(tmp_path / "record" / "figures", "fig05", "desk")
+    assert "<[not run]{.pending}>" in page_with(tmp_path, "<{{ fig05.values.newer }}>")
 
 
 def test_a_caption_quotes_the_run_it_stands_under(tmp_path: Path, results: Path) -> None:
@@ -350,7 +370,7 @@ def test_a_caption_quotes_the_run_it_stands_under(tmp_path: Path, results: Path)
 def test_unfinished_folders_are_no_results(tmp_path: Path, results: Path) -> None:
     write_result(results / "quick", "fig05", "quick").rename(results / "quick" / ".fig05-x7")
     (results / "quick" / "fig02").mkdir()
-    assert book.read_results(results, tmp_path) == {}
+    assert read_results(results, tmp_path) == {}
 
 
 # --- running again ------------------------------------------------------------------------------
@@ -377,8 +397,7 @@ def test_claims_table_compares_profiles(tmp_path: Path, results: Path) -> None:
     source = write_pages(tmp_path / "pages", index="{{ claims }}\n\n{{ cover }}")
     book.assemble(results, tmp_path / "work", "quick", tmp_path, source=source)
     text = (tmp_path / "work" / "index.md").read_text()
-    assert "quick profile: 2 (1 supported, 1 not testable at this scale)." in text
-    assert "paper profile: 1 (1 supported)." in text
+    assert "* - Claim\n  - Your own run (quick)\n  - Run of record (paper)\n" in text
     mig, aas = text.split("* - ")[2:]
     assert mig.startswith(f"{CLAIM['statement']} [Figure 5](fig05.md)\n")
     assert re.findall(r"0\.\d+(?= \()", mig) == ["0.0812", "0.2"]
@@ -396,6 +415,29 @@ def test_executed_notebook_becomes_a_page(tmp_path: Path, results: Path) -> None
     assert len(copied["cells"]) == 3
     contents = (tmp_path / "work" / "_toc.yml").read_text()
     assert "file: notebooks/fig05\n" in contents and "Notebook (quick profile)" in contents
+
+
+def test_a_page_of_a_notebook_is_a_chapter_without_being_listed(
+    tmp_path: Path, results: Path
+) -> None:
+    source = write_pages(tmp_path / "pages")
+    (source / "_toc.yml").write_text(
+        "format: jb-book\nroot: index\nparts: [{caption: A, chapters: [{file: other}]},"
+        " {caption: Figures, chapters: [{figures: all}, {file: last}]}]\n"
+    )
+    for name, figure in (("celeba", 1), ("fig12", 1), ("other", 1), ("last", 0)):
+        front = f"---\nfigure: {name}\n---\n" if figure else ""
+        (source / f"{name}.md").write_text(f"{front}# {name}\n")
+    write_result(results / "quick", "fig12", "quick")
+    book.assemble(results, tmp_path / "w", "quick", tmp_path, source=source)
+    first, second = yaml.safe_load((tmp_path / "w" / "_toc.yml").read_text())["parts"]
+    assert [entry["file"] for entry in first["chapters"]] == ["other"]
+    files = [entry["file"] for entry in second["chapters"]]
+    assert files == ["fig05", "fig12", "celeba", "last"]
+    assert second["chapters"][1]["sections"][0]["file"] == "notebooks/fig12"
+    (source / "lost.md").write_text("# Lost\n")
+    with pytest.raises(ValueError, match=r"must be in a chapter; lost is in none\. List it"):
+        book.assemble(results, tmp_path / "w", "quick", tmp_path, source=source)
 
 
 def test_assembling_leaves_the_pages_alone(tmp_path: Path, results: Path) -> None:
@@ -452,13 +494,13 @@ def test_numbers_of_another_form_are_refused(
 ) -> None:
     write_result(results / "quick", "fig05", "quick", **changes)
     with pytest.raises(ValueError, match=message):
-        book.read_results(results, results)
+        read_results(results, results)
 
 
 def test_numbers_that_are_not_json_are_refused(results: Path) -> None:
     (write_result(results / "quick", "fig05", "quick") / "numbers.json").write_text("{")
     with pytest.raises(ValueError, match=r"must be JSON; .*Run its notebook again"):
-        book.read_results(results, results)
+        read_results(results, results)
 
 
 def test_a_notebook_that_stores_an_error_is_refused(results: Path) -> None:
@@ -466,7 +508,7 @@ def test_a_notebook_that_stores_an_error_is_refused(results: Path) -> None:
     failed = {"output_type": "error", "ename": "ZeroDivisionError", "evalue": "", "traceback": []}
     (folder / "notebook.ipynb").write_text(json.dumps(notebook(failed)))
     with pytest.raises(ValueError, match=r"cell 1 of .*stores ZeroDivisionError\. Run it again"):
-        book.read_results(results, results)
+        read_results(results, results)
 
 
 def test_unknown_profile_and_missing_pages_are_refused(tmp_path: Path) -> None:
@@ -508,6 +550,21 @@ def test_broken_reference_fails_and_keeps_the_last_good_book(tmp_path: Path) -> 
     assert (out / "searchindex.js").read_text() == "of an earlier book"
 
 
+def test_every_page_is_assembled_from_the_record_alone(tmp_path: Path) -> None:
+    book.assemble(tmp_path / "results", tmp_path / "w", "quick", source=PAGES)
+    pages = {path.stem: path.read_text() for path in (tmp_path / "w").glob("*.md")}
+    assert pages.keys() == {path.stem for path in PAGES.glob("*.md")}
+    listed = (tmp_path / "w" / "_toc.yml").read_text()
+    for stem, text in pages.items():
+        assert not re.findall(r"\{\{.*?\}\}", text), stem
+        assert f"file: {stem}\n" in listed or stem == "index"
+    marks = [stem for stem, text in pages.items() if "{.of-profile}" in text]
+    assert marks == ["record"], "it shows what the mark looks like"
+    order = re.findall(r"file: (fig\d+)\n", listed)
+    assert order == sorted(order) and len(order) == 11
+
+
+@pytest.mark.slow
 @needs_jupyter_book
 def test_the_book_builds_offline(tmp_path: Path, results: Path) -> None:
     recorded = PAGES.parent / "record" / "figures" / "fig05" / "numbers.json"

@@ -161,11 +161,11 @@ def test_the_page_shows_value_interval_tolerance_and_n() -> None:
     row = next(row for row in table.split("* - ") if row.startswith("**Figure 5**"))
     assert "[in part, 1 of 2]{.verdict .verdict-not-testable}" in row
     assert "[fig05](fig05.md)" in row
-    assert "`mig` 0.25 (0.2 to 0.3), claimed > 0.1, n = 3\n" in row
-    assert "`aas` 0.25 (0.2 to 0.3), claimed > 0.1, n = 3, *not supported*" in row
+    assert "`mig` 0.25 (0.2 to 0.3), our bar \\> 0.1, n = 3\n" in row
+    assert "`aas` 0.25 (0.2 to 0.3), our bar \\> 0.1, n = 3, *not supported*" in row
     assert "{prf:ref}`Lemma 4.1 <lem-4.1>`" in table and "{eq}`eq-6`" in table
     beside = shown(results(result("fig05", "desk", gram="supported")))
-    assert "`fig05:gram` 0.25 (0.2 to 0.3), claimed > 0.1, n = 3, desk profile\n" in beside
+    assert "`fig05:gram` 0.25 (0.2 to 0.3), our bar \\> 0.1, n = 3, desk profile\n" in beside
 
 
 def test_the_tally_counts_every_row_of_the_paper() -> None:
@@ -174,6 +174,9 @@ def test_the_tally_counts_every_row_of_the_paper() -> None:
     assert said.startswith(f"Of {total} statements and figures of the paper: ")
     assert sum(int(n) for n in re.findall(r"[:,] (\d+)", said)) == total
     assert "1 in part" in said
+    assert "by runs of" not in said
+    said = claims.tally(results(result("fig05", "desk", a="supported")), "paper")
+    assert said.endswith("; 1 of them by runs of the profile desk.")
 
 
 def test_what_the_record_does_not_support_is_listed() -> None:
@@ -181,7 +184,7 @@ def test_what_the_record_does_not_support_is_listed() -> None:
     own = result("fig06", "quick", points="not_supported")
     table = tables.failing_table(results(recorded, own), {"fig05": "fig05"})
     (row,) = table.split("* - ")[2:]
-    assert "  - 0.25 (0.2 to 0.3); claimed > 0.1\n  - [fig05](fig05.md)\n" in row
+    assert "  - 0.25 (0.2 to 0.3); our bar \\> 0.1\n  - [fig05](fig05.md)\n" in row
     assert tables.failing_table(results(own), {}) == "There is none in the record."
 
 

@@ -1,6 +1,7 @@
 """Data sets by name."""
 
 import itertools
+import re
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ def test_coins_are_fair_and_independent():
 
 def test_orl_is_fetched_and_its_train_part_loaded(home: Path, monkeypatch: pytest.MonkeyPatch):
     images = torch.arange(400, dtype=torch.uint8)[:, None, None, None].expand(400, 1, 8, 8)
-    whole = faces.Faces(images, dict(faces.orl._ORL_SPLIT), "a test", "0")
+    whole = faces.Faces(images, {"train": range(320), "test": range(360, 400)}, "a test", "0")
     monkeypatch.setattr(faces, "fetch_orl", lambda folder: folder / "archive")
     asked = []
     monkeypatch.setattr(faces, "load_orl", lambda *args: asked.append(args) or whole)
@@ -68,12 +69,44 @@ def test_celeba_absent_names_what_to_do():
         data.load("celeba", 64)
 
 
-@pytest.mark.parametrize("name", ["folder:", "folder:a/b", "celeba:../x", "folder", "orl:x"])
-def test_other_names_of_faces(name: str):
+@pytest.mark.parametrize(
+    "name", ["folder:", "folder:a/b", "folder:..", "folder:.", "celeba:../x", "celeba:.."]
+)
+def test_names_of_faces_stay_in_their_home(name: str):
     with pytest.raises(ValueError, match=f"or 'folder:NAME' for faces; got '{name}'"):
         data.load(name, 64)
 
 
-def test_an_unknown_name():
-    with pytest.raises(ValueError, match=r"got 'circle'\. Did you mean 'circles'\?"):
-        data.load("circle", 1)
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("circle", "circles"),
+        ("alike", None),
+        ("orl:x", "orl"),
+        ("folder", "folder:NAME"),
+        ("plane", "plane-RATIO"),
+        ("linear-2", "linear"),
+    ],
+)
+def test_an_unknown_name(name: str, meant: str | None):
+    hint = f" Did you mean '{meant}'?" if meant else ""
+    with pytest.raises(ValueError, match=f"one of dsprites, .*; got '{name}'.{re.escape(hint)}$"):
+        data.load(name, 64)
+
+
+def test_what_is_listed_can_be_loaded(home: Path):
+    """Each name, with a value where it has capitals, is a data set that training takes."""
+    (home / "mine").mkdir()
+    for i in range(10):
+        Image.fromarray(np.full((16, 16, 3), i, np.uint8)).save(home / "mine" / f"{i}.png")
+    values = {"LAW": "normal", "LATENTS": "2", "RATIO": "2", "NAME": "mine"}
+    for form in data.DATASETS:
+        name = re.sub("[A-Z]+", lambda word: values.get(word[0], "0.1"), form)
+        if name.startswith(("orl", "celeba")) or name in ("dsprites", "dsprites_half_height"):
+            continue  # they need files of others
+        found = data.load(name, 16)
+        assert isinstance(found, data.Data), name
+        batch = found.batch(torch.arange(2))
+        assert len(batch) == 2 and batch.is_floating_point()
+        for truth in (found.factors, found.latents):
+            assert truth is None or len(truth) == len(found)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from seams.data import dsprites
-from seams.data.dsprites import DSprites, classes_at, index_of, load, render, write
+from seams.data import arrays, dsprites
+from seams.data.dsprites import DSprites, classes_at, index_of, load, original, render, rule, write
+from seams.data.dsprites.images import RENDERED_SHA256
 
 REAL = Path(__file__).parents[1].parent / "shared" / "data" / "dsprites_real_gif.npz"
 SUBSET_SHA256 = "234b863073463ddbb0e9963f7e2886db4a580ee8f744382af05e182fe51fad79"
@@ -109,7 +110,7 @@ def test_no_vertex_is_near_a_tie_of_the_rounding():
     # Sine and cosine differ between machines by about 1e-11 of this unit.
     every = np.arange(32)
     for pose in range(3 * 6 * 40):
-        for unrounded in dsprites._vertices(pose, every, every):
+        for unrounded in rule.vertices(pose, every, every):
             assert np.abs(unrounded - np.floor(unrounded) - 0.5).min() > 1e-8, pose
 
 
@@ -125,7 +126,8 @@ def test_centre_on_an_edge_belongs_to_left_and_bottom():
 
 def test_square_at_orientation_0_has_the_predicted_sides():
     grid = torch.cartesian_prod(*(torch.arange(k) for k in (1, 1, 6, 1, 32, 32)))
-    images = render(grid).reshape(6, 32, 32, 64, 64)
+    images = render(grid).reshape(6, 32, 32, 64, 64).bool()
+    wide, high = images.any(-2), images.any(-1)
     for scale in range(6):
         half = Fraction(96, 10) * Fraction(5 + scale, 10)
         for pos in range(32):
@@ -133,10 +135,9 @@ def test_square_at_orientation_0_has_the_predicted_sides():
             left, right = (Fraction(round(256 * (centre + side)), 256) for side in (-half, half))
             columns = [left <= j + Fraction(1, 2) < right for j in range(64)]
             rows = [left < i + Fraction(1, 2) <= right for i in range(64)]
-            assert images[scale, pos].any(-2).tolist() == [columns] * 32, (scale, pos)
-            assert images[scale, :, pos].any(-1).tolist() == [rows] * 32, (scale, pos)
-    area = images.sum((-1, -2))
-    assert torch.equal(area, images.any(-2).sum(-1) * images.any(-1).sum(-1))
+            assert (wide[scale, pos] == torch.tensor(columns)).all(), (scale, pos)
+            assert (high[scale, :, pos] == torch.tensor(rows)).all(), (scale, pos)
+    assert torch.equal(images.sum((-1, -2)), wide.sum(-1) * high.sum(-1))
 
 
 @pytest.mark.parametrize("shape", [SQUARE, ELLIPSE, HEART])
@@ -235,13 +236,13 @@ def test_write_makes_the_pinned_files(folder: Path):
     assert sorted(file.name for file in folder.iterdir()) == ["dsprites.json", "dsprites.npy"]
     assert (folder / "dsprites.json").read_text() == (
         '{\n  "source": "rendered",\n  "images": 737280,\n  "white_pixels": 128328864,\n'
-        f'  "sha256": "{dsprites.RENDERED_SHA256}"\n}}\n'
+        f'  "sha256": "{RENDERED_SHA256}"\n}}\n'
     )
     header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (737280, 512), }"
     with (folder / "dsprites.npy").open("rb") as stream:
         assert stream.read(128) == b"\x93NUMPY\x01\x00v\x00" + header.ljust(117) + b"\n"
         rest = hashlib.file_digest(stream, "sha256").hexdigest()
-    assert rest == dsprites.RENDERED_SHA256
+    assert rest == RENDERED_SHA256
     packed = np.load(folder / "dsprites.npy", mmap_mode="r", allow_pickle=False)
     index = torch.arange(0, dsprites.IMAGES, 9973)
     images = render(classes_at(index)).flatten(1).numpy()
@@ -275,7 +276,7 @@ def test_batch_equals_render_of_the_same_factors(
     assert images.factor_names == ("shape", "scale", "orientation", "posX", "posY")
     assert images.factor_sizes == (3, 6, 40, 32, 16 if half else 32)
     assert images.resolution == resolution and images.scale == (resolution / 64) ** 2
-    assert images.source == "rendered" and images.checksum == dsprites.RENDERED_SHA256
+    assert images.source == "rendered" and images.checksum == RENDERED_SHA256
     assert images.factors.amin(0).tolist() == [0] * 5
     assert images.factors.amax(0).tolist() == [size - 1 for size in images.factor_sizes]
 
@@ -298,7 +299,7 @@ def test_pool_counts_white_pixels_of_each_block(resolution: int):
     images = torch.randint(2, (3, 5, 64, 64), dtype=torch.uint8)
     images[0, 0] = 1
     packed = np.packbits(images.flatten(-2).numpy(), axis=-1)
-    counts = torch.from_numpy(dsprites._pool(packed, 64 // resolution))
+    counts = torch.from_numpy(rule.pool(packed, 64 // resolution))
     expected = pooled(images, resolution) * (64 // resolution) ** 2
     assert counts.dtype == torch.uint8
     assert torch.equal(counts.to(expected), expected)
@@ -330,30 +331,23 @@ class Trap:
         return Path.touch, (self.mark,)
 
 
-def original(path: Path, images: np.ndarray) -> str:
+def npz(path: Path, pixels: np.ndarray) -> str:
     """Write a small file like the original npz, pickled metadata included; return its md5."""
     metadata = np.array(Trap(path.with_suffix(".sprung")), dtype=object)
-    np.savez_compressed(path, metadata=metadata, imgs=images, latents_classes=np.zeros(3))
+    np.savez_compressed(path, metadata=metadata, imgs=pixels, latents_classes=np.zeros(3))
     return hashlib.md5(path.read_bytes()).hexdigest()
 
 
-def test_original_is_packed_in_chunks_and_never_unpickled(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    images = render(classes_at(torch.arange(0, dsprites.IMAGES, 73728))).numpy()
-    md5 = original(tmp_path / "o.npz", images)
-    monkeypatch.setattr(dsprites, "_READ", 4)
-    chunks = list(dsprites._packed_original(tmp_path / "o.npz", md5=md5, images=10))
-    assert [len(chunk) for chunk in chunks] == [4, 4, 2]
-    record = dsprites._store(tmp_path / "out", iter(chunks), "original", images=10)
-    packed = np.load(tmp_path / "out" / "dsprites.npy", allow_pickle=False)
-    np.testing.assert_array_equal(packed, np.packbits(images.reshape(10, -1), axis=1))
-    assert record == {
-        "source": "original",
-        "images": 10,
-        "white_pixels": int(images.sum()),
-        "sha256": hashlib.sha256(packed).hexdigest(),
-    }
+def test_original_is_packed_in_parts_and_never_unpickled(tmp_path: Path):
+    count = original.READ + 3
+    index = torch.arange(count) * (dsprites.IMAGES // count)
+    pixels = render(classes_at(index)).numpy()
+    md5 = npz(tmp_path / "o.npz", pixels)
+    parts = list(original.packed_original(tmp_path / "o.npz", md5=md5, images=count))
+    assert [len(part) for part in parts] == [original.READ, 3]
+    np.testing.assert_array_equal(
+        np.concatenate(parts), np.packbits(pixels.reshape(count, -1), axis=1)
+    )
     assert not (tmp_path / "o.sprung").exists()
     with np.load(tmp_path / "o.npz", allow_pickle=True) as loaded:
         loaded["metadata"]
@@ -361,72 +355,52 @@ def test_original_is_packed_in_chunks_and_never_unpickled(
 
 
 def test_original_with_another_checksum(tmp_path: Path):
-    md5 = original(tmp_path / "o.npz", np.zeros((2, 64, 64), dtype=np.uint8))
+    md5 = npz(tmp_path / "o.npz", np.zeros((2, 64, 64), dtype=np.uint8))
     with pytest.raises(ValueError, match=rf"md5 7da33b31b13a06f4b04a70402ce90c2e; .* has {md5}\."):
         write(tmp_path / "out", tmp_path / "o.npz")
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_original_cut_short(tmp_path: Path):
-    original(tmp_path / "o.npz", np.zeros((2, 64, 64), dtype=np.uint8))
+    npz(tmp_path / "o.npz", np.zeros((2, 64, 64), dtype=np.uint8))
     (tmp_path / "o.npz").write_bytes((tmp_path / "o.npz").read_bytes()[:300])
     with pytest.raises(ValueError, match=r"is not a complete zip \(300 bytes\)\. Download"):
         write(tmp_path / "out", tmp_path / "o.npz")
 
 
 @pytest.mark.parametrize(
-    ("images", "came"),
+    ("pixels", "came"),
     [
         (np.zeros((3, 64, 64), dtype=np.uint8), r"uint8 \(3, 64, 64\)"),
         (np.zeros((2, 64, 64), dtype=np.float32), r"float32 \(2, 64, 64\)"),
         (np.asfortranarray(np.zeros((2, 64, 64), dtype=np.uint8)), r"uint8 \(2, 64, 64\) by col"),
     ],
 )
-def test_original_with_other_images(tmp_path: Path, images: np.ndarray, came: str):
-    md5 = original(tmp_path / "o.npz", images)
+def test_original_with_other_images(tmp_path: Path, pixels: np.ndarray, came: str):
+    md5 = npz(tmp_path / "o.npz", pixels)
     with pytest.raises(ValueError, match=rf"must be uint8 \(2, 64, 64\) by rows; got {came}"):
-        list(dsprites._packed_original(tmp_path / "o.npz", md5=md5, images=2))
+        list(original.packed_original(tmp_path / "o.npz", md5=md5, images=2))
 
 
-def test_wrong_rendering_leaves_the_earlier_files(tmp_path: Path):
-    black, white = np.zeros((1, 512), dtype=np.uint8), np.full((1, 512), 255, dtype=np.uint8)
-    dsprites._store(tmp_path, [black, black], "rendered", images=2)
-    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-    for expected, message in (
-        ({"white_pixels": 4095}, "white_pixels of the rendered dSprites must be 4095; got 4096"),
-        ({"white_pixels": 4096, "sha256": "0"}, "sha256 of the rendered dSprites must be 0; got"),
-    ):
-        with pytest.raises(RuntimeError, match=message):
-            dsprites._store(tmp_path, [black, white], "rendered", images=2, expected=expected)
-        assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+BLACK = np.zeros((1, 512), dtype=np.uint8)
 
 
-def test_crash_between_the_files_leaves_no_description(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    black = np.zeros((2, 512), dtype=np.uint8)
-    dsprites._store(tmp_path, [black], "rendered", images=2)
-
-    def crash(*args: object, **kwargs: object) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr(Path, "write_text", crash)
-    with pytest.raises(OSError, match="disk full"):
-        dsprites._store(tmp_path, [black + 1], "rendered", images=2)
-    assert [file.name for file in tmp_path.iterdir()] == ["dsprites.npy"]
+def stored(folder: Path, *parts: np.ndarray) -> Path:
+    """A small array in the place of the whole set."""
+    path = folder / "dsprites.npy"
+    arrays.store(path, (len(parts), 512), parts, lambda sha256: {"source": "rendered"})
+    return path
 
 
 @pytest.mark.parametrize("name", ["dsprites.npy", "dsprites.json"])
 def test_load_without_a_file(tmp_path: Path, name: str):
-    dsprites._store(tmp_path, [np.zeros((2, 512), dtype=np.uint8)], "rendered", images=2)
-    (tmp_path / name).unlink()
+    stored(tmp_path, BLACK).with_name(name).unlink()
     with pytest.raises(FileNotFoundError, match=rf"{name} is missing: run `seams data` \(or `dvc"):
         load(tmp_path)
 
 
 def test_load_of_a_damaged_file(tmp_path: Path):
-    dsprites._store(tmp_path, [np.zeros((2, 512), dtype=np.uint8)], "rendered", images=2)
-    file = tmp_path / "dsprites.npy"
+    file = stored(tmp_path, BLACK, BLACK)
     with pytest.raises(ValueError, match=r"\(737280, 512\); got uint8 \(2, 512\)\. Delete it"):
         load(tmp_path)
     file.write_bytes(file.read_bytes()[:-1])
@@ -435,3 +409,22 @@ def test_load_of_a_damaged_file(tmp_path: Path):
     file.write_bytes(b"")
     with pytest.raises(ValueError, match=r"\(737280, 512\); got 0 bytes\. Delete it"):
         load(tmp_path)
+
+
+def test_black_images_are_not_taken_for_dsprites(folder: Path, tmp_path: Path):
+    """Neither beside the description of the genuine ones, nor changed in place after a load."""
+    load(folder)
+    black = np.lib.format.open_memmap(
+        tmp_path / "dsprites.npy", "w+", np.uint8, (dsprites.IMAGES, 512)
+    )
+    black.flush()
+    shutil.copy(folder / "dsprites.json", tmp_path)
+    with pytest.raises(
+        ValueError, match=r"must be the array of dsprites\.json; got sha256 .* run"
+    ):
+        load(tmp_path)
+
+
+def test_other_resolutions_are_refused():
+    with pytest.raises(ValueError, match=r"`resolution` of dSprites must be 64, 32 or 16; got 17"):
+        dsprites.named("dsprites", 17)

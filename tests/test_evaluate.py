@@ -31,7 +31,7 @@ from seams.training.evaluate import (
     reevaluate,
     score_model,
 )
-from seams.training.models import Models
+from seams.training.stack import Models
 from seams.training.score import score_models
 from seams.vae import VAE
 

@@ -7,7 +7,7 @@ from torch.func import jacfwd
 from torch.testing import assert_close
 
 from seams import data as datasets
-from seams.data import dsprites, families
+from seams.data import dsprites
 from seams.data.families import FAMILIES, LAWS, columns, is_member, known, samples, transport
 
 EXACT = {"rtol": 1e-9, "atol": 1e-9}
@@ -20,11 +20,6 @@ MEMBERS = (
     "twisted-0.3",
     "blobs-1.5",
 )
-
-
-@pytest.fixture(autouse=True)
-def _few(monkeypatch):
-    monkeypatch.setattr(families, "_SAMPLES", 64)
 
 
 def jacobians(found, n=5):
@@ -70,8 +65,8 @@ def test_transport_refuses_other_laws():
 def test_members_hold_what_their_decoder_makes_of_z(name):
     found = known(name, 8)
     law = "uniform" if name[0] in "cb" else "normal"
-    assert len(found.x) == 64 and found.x.dtype == torch.float64
-    assert_close(torch.stack([found.decoder(z) for z in found.z]), found.x, **EXACT)
+    assert len(found.x) == 8_192 and found.x.dtype == torch.float64
+    assert_close(torch.stack([found.decoder(z) for z in found.z[:64]]), found.x[:64], **EXACT)
     assert_close(found.latents, transport(law, found.z), **EXACT)
     assert found.x.shape[1] == columns(name, 8)
     loaded = samples(name, 8)
@@ -131,7 +126,7 @@ def test_twist_turns_the_axes_and_keeps_the_density():
 
 def test_plane_is_exactly_uncorrelated():
     found = known("plane-3")
-    assert_close(found.z.mT @ found.z / 64, torch.eye(2), **EXACT)
+    assert_close(found.z.mT @ found.z / 8_192, torch.eye(2), **EXACT)
 
 
 def test_blobs_move_over_ranges_of_that_ratio():
@@ -149,6 +144,15 @@ def test_blobs_move_over_ranges_of_that_ratio():
     nearest = expected.floor()
     assert torch.equal(brightest % side, nearest[:, 0].long())
     assert torch.equal(brightest // side, nearest[:, 1].long())
+
+
+def test_the_ratio_opens_the_eigenvalue_gap():
+    """The two leading principal directions: equal on a square range, apart on a long one."""
+    gaps = []
+    for ratio in (1, 2):
+        first, second = torch.linalg.eigvalsh(known(f"blobs-{ratio}").x.mT.cov())[-2:].flip(0)
+        gaps.append(first / second)
+    assert gaps[0] < 1.1 and gaps[1] > 2
 
 
 @pytest.mark.parametrize(("ratio", "rows"), [("1", 32), ("1.5", 21), ("2", 16), ("4", 8)])
@@ -189,8 +193,9 @@ def test_members_are_told_by_form():
         ("polar-much", "A value in 'polar-much' must be a number; got 'much'"),
         ("plane-0.5", "A ratio must be 1 or more; got '0.5' in 'plane-0.5'"),
         ("blobs-nan", "A ratio must be 1 or more; got 'nan'"),
-        ("curves-normal-0-2", "A number of latents must be 1 or more; got '0'"),
-        ("curves-normal-2.5-2", "A number of latents must be 1 or more; got '2.5'"),
+        ("curves-normal-0-2", "A number of latents must be 1 to 100; got '0'"),
+        ("curves-normal-2.5-2", "A number of latents must be 1 to 100; got '2.5'"),
+        ("curves-normal-100000-2", "A number of latents must be 1 to 100; got '100000'"),
         ("curves-cauchy-2-2", "`law` must be one of .*; got 'cauchy'"),
         ("dsprites_square-2", "`known` has no decoder of 'dsprites_square-2': use `samples`"),
     ],
@@ -198,3 +203,9 @@ def test_members_are_told_by_form():
 def test_names_that_cannot_be(name, message):
     with pytest.raises(ValueError, match=message):
         known(name)
+
+
+@pytest.mark.parametrize(("ratio", "side"), [("100", 16), ("2", 17)])
+def test_squares_that_cannot_be_are_refused(ratio, side):
+    with pytest.raises(ValueError, match=f"got {ratio} and {side}"):
+        samples(f"dsprites_square-{ratio}", side)

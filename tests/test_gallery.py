@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seams.paper.gallery import FILE, Panel, markup, write_gallery
+from seams.book.live import gallery
+from seams.paper.gallery import FILE, Panel, write_gallery
 
 PROGRAMS = Path(__file__).parents[1] / "book" / "_live"
 LATENTS, STEPS, SIDE = 2, 3, 4
@@ -81,7 +82,8 @@ def test_equal_galleries_have_equal_bytes(tmp_path: Path) -> None:
 
 def test_a_page_holds_all_that_it_needs(tmp_path: Path) -> None:
     note = "Seed 0, </script> and all."
-    html = markup(write_gallery(tmp_path, PANELS, -2.0, 2.0, note), PROGRAMS)
+    write_gallery(tmp_path, PANELS, -2.0, 2.0, note)
+    html = gallery(tmp_path, PROGRAMS)
     content = re.search(r'application/json">(.*?)</script>', html, re.DOTALL)
     assert content and json.loads(content[1])["note"] == note
     assert html.count("</script>") == 2

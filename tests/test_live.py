@@ -78,13 +78,14 @@ def test_parameters_survive_packing(record: Path) -> None:
 
 
 def test_nothing_without_decoders(tmp_path: Path) -> None:
-    assert live.script(tmp_path, PAGES) == ""
+    assert live.page(tmp_path, PAGES).startswith("No decoder is kept")
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs the browser chromium")
 def test_the_browser_computes_what_torch_does(record: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
-    page.write_text(f"<!doctype html><meta charset=utf-8><body>{live.script(record, PAGES)}")
+    (html,) = re.findall(r":::{raw} html\n(.*)\n:::", live.page(record, PAGES), re.DOTALL)
+    page.write_text(f"<!doctype html><meta charset=utf-8><body>{html}")
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
     command += [f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout

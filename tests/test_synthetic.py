@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from seams import linear
-from seams.data.synthetic import blob_images, blobs, circles, linear_gaussian
+from seams.data.synthetic import blob_images, circles, linear_gaussian
 
 SINGULAR_VALUES = [3.0, 1.0, 2.0]
 EXACT = dict(rtol=1e-10, atol=1e-10)
@@ -125,46 +125,3 @@ def test_blob_pixels_equal_the_formula():
                 assert math.isclose(image[i, j], math.exp(-square / (2 * 1.7**2)), rel_tol=1e-12)
     # At a pixel's centre, column from x and row from y.
     assert blob_images(torch.tensor([[4.5, 9.5]]), 12, 1.7)[0, 9, 4] == 1
-
-
-@pytest.mark.parametrize("ratio", [1.0, 2.0, 3.5])
-def test_blobs_fill_their_rectangle(ratio):
-    n, side, width = 4000, 16, 1.5
-    sample = blobs(n, side, ratio=ratio, width=width, seed=1)
-    images = blob_images(sample.factors, side, width).flatten(1)
-    assert_close(sample.x, images, **EXACT)
-    half = torch.tensor([(side - 4 * width) / 2, (side - 4 * width) / (2 * ratio)])
-    unit = (sample.factors - side / 2) / half
-    assert (unit.abs() <= 1).all()
-    # P(all of n uniform draws stay 1 % off one edge) is 0.995^n = 2e-9.
-    assert (unit.amax(0) > 0.99).all() and (unit.amin(0) < -0.99).all()
-    moments = unit[:, :, None] * unit[:, None, :]
-    error = 4 * moments.std(0) / math.sqrt(n)
-    assert ((moments.mean(0) - torch.eye(2) / 3).abs() < error).all()
-
-
-def test_the_ratio_opens_the_eigenvalue_gap():
-    """The two leading principal directions: equal on a square range, apart on a long one."""
-
-    def gap(ratio):
-        x = blobs(4000, 16, ratio=ratio, width=2.5, seed=0).x
-        first, second = torch.linalg.eigvalsh(torch.cov(x.mT))[-2:].flip(0)
-        return first / second
-
-    assert gap(1.0) < 1.1
-    assert gap(2.0) > 2
-
-
-def test_blobs_depend_on_their_seed_alone():
-    first, again, other = (blobs(5, seed=seed) for seed in (1, 1, 2))
-    assert torch.equal(first.x, again.x)
-    assert not torch.allclose(first.factors, other.factors)
-
-
-def test_blobs_refuse_what_they_cannot_draw():
-    with pytest.raises(ValueError, match="`ratio` must be 1 or more; got 0.5"):
-        blobs(3, ratio=0.5)
-    with pytest.raises(ValueError, match=r"below a quarter of the side, 4.0; got 4.0"):
-        blobs(3, 16, width=4.0)
-    with pytest.raises(ValueError, match=r"`width` must be positive .* got 0.0"):
-        blobs(3, 16, width=0.0)

@@ -1,7 +1,7 @@
-"""Decoders for the reader's browser: the page where latents are moved by hand.
+"""What a reader moves: decoders in the browser, and traversals under a slider.
 
 A page of the book must open from a file, so everything is within it: parameters as 16-bit integers
-with a scale for each tensor, which resolves them to 0.002 % of the largest.
+with a scale for each tensor, which resolves them to 0.002 % of the largest; images as one PNG.
 """
 
 import base64
@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
+from seams.book.markup import fence
+from seams.paper.gallery import FILE
 from seams.training.record import kept_decoders
 from seams.training.store import FILES
 
-__all__ = ["models", "script"]
+__all__ = ["gallery", "models", "page"]
 
 _LARGEST = 32767
 
@@ -23,13 +25,9 @@ _LARGEST = 32767
 def models(record: Path) -> list[dict[str, Any]]:
     """The decoders of a record that a browser can run: fully connected with SiLU.
 
-    Args:
-        record: Folder of the runs of the record.
-
     Returns:
-        For each its covariance, beta, activity of each latent, the latents by falling activity,
-        and layers with weight and bias. Only values of beta for which there are both covariances,
-        one run of each.
+        Those of values of beta for which there are both covariances, one run of each; with the
+        activity of each latent and the latents by falling activity.
     """
     found = {}
     for run in kept_decoders(record):
@@ -57,26 +55,40 @@ def models(record: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def script(record: Path, source: Path) -> str:
-    """Markup of the page: the models and the program that runs them.
-
-    Args:
-        record: As in `models`.
-        source: Folder of the program, `book/_live`.
-
-    Returns:
-        HTML; empty if the record keeps no such decoder.
-    """
+def page(record: Path, programs: Path) -> str:
+    """The page where latents are moved: `models` of the record and the program that runs them."""
     found = models(record)
     if not found:
-        return ""
-    content = json.dumps({"models": found}, separators=(",", ":"))
-    program = (source / "live.js").read_text(encoding="utf-8")
-    return (
+        return "No decoder is kept in the record yet."
+    return _with_program(
         '<div id="seams-live" class="live"></div>\n'
-        f'<script type="application/json" id="seams-live-models">{content}</script>\n'
-        f"<script>\n{program}</script>"
+        '<script type="application/json" id="seams-live-models">'
+        f"{_json({'models': found})}</script>",
+        programs / "live.js",
     )
+
+
+def gallery(folder: Path, programs: Path) -> str:
+    """What `write_gallery` left in a folder of results, with its slider; empty if nothing."""
+    path = folder / FILE
+    if not path.is_file():
+        return ""
+    content = _json(json.loads(path.read_text(encoding="utf-8")))
+    return _with_program(
+        f'<div class="live gallery"><script type="application/json">{content}</script></div>',
+        programs / "gallery.js",
+    )
+
+
+def _json(content: object) -> str:
+    """On one line, and without a character that could end its script."""
+    return json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _with_program(html: str, program: Path) -> str:
+    script = program.read_text(encoding="utf-8")
+    told = "<noscript>Moving these latents needs JavaScript.</noscript>"
+    return fence("raw", "html", f"{html}\n<script>\n{script}</script>\n{told}")
 
 
 def _packed(values: np.ndarray) -> dict[str, Any]:

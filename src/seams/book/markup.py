@@ -1,71 +1,110 @@
-"""Pieces of the book's Markdown: numbers and times for reading, tables, fences, verdicts."""
+"""Pieces of the book's Markdown: text, numbers and times for reading, tables, fences, verdicts.
 
-from collections.abc import Mapping
+Whatever a result says passes `text`, `code` or `number` on its way to a page, and arrives there as
+the letters it has: no markup, role, directive or HTML of it is obeyed.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from seams.paper.reading import VERDICTS
 
-__all__ = ["badge", "duration", "fence", "line", "measured", "number", "table"]
+__all__ = [
+    "badge",
+    "code",
+    "duration",
+    "fence",
+    "formatted",
+    "line",
+    "measured",
+    "nearest",
+    "number",
+    "table",
+    "text",
+]
+
+_ROUNDING = 1e-12  # below it a number is what float64 makes of zero
 
 
-def badge(verdict: str) -> str:
-    """Verdict as a coloured word.
+def line(value: object) -> str:
+    """Anything as one line, of what can be seen."""
+    return " ".join("".join(c if c.isprintable() else " " for c in str(value)).split())
 
-    Args:
-        verdict: A key of `seams.paper.reading.VERDICTS`.
 
-    Returns:
-        Markdown.
-    """
-    return f"[{verdict}]{{.verdict .verdict-{VERDICTS[verdict]}}}"
+def text(value: object) -> str:
+    """Anything as text of a page: one line, in which nothing is markup."""
+    plain = re.sub(r"([\\`*_{}\[\]<&$^~|])", r"\\\1", line(value))
+    # At the start of a line more is: lists, quotes, headings, fences, comments, targets.
+    return re.sub(r"^(?=[!-/:-@])|^(\d+)(?=[.)](?: |$))", r"\1\\", plain)
+
+
+def code(value: object) -> str:
+    """Anything as code within a line, without line breaks."""
+    plain = line(value) or "–"
+    ticks = "`" * (max(map(len, re.findall("`+", plain)), default=0) + 1)
+    return f"{ticks} {plain} {ticks}" if "`" in plain else f"`{plain}`"
+
+
+def number(value: object) -> str:
+    """A value for reading: three digits, thousands apart; of text its letters; None is a dash."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        if 0 < abs(value) < _ROUNDING:
+            return f"0 ({formatted(value, '.0e')})"
+        whole = isinstance(value, int) or 1e3 <= abs(value) < 1e9
+        return formatted(value, ",.0f" if whole else ".3g")
+    if isinstance(value, list | tuple):
+        return ", ".join(number(item) for item in value)
+    return text(value)
+
+
+def formatted(value: float | int, layout: str) -> str:
+    """A number in a format of Python's, with minus signs as they are printed."""
+    return format(value, layout).replace("-", "−")
 
 
 def measured(claim: Mapping[str, Any], interval: str = "") -> str:
-    """Value with its spread: an interval if that has two ends, else plus or minus.
-
-    Args:
-        claim: As `seams.paper.results.Results.claim` writes it.
-        interval: What to say before the interval.
-
-    Returns:
-        Text, with the unit if there is one.
-    """
+    """Value of a claim with unit and spread: an interval if that has two ends, else ±."""
     value = number(claim.get("value"))
     spread = claim.get("uncertainty")
-    if isinstance(spread, list):
-        value += f" ({interval}{number(spread[0])} to {number(spread[1])})"
+    if value.startswith("0 ("):
+        pass  # of a zero up to rounding its size says enough
+    elif isinstance(spread, list):
+        value += f" ({interval}{' to '.join(number(end) for end in spread)})"
     elif spread is not None:
         value += f" ± {number(spread)}"
-    return f"{value} {claim['unit']}" if claim.get("unit") else value
+    return f"{value} {text(claim['unit'])}" if claim.get("unit") else value
+
+
+def duration(seconds: object) -> str:
+    """Time for reading, in hours, minutes or seconds; anything but a number is not recorded."""
+    if not isinstance(seconds, int | float):
+        return "not recorded"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def badge(verdict: str, style: str = "", count: str = "") -> str:
+    """Verdict as a coloured word; the style is that of `VERDICTS` if none is given."""
+    words = f"{verdict}, {count}" if count else verdict
+    return f"[{words}]{{.verdict .verdict-{style or VERDICTS[verdict]}}}"
 
 
 def fence(directive: str, argument: str, body: str, colons: int = 3) -> str:
-    """A directive of MyST with a body.
-
-    Args:
-        directive: Its name.
-        argument: What follows the name.
-        body: Content.
-        colons: Of the fence; more than those of a fence inside.
-
-    Returns:
-        Markdown.
-    """
+    """A directive with a body; it needs more colons than a fence inside."""
     return f"{':' * colons}{{{directive}}} {argument}\n{body}\n{':' * colons}"
 
 
 def table(head: list[str], rows: list[list[str]], style: str, *, fitted: bool = False) -> str:
-    """A table whose cells may hold paragraphs.
-
-    Args:
-        head: First row.
-        rows: The others.
-        style: Class, for the style sheet.
-        fitted: Whether columns are as wide as their contents ask for, and not alike.
-
-    Returns:
-        Markdown.
-    """
+    """A table whose cells may hold paragraphs; if fitted, with columns as wide as they need."""
 
     def row(cells: list[str]) -> str:
         indented = [cell.replace("\n", "\n    ") for cell in cells]
@@ -76,52 +115,7 @@ def table(head: list[str], rows: list[list[str]], style: str, *, fitted: bool = 
     return f"```{{list-table}}\n{options}\n\n{body}\n```"
 
 
-def line(text: object) -> str:
-    """Text without line breaks.
-
-    Args:
-        text: Anything that prints.
-
-    Returns:
-        One line.
-    """
-    return " ".join(str(text).split())
-
-
-def number(value: object) -> str:
-    """A value for reading: three digits, thousands apart; text as it is.
-
-    Args:
-        value: Number, text, list of them, or None for nothing.
-
-    Returns:
-        Text.
-    """
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int | float):
-        whole = isinstance(value, int) or 1e3 <= abs(value) < 1e9
-        return format(value, ",.0f" if whole else ".3g").replace("-", "−")
-    if isinstance(value, list | tuple):
-        return ", ".join(number(item) for item in value)
-    return line(value)
-
-
-def duration(seconds: object) -> str:
-    """Time for reading.
-
-    Args:
-        seconds: A number, or anything else for a time that is not known.
-
-    Returns:
-        Text, in hours, minutes or seconds.
-    """
-    if not isinstance(seconds, int | float):
-        return "not recorded"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+def nearest(word: str, words: Iterable[str]) -> str:
+    """The hint that ends an error about a word: the most similar of those that exist, if any."""
+    close = difflib.get_close_matches(word, list(words), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""

@@ -20,11 +20,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from seams.data import Samples
+from seams.data import dsprites
 from seams.data.generators import (
     Generator,
     embedded,
@@ -34,6 +35,8 @@ from seams.data.generators import (
     rolled_sheet,
     twisted,
 )
+from seams.data.samples import Samples
+from seams.data.synthetic import blob_images, linear_gaussian
 from seams.shapes import Float
 
 __all__ = ["FAMILIES", "LAWS", "Known", "columns", "is_member", "known", "samples", "transport"]
@@ -55,6 +58,7 @@ LAWS = ("normal", "uniform", "laplace", "arcsine")
 
 _SAMPLES = 8_192  # of a family whose latents are drawn
 _BLOB = 6  # a blob's standard deviations in the side of its image: wide, so the sheet bends little
+_LATENTS = 100  # more curves than that are a slip, and would fill the memory
 _IMAGES = ("blobs", "dsprites_square")
 
 
@@ -63,10 +67,6 @@ def transport(law: str, z: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
 
     "arcsine" is U-shaped between $\pm\sqrt 2$, with most mass at its ends; "uniform" and "laplace"
     have log densities without curvature, but for an edge or a peak.
-
-    Args:
-        law: One of `LAWS`.
-        z: Standard normal values.
 
     Returns:
         Values of mean 0 and variance 1.
@@ -91,12 +91,9 @@ def transport(law: str, z: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
 class Known:
     """Data without noise whose latents are known, and a decoder that makes them.
 
-    Attributes:
-        x: The data.
-        latents: True latents, independent of one another.
-        z: The same as standard normal values, by an increasing map of each.
-        decoder: From one `z` to its datum: with a standard normal prior it has exactly the density
-            of the data. It satisfies C1-C2 if the family does.
+    The latents are independent of one another; z are the same as standard normal values, by an
+    increasing map of each. The decoder takes one `z` to its datum: with a standard normal prior it
+    has exactly the density of the data, and it satisfies C1-C2 if the family does.
     """
 
     x: Float[Tensor, "n data"]
@@ -120,29 +117,27 @@ def known(name: str, side: int = 16) -> Known:
 
     Source: Section 6; what its conditions ask for, as dials.
     """
-    family, values = _parts(name)
-    if family == "plane":
-        return _plane(_ratio(name, values[0]))
     law, latent = "normal", 2
     generator: Generator | Callable[[Tensor], Tensor]
-    if family == "curves":
-        law, latent = values[0], _latents(name)
-        generator = _curves(latent, _ratio(name, values[2]))
-    elif family == "rolled":
-        ratio = _ratio(name, values[0])
-        generator = rolled_sheet((ratio, 1.0), warp=0.2, radius=ratio / 2)
-    elif family == "sheared":
-        angle = math.radians(_number(name, values[0]))
-        W = [[2.0, math.sin(angle)], [0.0, math.cos(angle)]]
-        generator = linear(torch.tensor(W, dtype=torch.float64))
-    elif family == "polar":
-        generator = polar(_number(name, values[0]))
-    elif family == "twisted":
-        generator = twisted(_curves(2, 2.0), _number(name, values[0]))
-    elif family == "blobs":
-        law, generator = "uniform", partial(_blob, side=side, ratio=_ratio(name, values[0]))
-    else:
-        raise ValueError(f"`known` has no decoder of {name!r}: use `samples`.")
+    match _parts(name):
+        case ["plane", ratio]:
+            return _plane(ratio)
+        case ["curves", law, latent, ratio]:
+            generator = _curves(latent, ratio)
+        case ["rolled", ratio]:
+            generator = rolled_sheet((ratio, 1.0), warp=0.2, radius=ratio / 2)
+        case ["sheared", degrees]:
+            angle = math.radians(degrees)
+            W = [[2.0, math.sin(angle)], [0.0, math.cos(angle)]]
+            generator = linear(torch.tensor(W, dtype=torch.float64))
+        case ["polar", bend]:
+            generator = polar(bend)
+        case ["twisted", strength]:
+            generator = twisted(_curves(2, 2.0), strength)
+        case ["blobs", ratio]:
+            law, generator = "uniform", partial(_blob, side=side, ratio=ratio)
+        case _:
+            raise ValueError(f"`known` has no decoder of {name!r}: use `samples`.")
     if isinstance(generator, Generator):
         generator = embedded(generator, columns(name, side))
     decoder = lambda z: generator(transport(law, z))
@@ -154,50 +149,31 @@ def known(name: str, side: int = 16) -> Known:
 def samples(name: str, side: int) -> Samples:
     """A member of a family as a data set, with its true latents.
 
-    Args:
-        name: A family with its values: see the table of this module.
-        side: Of images, in pixels.
-
     Returns:
         8,192 points or blobs; of "dsprites_square" all images there are, with their two positions
         as latents, those of posY from the middle and as few as make its range so much smaller.
         float32, latents float64.
     """
-    if _parts(name)[0] == "dsprites_square":
-        return _squares(_ratio(name, _parts(name)[1][0]), side)
+    family, *values = _parts(name)
+    if family == "dsprites_square":
+        return _squares(values[0], side)
     found = known(name, side)
     return Samples(found.x.float(), latents=found.latents)
 
 
 def is_member(name: str) -> bool:
-    """Whether a name has the form of a family's members.
-
-    Args:
-        name: Of a data set.
-
-    Returns:
-        True also where the values in it make no sense.
-    """
+    """Whether a name has the form of a family's members, be the values in it sense or not."""
     family, *values = name.split("-")
     return any(form.split("-")[0] == family for form in FAMILIES) and bool(values)
 
 
 def columns(name: str, side: int) -> int:
-    """Size of one datum, without making any.
-
-    Args:
-        name: A member of a family.
-        side: Of images, in pixels.
-
-    Returns:
-        Twice the number of latents, or the number of pixels.
-    """
-    return side**2 if _parts(name)[0] in _IMAGES else 2 * _latents(name)
+    """Size of one datum: twice the number of latents, or the number of pixels."""
+    family, *values = _parts(name)
+    return side**2 if family in _IMAGES else 2 * (values[1] if family == "curves" else 2)
 
 
 def _plane(ratio: float) -> Known:
-    from seams.data.synthetic import linear_gaussian
-
     s = (ratio, 1.0)
     sample = linear_gaussian(_SAMPLES, 4, s, sigma=0.0, seed=0, exact=True)
     W, z = sample.decoder.double(), sample.z.double()
@@ -211,17 +187,16 @@ def _curves(latent: int, ratio: float) -> Generator:
 
 def _blob(place: Tensor, side: int, ratio: float) -> Tensor:
     """Image of the blob whose place is given by two values of variance 1."""
-    from seams.data.synthetic import blob_images
-
     reach = (side - 4 * side / _BLOB) / math.sqrt(12)  # standard deviation, in pixels
     centre = side / 2 + reach * place / place.new_tensor([1, ratio])
     return blob_images(centre[None], side, side / _BLOB).flatten()
 
 
 def _squares(ratio: float, side: int) -> Samples:
-    from seams.data import dsprites
-
-    rows = round(32 / ratio)
+    if (rows := round(32 / ratio)) < 1 or 64 % side:
+        raise ValueError(
+            f"Squares need a ratio up to 32 and a side that divides 64; got {ratio:g} and {side}."
+        )
     posY = torch.arange(32)[(32 - rows) // 2 :][:rows]
     one = torch.zeros(1, dtype=torch.long)
     classes = torch.cartesian_prod(one, one, one + 5, one, torch.arange(32), posY)
@@ -229,34 +204,31 @@ def _squares(ratio: float, side: int) -> Samples:
     return Samples(images.mean((2, 4)).flatten(1), latents=classes[:, 4:].double())
 
 
-def _parts(name: str) -> tuple[str, list[str]]:
-    family, *values = name.split("-")
-    forms = {form.split("-")[0]: form for form in FAMILIES}
+def _parts(name: str) -> list[Any]:
+    """A family and its values."""
+    family, *texts = name.split("-")
+    forms = {form.partition("-")[0]: form.split("-")[1:] for form in FAMILIES}
     if family not in forms:
         raise ValueError(f"A family must be one of {FAMILIES}; got {name!r}.")
-    if len(values) != forms[family].count("-"):
-        raise ValueError(f"A member of this family is named {forms[family]!r}; got {name!r}.")
-    return family, values
+    if len(texts) != len(forms[family]):
+        form = "-".join([family, *forms[family]])
+        raise ValueError(f"A member of this family is named {form!r}; got {name!r}.")
+    return [family, *(_value(*pair, name) for pair in zip(forms[family], texts, strict=True))]
 
 
-def _number(name: str, text: str) -> float:
+def _value(word: str, text: str, name: str) -> Any:
+    if word == "LAW":
+        return text
+    if word == "LATENTS":
+        if not (text.isdecimal() and 0 < float(text) <= _LATENTS):
+            raise ValueError(
+                f"A number of latents must be 1 to {_LATENTS}; got {text!r} in {name!r}."
+            )
+        return int(text)
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
         raise ValueError(f"A value in {name!r} must be a number; got {text!r}.") from None
-
-
-def _ratio(name: str, text: str) -> float:
-    value = _number(name, text)
-    if not 1 <= value < math.inf:
+    if word == "RATIO" and not 1 <= value < math.inf:
         raise ValueError(f"A ratio must be 1 or more; got {text!r} in {name!r}.")
     return value
-
-
-def _latents(name: str) -> int:
-    family, values = _parts(name)
-    if family != "curves":
-        return 2
-    if not (values[1].isdigit() and int(values[1]) > 0):
-        raise ValueError(f"A number of latents must be 1 or more; got {values[1]!r} in {name!r}.")
-    return int(values[1])

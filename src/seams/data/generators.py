@@ -16,13 +16,17 @@ it, so the flat ones without C1-C2 show that flatness is necessary but not suffi
 and `twisted` leave even the manifold *density* of a standard normal prior as it was: only the
 latents' relation to it changes. That is the freedom that nonlinear ICA cannot remove.
 
-A generator is called like a decoder, with one latent `[latent]`, and carries its closed forms. The
-singular values stay apart over the bulk of a standard normal prior at the default settings.
+The first five are examples to Theorem 5.2. A generator is called like a decoder, with one latent
+`[latent]`, and carries its closed forms. The singular values stay apart over the bulk of a
+standard normal prior at the default settings.
+
+Scales, radii, s, W and x share one unit; latents have none, angles are in radians. A scale, spread
+or radius that is not positive, or a `warp` by which latents would turn back, is a `ValueError`.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -67,14 +71,7 @@ class Generator:
     scalar_curvature: Callable[[Tensor], Tensor]
 
     def __call__(self, z: Float[Tensor, " latent"]) -> Float[Tensor, " data"]:
-        """Image of one latent, $g(z)$.
-
-        Args:
-            z: One latent; dimensionless.
-
-        Returns:
-            One point on the manifold, in the unit of x.
-        """
+        """Image of one latent, $g(z)$: a point on the manifold."""
         return self.function(z)
 
 
@@ -89,29 +86,20 @@ def product_of_curves(
     m = 2 d, and the image is flat, though curved as seen from outside.
 
     Args:
-        scales: One speed a latent, in the unit of x.
+        scales: One speed a latent.
         warp: How uneven the speeds are, in (-1, 1); 0 is a constant speed.
-        radius: The least radius of curvature $a$, in the unit of x.
+        radius: The least radius of curvature $a$.
 
     Returns:
         The generator.
-
-    Raises:
-        ValueError: A scale or the radius is not positive, or `warp` is outside (-1, 1).
-
-    Source: Theorem 5.2, as an example that satisfies it.
     """
-    if fault := _fault(warp, *scales, radius):
-        raise ValueError(fault)
+    _check(warp, *scales, radius)
 
     def function(z: Tensor) -> Tensor:
         u = _warped(z, scales, warp)
         return torch.stack([radius * torch.asinh(u / radius), _sagitta(u, radius)], -1).flatten()
 
-    def speeds(z: Tensor) -> Tensor:
-        return _speeds(z, scales, warp)
-
-    return _flat(len(scales), 2 * len(scales), function, speeds)
+    return _flat(len(scales), 2 * len(scales), function, lambda z: _speeds(z, scales, warp))
 
 
 def rolled_sheet(
@@ -126,31 +114,20 @@ def rolled_sheet(
     $\text{scale}_2 (1 + \text{warp} \tanh z_2)$: C1 and C2 hold.
 
     Args:
-        scales: Speeds at z = 0, in the unit of x.
+        scales: Speeds at z = 0.
         warp: How uneven the speeds are, in (0, 1).
-        radius: Radius of the circle that is unwound, in the unit of x.
+        radius: Of the circle that is unwound.
 
     Returns:
         The generator.
-
-    Raises:
-        ValueError: A scale, `warp` or the radius is not positive, or `warp` is not below 1.
-
-    Source: Theorem 5.2, as an example that satisfies it.
     """
-    if fault := _fault(warp, *scales, radius, warp):
-        raise ValueError(fault)
+    _check(warp, *scales, radius, warp)
 
     def function(z: Tensor) -> Tensor:
         t = torch.sqrt(2 * scales[0] * torch.exp(warp * z[0]) / (warp * radius))
-        across = _warped(z[1], scales[1], warp)
-        return torch.stack(
-            [
-                radius * (torch.cos(t) + t * torch.sin(t)),
-                radius * (torch.sin(t) - t * torch.cos(t)),
-                across,
-            ]
-        )
+        cos, sin = torch.cos(t), torch.sin(t)
+        along = [radius * (cos + t * sin), radius * (sin - t * cos)]
+        return torch.stack([*along, _warped(z[1], scales[1], warp)])
 
     def speeds(z: Tensor) -> Tensor:
         return torch.stack([scales[0] * torch.exp(warp * z[0]), _speeds(z[1], scales[1], warp)])
@@ -167,22 +144,15 @@ def polar(bend: float = 0.2, scale: float = 2.0) -> Generator:
     Cartesian coordinates, which satisfies C1-C2. Flat at every $b$: no curvature gives it away.
     Regular and injective for $z_1 > -1/b$ and $|z_2| < \pi / (b\, \text{scale})$.
 
-    Args:
-        bend: Violation of C2, the inverse of the radius at z = 0, in the unit of 1/x.
-        scale: Singular value of the second latent at z = 0, in the unit of x.
-
     Returns:
         The generator.
 
     Raises:
         ValueError: `bend` is negative or `scale` not positive.
-
-    Source: Theorem 5.2, as an example of C1 without C2.
     """
     if bend < 0:
         raise ValueError(f"`bend` must not be negative; got {bend}. Mirror the first latent.")
-    if fault := _fault(0.0, scale):
-        raise ValueError(fault)
+    _check(0.0, scale)
 
     def function(z: Tensor) -> Tensor:
         if bend == 0:
@@ -199,36 +169,19 @@ def polar(bend: float = 0.2, scale: float = 2.0) -> Generator:
 def spherical(radius: float = 8.0, spreads: tuple[float, float] = (0.5, 0.25)) -> Generator:
     r"""Spherical coordinates of space: C1 holds, C2 does not; d = m = 3, flat.
 
-    Radius $r = \text{radius} + z_1$, latitude $a_1 z_2$, longitude $a_2 z_3$. Singular values $1,
-    a_1 r, a_2 r \cos(a_1 z_2)$.
-
-    Args:
-        radius: Radius at z = 0, in the unit of x.
-        spreads: Angles $a$ for one unit of latent, in radians.
+    Radius $r = \text{radius} + z_1$, latitude $a_1 z_2$, longitude $a_2 z_3$, with
+    the `spreads` $a$. Singular values $1, a_1 r, a_2 r \cos(a_1 z_2)$.
 
     Returns:
         The generator.
-
-    Raises:
-        ValueError: The radius or a spread is not positive.
-
-    Source: Theorem 5.2, as an example of C1 without C2.
     """
-    if fault := _fault(0.0, radius, *spreads):
-        raise ValueError(fault)
-
-    def function(z: Tensor) -> Tensor:
-        return (radius + z[0]) * _direction(z[1:], spreads)
+    _check(0.0, radius, *spreads)
+    function = lambda z: (radius + z[0]) * _direction(z[1:], spreads)
 
     def speeds(z: Tensor) -> Tensor:
         r = radius + z[0]
-        return torch.stack(
-            [
-                torch.ones_like(r),
-                spreads[0] * r.abs(),
-                spreads[1] * (r * torch.cos(spreads[0] * z[1])).abs(),
-            ]
-        )
+        around = spreads[1] * (r * torch.cos(spreads[0] * z[1])).abs()
+        return torch.stack([torch.ones_like(r), spreads[0] * r.abs(), around])
 
     return _flat(3, 3, function, speeds)
 
@@ -236,56 +189,25 @@ def spherical(radius: float = 8.0, spreads: tuple[float, float] = (0.5, 0.25)) -
 def sphere(radius: float = 2.0, spreads: tuple[float, float] = (0.5, 0.25)) -> Generator:
     r"""Latitude and longitude of a sphere: C1 holds, C2 cannot, for it is curved; d = 2, m = 3.
 
-    Latitude $a_1 z_1$, longitude $a_2 z_2$. Singular values $R a_1$ and $R a_2 |\cos a_1 z_1|$,
-    Gaussian curvature $1/R^2$: no other latents could satisfy C1-C2 on it either.
-
-    Args:
-        radius: Radius $R$, in the unit of x.
-        spreads: Angles $a$ for one unit of latent, in radians.
+    Latitude $a_1 z_1$, longitude $a_2 z_2$, with the `spreads` $a$. Singular values $R a_1$
+    and $R a_2 |\cos a_1 z_1|$, Gaussian curvature $1/R^2$: no other latents could satisfy C1-C2.
 
     Returns:
         The generator.
-
-    Raises:
-        ValueError: The radius or a spread is not positive.
-
-    Source: Theorem 5.2, as an example of a manifold without any C1-C2 coordinates.
     """
-    if fault := _fault(0.0, radius, *spreads):
-        raise ValueError(fault)
-
-    def function(z: Tensor) -> Tensor:
-        return radius * _direction(z, spreads)
+    _check(0.0, radius, *spreads)
+    function = lambda z: radius * _direction(z, spreads)
 
     def speeds(z: Tensor) -> Tensor:
         around = radius * spreads[1] * torch.cos(spreads[0] * z[0]).abs()
         return torch.stack([torch.full_like(around, radius * spreads[0]), around])
 
-    return Generator(
-        latent=2,
-        data=3,
-        function=function,
-        singular_values=speeds,
-        volume=lambda z: speeds(z).prod(),
-        scalar_curvature=lambda z: torch.full_like(z[0], 2 / radius**2),
-    )
+    return _flat(2, 3, function, speeds, curvature=2 / radius**2)
 
 
 def linear(matrix: Float[Tensor, "data latent"]) -> Generator:
-    r"""The linear generator $g(z) = W z$: C2 always holds, C1 if columns are orthogonal.
-
-    Args:
-        matrix: $W$, in the unit of x.
-
-    Returns:
-        The generator; its singular values descend.
-
-    Source: Eq. 2; Corollary 6.1.
-    """
-
-    def values(z: Tensor) -> Tensor:
-        return torch.linalg.svdvals(matrix.to(z))
-
+    """The linear generator W z (Eq. 2): C2 always holds, C1 if columns are orthogonal."""
+    values = lambda z: torch.linalg.svdvals(matrix.to(z))
     return _flat(matrix.shape[1], matrix.shape[0], lambda z: matrix.to(z) @ z, values)
 
 
@@ -295,10 +217,6 @@ def rotated(generator: Generator, rotation: Float[Tensor, "latent latent"]) -> G
     Leaves the density of a standard normal prior, U and s as they were, at each point of the
     manifold; V becomes $R^\top V$, which breaks C1 unless R is a signed permutation. C2 breaks
     with it where the singular values are not constant.
-
-    Args:
-        generator: The generator to turn.
-        rotation: An orthonormal matrix $R$; dimensionless.
 
     Returns:
         The generator; its closed forms are those of the first at $R z$.
@@ -325,10 +243,6 @@ def twisted(generator: Generator, strength: float) -> Generator:
     $\phi$ keeps the standard normal density, so the manifold density is exactly that of
     `generator` at every strength, while C1 and C2 break more and more as it grows from 0.
 
-    Args:
-        generator: The generator to twist, of at least 2 latents.
-        strength: Angle at distance 1, in radians.
-
     Returns:
         The generator; its singular values have no simple form, their product has.
 
@@ -354,21 +268,7 @@ def twisted(generator: Generator, strength: float) -> Generator:
 
 
 def embedded(generator: Generator, data: int, seed: int = 0) -> Generator:
-    r"""The same manifold in more columns, $Q g(z)$ with a random orthonormal $Q$ [data, m].
-
-    A rigid motion: singular values, V, curvature and density stay; U becomes $Q U$.
-
-    Args:
-        generator: The generator to embed.
-        data: Number of columns, at least those of `generator`.
-        seed: Of the matrix Q, which is drawn in float64 on the CPU.
-
-    Returns:
-        The generator.
-
-    Raises:
-        ValueError: `data` is below the columns of `generator`.
-    """
+    """The same manifold in more columns, by a random rigid motion, drawn in float64 on the CPU."""
     if data < generator.data:
         raise ValueError(
             f"`data` must be at least the {generator.data} columns of the generator; got {data}."
@@ -376,14 +276,7 @@ def embedded(generator: Generator, data: int, seed: int = 0) -> Generator:
     source = torch.Generator().manual_seed(seed)
     normal = torch.randn(data, generator.data, generator=source, dtype=torch.float64)
     Q = torch.linalg.qr(normal)[0]
-    return Generator(
-        latent=generator.latent,
-        data=data,
-        function=lambda z: Q.to(z) @ generator(z),
-        singular_values=generator.singular_values,
-        volume=generator.volume,
-        scalar_curvature=generator.scalar_curvature,
-    )
+    return replace(generator, data=data, function=lambda z: Q.to(z) @ generator(z))
 
 
 def _flat(
@@ -391,29 +284,23 @@ def _flat(
     data: int,
     function: Callable[[Tensor], Tensor],
     singular_values: Callable[[Tensor], Tensor],
+    curvature: float = 0.0,
 ) -> Generator:
-    return Generator(
-        latent=latent,
-        data=data,
-        function=function,
-        singular_values=singular_values,
-        volume=lambda z: singular_values(z).prod(),
-        scalar_curvature=lambda z: torch.zeros_like(z[0]),
-    )
+    volume = lambda z: singular_values(z).prod()
+    scalar_curvature = lambda z: torch.full_like(z[0], curvature)
+    return Generator(latent, data, function, singular_values, volume, scalar_curvature)
 
 
 def _relabelled(
     generator: Generator,
     change: Callable[[Tensor], Tensor],
-    singular_values: Callable[[Tensor], Tensor] | None,
+    values: Callable[[Tensor], Tensor] | None,
 ) -> Generator:
     # `change` keeps volumes of latents, so volume and curvature are those of the same point.
-    known = singular_values
-    return Generator(
-        latent=generator.latent,
-        data=generator.data,
+    return replace(
+        generator,
         function=lambda z: generator(change(z)),
-        singular_values=None if known is None else lambda z: known(change(z)),
+        singular_values=None if values is None else lambda z: values(change(z)),
         volume=lambda z: generator.volume(change(z)),
         scalar_curvature=lambda z: generator.scalar_curvature(change(z)),
     )
@@ -436,21 +323,19 @@ def _sagitta(u: Tensor, radius: float) -> Tensor:
 
 def _direction(angles: Tensor, spreads: tuple[float, float]) -> Tensor:
     latitude, longitude = spreads[0] * angles[0], spreads[1] * angles[1]
+    cos = torch.cos(latitude)
     return torch.stack(
-        [
-            torch.cos(latitude) * torch.cos(longitude),
-            torch.cos(latitude) * torch.sin(longitude),
-            torch.sin(latitude),
-        ]
+        [cos * torch.cos(longitude), cos * torch.sin(longitude), torch.sin(latitude)]
     )
 
 
-def _fault(warp: float, *positive: float) -> str | None:
+def _check(warp: float, *positive: float) -> None:
     if not -1 < warp < 1:
-        return f"`warp` must lie inside (-1, 1), or latents would turn back; got {warp}."
+        raise ValueError(
+            f"`warp` must lie inside (-1, 1), or latents would turn back; got {warp}."
+        )
     if not min(positive) > 0:
-        return (
+        raise ValueError(
             f"Scales, spreads and radii must be positive; got {min(positive)}. Flip the sign of a "
             "latent with `rotated`."
         )
-    return None

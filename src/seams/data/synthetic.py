@@ -1,4 +1,4 @@
-"""Synthetic data of known truth: linear Gaussian, circles in the plane, blobs of light.
+"""Synthetic data of known truth: linear Gaussian, a curved sheet, circles, coins, blobs of light.
 
 Draws are made in float64 on the CPU, then cast to torch's default dtype: a seed names the same
 data everywhere, up to rounding.
@@ -11,16 +11,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from seams.data.generators import Generator, rolled_sheet
 from seams.shapes import Float, Int
 
 __all__ = [
-    "Blobs",
     "Circles",
     "LinearGaussian",
+    "Sheet",
     "blob_images",
-    "blobs",
     "circles",
+    "coins",
+    "linear",
     "linear_gaussian",
+    "sheet",
 ]
 
 
@@ -28,14 +31,8 @@ __all__ = [
 class LinearGaussian:
     r"""Samples $x = U S V^\top z + \epsilon$ of the linear Gaussian model, and what made them.
 
-    Attributes:
-        x: Data.
-        z: Latents.
-        noise: $\epsilon$, in the unit of x.
-        U: Left singular vectors of the decoder, as columns.
-        s: Its singular values, in the unit of x, in the order given.
-        V: Its right singular vectors, as columns.
-        sigma: Standard deviation of the noise.
+    U and V hold the singular vectors of the decoder as columns, s its singular values in the order
+    given; sigma is the standard deviation of the noise $\epsilon$. Unit of x, but for z, U and V.
     """
 
     x: Float[Tensor, "n data"]
@@ -70,18 +67,9 @@ def linear_gaussian(
     sample, and what a model misses is not sampling error. Whitening is symmetric, the smallest
     change that does it; the samples are no longer independent.
 
-    Args:
-        n: Number of samples.
-        data: Columns m of x.
-        singular_values: $s$, one a latent, in the unit of x.
-        sigma: Standard deviation of the noise, in the unit of x; may be zero.
-        seed: Of latents, noise and, where not given, U.
-        U: Left singular vectors, orthonormal columns; uniformly random if None.
-        V: Right singular vectors, orthonormal columns; the identity if None.
-        exact: Whether sample moments equal those of the model.
-
     Returns:
-        The samples and the truth.
+        n samples of so many columns, and the truth: U is uniformly random if not given, V the
+        identity.
 
     Raises:
         ValueError: More latents than data columns, a negative `sigma`, or too few samples for
@@ -122,14 +110,50 @@ def _whiten(draws: Tensor) -> Tensor:
     return math.sqrt(len(draws)) * (left @ right)
 
 
+def linear() -> LinearGaussian:
+    """The linear Gaussian data of Figure 2, for which the paper states no sizes: ours, `exact`."""
+    return linear_gaussian(4096, 10, (3.0, 2.0, 1.0), sigma=1.0, seed=0, exact=True)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Noisy points on a curved sheet in space, and what made them.
+
+    `generator` takes one of the standard normal latents z to its place on the sheet; sigma is the
+    standard deviation of the noise.
+    """
+
+    x: Float[Tensor, "n 3"]
+    z: Float[Tensor, "n 2"]
+    generator: Generator
+    sigma: float
+
+
+def sheet() -> Sheet:
+    """The curved manifold of Figures 1, 3 and 4: two latents in three dimensions, C1 and C2 hold.
+
+    A strip that bends by 100 degrees within 2.3 standard deviations of the prior. Along it the
+    singular value is exp(0.2 z_1), across it 0.45 (1 + 0.2 tanh z_2): the first is the larger at
+    all points but 4, so that the seams are defined, and they change enough for densities over
+    seams that are not normal. The noise has standard deviation 0.1. The paper draws such a
+    manifold and states none.
+
+    Returns:
+        16,384 samples with what made them.
+    """
+    generator, sigma = rolled_sheet((1.0, 0.45), warp=0.2, radius=0.7), 0.1
+    draws = torch.Generator().manual_seed(0)
+    z, noise = (torch.randn(16_384, size, generator=draws, dtype=torch.float64) for size in (2, 3))
+    x = torch.vmap(generator)(z) + sigma * noise
+    dtype = torch.get_default_dtype()
+    return Sheet(x.to(dtype), z.to(dtype), generator, sigma)
+
+
 @dataclass(frozen=True)
 class Circles:
     """Points on small circles whose centres lie on a large one.
 
-    Attributes:
-        x: Points, small circle by small circle; centred.
-        circle: Small circle of each point.
-        centres: Mean of the points of each small circle.
+    Points x come small circle by small circle, and are centred; `circle` says on which each lies.
     """
 
     x: Float[Tensor, "n 2"]
@@ -152,12 +176,6 @@ def circles(
     are 57.8 and 2.6: with $\sigma = 1$ the values of $\beta$ in Figure 6 (0.55, 2.2, 3.8, 60) lie
     below, between and above them. Circles much closer than these merge before their points do.
     The paper gives no sizes.
-
-    Args:
-        circle_count: Number of small circles, 3 or more.
-        points: Points on each, 3 or more.
-        outer_radius: Of the circle of centres, in the unit of x.
-        inner_radius: Of each small circle, in the unit of x.
 
     Returns:
         circle_count * points points.
@@ -183,61 +201,10 @@ def _unit_circle(points: int) -> Tensor:
     return torch.stack([angle.cos(), angle.sin()], -1)
 
 
-@dataclass(frozen=True)
-class Blobs:
-    """Images of one blob, with its position.
-
-    Attributes:
-        x: Images, flattened row by row; 1 at a blob's centre.
-        factors: Position of the centre, x right and y down, in pixels from the top left corner.
-        side: Pixels along an edge of the image.
-    """
-
-    x: Float[Tensor, "n data"]
-    factors: Float[Tensor, "n 2"]
-    side: int
-
-
-def blobs(
-    n: int, side: int = 16, *, ratio: float = 1.0, width: float = 1.5, seed: int = 0
-) -> Blobs:
-    r"""One Gaussian blob an image, uniform on a rectangle of `ratio` : 1 about the middle.
-
-    Two factors that differ in nothing but their range. At ratio 1 the two leading eigenvalues of
-    the data coincide, and linear theory tells no axes from their rotations
-    (`seams.linear.rotation_curvature`); the ratio opens the gap between them.
-
-    Args:
-        n: Number of images.
-        side: Pixels along an edge.
-        ratio: Horizontal range over vertical range. The horizontal one stays what the image holds:
-            centres keep 2 widths from its edges.
-        width: Standard deviation of the blob, in pixels.
-        seed: Of the positions.
-
-    Returns:
-        Images and positions.
-
-    Raises:
-        ValueError: `ratio` below 1, or a blob too wide for the image.
-
-    Source: Ours; the third condition of Corollary 6.1, distinct singular values, as a dial.
-    """
-    if not ratio >= 1:
-        raise ValueError(
-            f"`ratio` must be 1 or more; got {ratio}. The horizontal range is the larger one."
-        )
-    span = side - 4 * width
-    if not (width > 0 and span > 0):
-        raise ValueError(
-            f"`width` must be positive and below a quarter of the side, {side / 4}; got {width}."
-        )
-    generator = torch.Generator().manual_seed(seed)
-    unit = torch.rand(n, 2, generator=generator, dtype=torch.float64) - 0.5
-    factors = side / 2 + span * unit / torch.tensor([1, ratio], dtype=torch.float64)
-    dtype = torch.get_default_dtype()
-    images = blob_images(factors, side, width)
-    return Blobs(images.flatten(1).to(dtype), factors.to(dtype), side)
+def coins() -> Float[Tensor, "n 4"]:
+    """Four fair coins, every pattern once: data that need no latent (Appendix B)."""
+    sides = torch.tensor([0.0, 1.0], dtype=torch.get_default_dtype())
+    return torch.cartesian_prod(*[sides] * 4)
 
 
 def blob_images(
@@ -246,11 +213,6 @@ def blob_images(
     r"""Blobs at given places, $\exp(-\|p - c\|^2 / 2 w^2)$ at pixel centres $p$.
 
     Entry (row i, column j) is the pixel centred at (j + 1/2, i + 1/2), x right and y down.
-
-    Args:
-        centres: $c$, x and y in pixels.
-        side: Pixels along an edge.
-        width: $w$, in pixels.
 
     Returns:
         Images between 0 and 1, differentiable in the centres.

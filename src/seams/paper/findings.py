@@ -105,7 +105,10 @@ def tally(results: Mapping[tuple[str, str], Result], profile: str) -> str:
     verdicts = [found.verdict for found in rows]
     order = (*list(VERDICTS)[:1], IN_PART, *list(VERDICTS)[1:], NOT_RUN)
     parts = [f"{verdicts.count(v)} {v}" for v in order if v in verdicts]
-    return f"Of {len(verdicts)} statements and figures of the paper: {', '.join(parts)}."
+    others = [{ran for _, ran, _ in found.claims} - {profile} for found in rows]
+    named = ", ".join(sorted(set().union(*others)))
+    by = f"; {sum(map(bool, others))} of them by runs of the profile {named}" if named else ""
+    return f"Of {len(verdicts)} statements and figures of the paper: {', '.join(parts)}{by}."
 
 
 def printed(findings: list[Finding], width: int | None = None) -> str:

@@ -6,16 +6,24 @@ A page of the book must open from a file, so everything is within it, the images
 import base64
 import io
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-__all__ = ["FILE", "Panel", "markup", "write_gallery"]
+__all__ = ["FILE", "Panel", "image_bytes", "write_gallery"]
 
 FILE = "gallery.json"
 """Name of a gallery in a folder of results."""
+
+_ACTIVE = re.compile(
+    r"<\s*(script|foreignObject|iframe|embed|object|handler|a)\b|\son\w+\s*=|javascript:"
+    r"|<!ENTITY|href\s*=\s*[\"'](?!#|data:image/)",
+    re.IGNORECASE,
+)
+"""What a figure that matplotlib drew does not have, and what does not stay where it is."""
 
 _LARGEST = 220_000  # bytes of PNG in a page, 300 kB as text: a blink on a slow line
 
@@ -102,13 +110,17 @@ def _sheet(rows: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def markup(path: Path, programs: Path) -> str:
-    """A gallery as a part of a page, with `gallery.js` of the folder `programs`: one text."""
-    content = json.dumps(json.loads(path.read_text()), separators=(",", ":"))
-    program = (programs / "gallery.js").read_text(encoding="utf-8")
-    return (
-        '<div class="live gallery"><script type="application/json">'
-        + content.replace("<", "\\u003c")
-        + "</script><noscript>Moving these latents needs JavaScript.</noscript></div>\n"
-        + f"<script>\n{program}</script>"
-    )
+def image_bytes(path: Path) -> bytes:
+    """Content of a figure's file; `ValueError` for a link, or what is not what its name says."""
+    # In a page no script of a picture runs; but a reader may open one by itself.
+    if path.is_symlink() or not path.is_file():
+        raise ValueError(f"A figure must be a file; {path} is a link or none. Draw it again.")
+    content = path.read_bytes()
+    sound = content.startswith(b"\x89PNG\r\n\x1a\n")
+    if path.suffix == ".svg":
+        text = content.decode("utf-8", "replace")
+        sound = "<svg" in text[:4096] and not _ACTIVE.search(text)
+    if not sound:
+        kind = "an SVG without scripts and links" if path.suffix == ".svg" else "a PNG"
+        raise ValueError(f"{path} must be {kind}, as its name says. Draw it again.")
+    return content

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from seams.data import Data
-from seams.training.models import Models
+from seams.training.stack import Models
 from seams.vae import VAE
 
 __all__ = ["IMAGES", "Encoded", "budget", "encode", "encode_models", "sizes"]

@@ -18,12 +18,9 @@ from torch import Tensor
 
 from seams.data import Data
 from seams.networks import LinearEncoder
-<<<<<<< HEAD
-from seams.training.stack import Models, Stack
-=======
 from seams.scores import COLLAPSED_RATE, Scored
 from seams.training.encode import Encoded, encode
-from seams.training.models import Models
+from seams.training.stack import Models
 from seams.training.score import (
     DERIVATIVE_IMAGES,
     IMAGES,
@@ -35,7 +32,6 @@ from seams.training.score import (
     score_models,
 )
 from seams.training.stack import Stack
->>>>>>> wing/scores
 from seams.training.store import Run
 from seams.vae import VAE
 
@@ -51,13 +47,9 @@ __all__ = [
     "at_once",
     "encode",
     "evaluate",
-<<<<<<< HEAD
-    "is_current",
-=======
     "groups",
     "is_current",
     "needed",
->>>>>>> wing/scores
     "reevaluate",
     "score_model",
 ]
@@ -120,11 +112,6 @@ def needed(runs: Iterable[Run], *names: str) -> None:
 def at_once(device: str) -> int:
     """How many runs `evaluate` should be given together: on a CPU one, with numbers of its own."""
     return 1 if torch.device(device).type == "cpu" else _RUNS_ON_GPU
-
-
-def is_current(scores: Mapping[str, Any]) -> bool:
-    """Whether nothing that is computed today is missing among the scores of a run."""
-    return scores.get("evaluation") == VERSION
 
 
 def evaluate(stack: Stack, runs: Sequence[int], data: Data) -> list[tuple[Scores, Arrays]]:

@@ -25,7 +25,7 @@ from seams.scores import (
     term_scores,
 )
 from seams.training.encode import IMAGES, Encoded, budget, encode_models, sizes
-from seams.training.models import Models
+from seams.training.stack import Models
 from seams.vae import VAE
 
 __all__ = [

@@ -15,22 +15,20 @@ from typing import Any
 
 import numpy as np
 
-from seams.data.faces.cache import cached, store
-from seams.data.faces.images import Faces, tenths
+from seams.data.faces.images import Faces, cached, kept, tenths
 from seams.data.faces.pixels import RECIPE, decode, square
 
 __all__ = [
     "CELEBA_BYTES",
     "CELEBA_IMAGES",
     "CELEBA_MD5",
-    "CELEBA_PARTITION_MD5",
     "CELEBA_TERMS",
     "load_celeba",
+    "official_parts",
 ]
 
 CELEBA_BYTES = 1_443_490_838
 CELEBA_MD5 = "00d2c5bc6d35e252742224ab0c1e8fcb"
-CELEBA_PARTITION_MD5 = "d32c9cbf5e040fd4025c592c306e6668"
 CELEBA_IMAGES = 202_599
 CELEBA_TERMS = "non-commercial research only; do not pass on"
 
@@ -46,16 +44,12 @@ def load_celeba(
     *,
     resolution: int = 64,
     md5: str | None = None,
-    partition: Path | str | None = None,
 ) -> Faces:
     """CelebA, aligned and cropped, from `img_align_celeba.zip` or a zip of some of its members.
 
-    For non-commercial research only: pass on neither the zip nor what is cached here.
-
-    The zip is read in place. The first call decodes every image, and writes pixels and their
-    origin to `cache` as .npy and .json; each appears complete or not at all. Later calls map the
-    pixels from there, as long as the zip has the same name and size; it may then be absent. At 64
-    x 64 the whole set has 2.5 GB on disk; at no time is more than one image in memory.
+    The zip is read in place. The first call decodes every image, one at a time, and writes pixels
+    and their origin to `cache` as .npy and .json. Later calls map the pixels from there, while the
+    zip has the same name and size; it may then be absent. At 64 x 64 the set has 2.5 GB.
 
     The crop is centred, 148/178 of the width: 148 of 178 pixels officially, 74 of 89 at half
     size. Parts are the official ones, by number, in which no one appears twice. A zip without
@@ -63,28 +57,19 @@ def load_celeba(
     and the last are taken, and people appear in several.
 
     Members other than `img_align_celeba/NNNNNN.jpg`, large ones and repeated ones are refused,
-    as is whatever is not a JPEG image or leaves a crop smaller than `resolution`.
-
-    Args:
-        archive: The zip. Of a file with the official size, the official checksum is required.
-        cache: Folder for the pixels; made if missing.
-        resolution: Rows, and columns, of an image.
-        md5: Checksum that the zip must have; `CELEBA_MD5` insists on the official one.
-        partition: The official `list_eval_partition.txt`, to be compared with the parts used
-            here; without it they are the same.
+    as is whatever is not a JPEG image or leaves a crop smaller than `resolution`. The zip must
+    have the checksum `md5`, if given, and the official one if it has the official size.
 
     Returns:
         Images of three channels, mapped from the cache, in the order of their numbers.
 
     Raises:
         FileNotFoundError: Neither zip nor cache is there.
-        ValueError: The zip or the partition is not what it should be.
+        ValueError: The zip is not what it should be.
 
     Source: Figures 7-10; crop and resolution are ours.
     """
     archive, cache = Path(archive), Path(cache)
-    if partition is not None:
-        _check_partition(Path(partition))
     crop = "centred square, 148/178 of the width"
     wanted: dict[str, Any] = RECIPE | {"file": archive.name, "crop": crop}
     if archive.is_file():
@@ -93,12 +78,12 @@ def load_celeba(
             md5 = md5 or CELEBA_MD5
     if md5 is not None:
         wanted["md5"] = md5
-    name = f"{archive.stem}_3x{resolution}x{resolution}"
-    if faces := cached(cache, name, wanted):
+    path = cache / f"{archive.stem}_3x{resolution}x{resolution}.npy"
+    if faces := cached(path, (3, resolution), wanted):
         return faces
     if not archive.is_file():
         raise FileNotFoundError(
-            f"{archive} is missing, and {cache} holds no {name}.npy made from it. Get "
+            f"{archive} is missing, and {cache} holds no sound {path.name} made from it. Get "
             "img_align_celeba.zip from the authors of CelebA, or use `load_orl`."
         )
     if md5 == CELEBA_MD5 and wanted["bytes"] != CELEBA_BYTES:
@@ -126,26 +111,7 @@ def load_celeba(
         }
         images = _celeba_images(opened, archive, members.values(), resolution)
         shape = (len(members), 3, resolution)
-        return store(cache, name, origin, images, shape, _celeba_split(list(members)))
-
-
-def _check_partition(path: Path) -> None:
-    raw, expected = path.read_bytes(), _partition()
-    if raw != expected:
-        raise ValueError(
-            f"`partition` must be the official list_eval_partition.txt, {len(expected)} bytes, "
-            f"md5 {CELEBA_PARTITION_MD5}; {path} has {len(raw)} bytes, md5 "
-            f"{hashlib.md5(raw).hexdigest()}. Leave it out: the same parts are made here."
-        )
-
-
-def _partition() -> bytes:
-    """The official `list_eval_partition.txt`."""
-    lines, start = [], 1
-    for digit, end in enumerate(_CELEBA_ENDS.values()):
-        lines += [f"{number:06d}.jpg {digit}\r\n" for number in range(start, end + 1)]
-        start = end + 1
-    return "".join(lines).encode()
+        return kept(path, shape, images, origin, official_parts(list(members)))
 
 
 def _celeba_members(opened: zipfile.ZipFile, archive: Path) -> dict[int, zipfile.ZipInfo]:
@@ -172,7 +138,8 @@ def _celeba_members(opened: zipfile.ZipFile, archive: Path) -> dict[int, zipfile
     return dict(sorted(members.items()))
 
 
-def _celeba_split(numbers: list[int]) -> dict[str, range]:
+def official_parts(numbers: list[int]) -> dict[str, range]:
+    """Places of the parts, of images with these numbers; tenths if all are of the first part."""
     if numbers[-1] <= _CELEBA_ENDS["train"]:
         return tenths(len(numbers))
     split, start = {}, 0

@@ -1,15 +1,14 @@
 """Any folder of JPEG and PNG images as a data set."""
 
 import hashlib
-import re
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from seams.data.faces.cache import cached, store
-from seams.data.faces.images import Faces, tenths
+from seams.data.faces.images import Faces, cached, kept, tenths
 from seams.data.faces.pixels import RECIPE, decode, square
 
 __all__ = ["load_folder"]
@@ -25,53 +24,53 @@ def load_folder(
     """The JPEG and PNG images in a folder and those below it, in the order of their paths.
 
     Of each the largest centred square is kept, after turning it as its EXIF data say; alpha is
-    ignored. Other files, and names that start with a dot, are passed over. Parts are blocks: the
-    first eight tenths, the ninth and the last, so that neighbours by name, often alike, are
-    rarely parted.
+    ignored. Links are followed; other files, and names with a dot before them, are passed over.
+    Parts are blocks: the first eight tenths, the ninth and the last, so that neighbours by name,
+    often alike, are rarely parted.
 
     The first call writes pixels and their origin to `cache` as .npy and .json. Later calls map
-    the pixels from there, as long as the images have the same names and sizes in bytes. At no
-    time is more than one image in memory.
+    the pixels from there, as long as the images have the same names, sizes and times of change.
 
     An unreadable image, one of more than 8 bits a channel, and one smaller than `resolution` are
     errors that name it.
 
-    Args:
-        folder: Where the images are.
-        cache: Folder for the pixels; made if missing.
-        resolution: Rows, and columns, of an image.
-        channels: 3 for red, green and blue, 1 for grey (luma of ITU-R 601).
-
     Returns:
-        The images, mapped from the cache.
+        The images, mapped from the cache; with one channel, grey by the luma of ITU-R 601.
 
     Raises:
         ValueError: There are no images.
     """
     folder, cache = Path(folder).resolve(), Path(cache)
-    paths = {
-        path.relative_to(folder).as_posix(): path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in {".jpg", ".jpeg", ".png"}
-        if path.is_file()
-    }
-    shown = sorted(name for name in paths if not re.search(r"(^|/)\.", name))
-    paths = {name: paths[name] for name in shown}
+    paths = dict(sorted(_images_below(folder)))
     if not paths:
         raise ValueError(f"`folder` must hold .jpg, .jpeg or .png files; {folder} has none.")
-    listing = "".join(f"{name}\t{path.stat().st_size}\n" for name, path in paths.items())
+    facts = {name: path.stat() for name, path in paths.items()}
+    listing = "".join(f"{name}\t{f.st_size}\t{f.st_mtime_ns}\n" for name, f in facts.items())
     wanted = RECIPE | {
         "file": folder.name,
         "crop": "largest centred square",
         "listing_sha256": hashlib.sha256(listing.encode()).hexdigest(),
     }
-    name = f"{folder.name}_{channels}x{resolution}x{resolution}"
-    if faces := cached(cache, name, wanted):
+    path = cache / f"{folder.name}_{channels}x{resolution}x{resolution}.npy"
+    if faces := cached(path, (channels, resolution), wanted):
         return faces
     origin = wanted | {"source": f"{len(paths):,} images of {folder.name}"}
     images = _folder_images(paths.values(), resolution, channels)
-    shape = (len(paths), channels, resolution)
-    return store(cache, name, origin, images, shape, tenths(len(paths)))
+    return kept(path, (len(paths), channels, resolution), images, origin, tenths(len(paths)))
+
+
+def _images_below(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Name and place of each image, also behind links; each folder once, should they go round."""
+    seen = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for path in (Path(place, name) for name in files if not name.startswith(".")):
+            if path.suffix.lower() in {".jpg", ".jpeg", ".png"} and path.is_file():
+                yield path.relative_to(folder).as_posix(), path
 
 
 def _folder_images(paths: Iterable[Path], resolution: int, channels: int) -> Iterator[np.ndarray]:

@@ -1,14 +1,18 @@
-"""Images of faces as a data set, and its parts."""
+"""Images of faces as a data set with its parts, in memory or kept on disk."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from seams.data import arrays
 from seams.shapes import Float, Int, UInt8
 
-__all__ = ["Faces", "tenths"]
+__all__ = ["Faces", "cached", "kept", "tenths"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,12 +24,16 @@ class Faces:
         split: Places of the parts "train", "validation" and "test".
         source: What the images are, for a caption; with the credit due.
         checksum: sha256 of `images`, of the whole set where this is a part of it.
+        factors: None, as nothing is known of them; likewise their names, and latents.
     """
 
     images: UInt8[Tensor, "image channel side side"]
     split: Mapping[str, range]
     source: str
     checksum: str
+    factors: None = None
+    factor_names: tuple[str, ...] = ()
+    latents: None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -41,28 +49,11 @@ class Faces:
         return self.images.shape[-1]
 
     def to(self, device: torch.device | str) -> "Faces":
-        """The same images on another device.
-
-        Args:
-            device: Where `batch` shall work.
-
-        Returns:
-            A data set whose images live there; shared with this one if they already do.
-        """
+        """The same images on another device; shared if they are there already."""
         return replace(self, images=self.images.to(device))
 
     def part(self, name: str) -> "Faces":
-        """One part of the split as a data set of its own, sharing memory with this one.
-
-        Args:
-            name: "train", "validation" or "test".
-
-        Returns:
-            Its images, counted from 0.
-
-        Raises:
-            ValueError: There is no such part, or it is empty.
-        """
+        """One part of the split as a data set of its own, sharing memory; counted from 0."""
         chosen = self.split.get(name)
         if not chosen:
             parts = ", ".join(f"{key} {len(places)}" for key, places in self.split.items())
@@ -82,12 +73,9 @@ class Faces:
         Data are channel by channel, in it row by row:
         `unflatten(-1, (channels, resolution, resolution))` shows them.
 
-        Args:
-            indices: Places, on the device of `images`; any leading shape.
-            dtype: Of the result; torch's default if not given.
-
         Returns:
-            Pixels, 0 (dark) to 1 (bright), in steps of 1/255.
+            Pixels, 0 (dark) to 1 (bright), in steps of 1/255; of torch's default dtype if none
+            is given.
         """
         stored = self.images[indices].flatten(-3)
         return stored.to(dtype or torch.get_default_dtype()) / 255
@@ -101,3 +89,43 @@ def tenths(count: int) -> dict[str, range]:
         "validation": range(first, second),
         "test": range(second, count),
     }
+
+
+def cached(path: Path, sides: tuple[int, int], wanted: Mapping[str, Any]) -> Faces | None:
+    """What `kept` wrote to `path`, if it is whole, of these channels and side and this origin."""
+    try:
+        images, record = arrays.read(path)
+        split = {str(part): range(*ends) for part, ends in record["split"].items()}
+        parts = [range(len(images))[places.start : places.stop] for places in split.values()]
+        if not wanted.items() <= record.items() or images.shape[1:] != (*sides, sides[1]):
+            return None
+        if [*split.values()] != parts or sum(map(len, parts)) != len(images):
+            return None
+        source = str(record["source"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return Faces(torch.from_numpy(images), split, source, record["sha256"])
+
+
+def kept(
+    path: Path,
+    shape: tuple[int, int, int],
+    images: Iterable[np.ndarray],
+    origin: Mapping[str, Any],
+    split: Mapping[str, range],
+) -> Faces:
+    """Write images as they come; `shape` is their number, channels and resolution."""
+    import PIL
+    from tqdm import tqdm
+
+    record = {
+        **origin,
+        "images": shape[0],
+        "split": {part: [places.start, places.stop] for part, places in split.items()},
+        "decoder": f"Pillow {PIL.__version__}",
+    }
+    shown = iter(tqdm(images, path.stem, shape[0], unit="image", disable=None))
+    arrays.store(path, (*shape, shape[2]), shown, lambda sha256: record)
+    faces = cached(path, shape[1:], origin)
+    assert faces is not None
+    return faces

