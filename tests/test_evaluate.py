@@ -31,8 +31,8 @@ from seams.training.evaluate import (
     reevaluate,
     score_model,
 )
-from seams.training.stack import Models
 from seams.training.score import score_models
+from seams.training.stack import Models
 from seams.vae import VAE
 
 LEVELS = (4, 5)  # values that the two factors take

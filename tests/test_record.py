@@ -12,8 +12,8 @@ import torch
 from stored import CONFIG, FACTS, SCORES, add
 
 from seams.cli import main
-from seams.paper.reading import import_figures
 from seams.files import scratch
+from seams.paper.reading import import_figures
 from seams.training import Run, Store, run_id
 from seams.training import record as module
 from seams.training.record import import_runs, listing

@@ -274,7 +274,7 @@ def _train(job: Job, data: Any, place: Place, stop: Any, show: Show) -> tuple[li
         return [before[c] + share for c in stack.configs]
 
     saved, saving, chunk = time.perf_counter(), 0.0, job.chunk_seconds
-    steps = train(stack, data)
+    steps = train(stack, data, place.store.root)
     while stack.configs and stack.step < stack.configs[0].steps:
         if stop.is_set() or place.over(chunk + saving):
             if stack.step > job.step:
@@ -297,7 +297,7 @@ def _train(job: Job, data: Any, place: Place, stop: Any, show: Show) -> tuple[li
     runs = []
     for position, (config, spent) in enumerate(zip(stack.configs, seconds(), strict=True)):
         facts = provenance(data_of(data, config), place.device)
-        facts |= {"stacked": len(stack.configs), "seconds": spent}
+        facts |= {"stacked": len(stack.configs), "way": stack.way, "seconds": spent}
         runs.append(place.store.finish(stack, position, facts))
     return runs, outcome
 
@@ -333,7 +333,7 @@ def _stack_of(runs: Sequence[Run], device: str) -> Stack:
     gather = lambda parts: {k: torch.stack([p[k] for p in parts]).to(device) for k in parts[0]}
     return Stack(
         configs=[run.config for run in runs],
-        model=runs[0].model().to(device),
+        template=runs[0].model().to(device),
         params=gather(weights),
         moments={},
         step=runs[0].config.steps,

@@ -20,7 +20,6 @@ from seams.data import Data
 from seams.networks import LinearEncoder
 from seams.scores import COLLAPSED_RATE, Scored
 from seams.training.encode import Encoded, encode
-from seams.training.stack import Models
 from seams.training.score import (
     DERIVATIVE_IMAGES,
     IMAGES,
@@ -31,7 +30,7 @@ from seams.training.score import (
     score_model,
     score_models,
 )
-from seams.training.stack import Stack
+from seams.training.stack import Models, Stack
 from seams.training.store import Run
 from seams.vae import VAE
 

@@ -218,10 +218,9 @@ def _along(model: Models, data: Data, encoded: Encoded, active: Tensor) -> Along
 
 def _information(found: Scored, data: Data, encoded: Encoded, active: Tensor) -> Arrays:
     """What the latents say of the true factors, if those are known."""
-    if getattr(data, "factors", None) is None:
+    factors, names = data.factors, data.factor_names
+    if factors is None:
         return {}
-    names: tuple[str, ...] = data.factor_names  # type: ignore[attr-defined]
-    factors = data.factors  # type: ignore[attr-defined]
     factors = factors[encoded.indices.to(factors.device)].to(encoded.means.device)
     entropies = metrics.entropies(factors).cpu()
     scales = encoded.scales.clamp(min=NARROWEST)
@@ -265,9 +264,9 @@ def _information_scores(
 
 def _recovery(found: Scored, data: Data, encoded: Encoded) -> None:
     """How well true latents are found, where they are known as real numbers."""
-    if getattr(data, "latents", None) is None:
+    if data.latents is None:
         return
-    truth = data.latents.cpu()[encoded.indices.cpu()].double()  # type: ignore[attr-defined]
+    truth = data.latents.cpu()[encoded.indices.cpu()].double()
     scores = found.attempt("mcc", lambda: recovery_scores(encoded.means.cpu(), truth))
     found.scores |= scores or dict.fromkeys(RECOVERY)
 
