@@ -67,6 +67,59 @@ def test_imports_point_down(source: Path) -> None:
     assert not higher, f"{module} stands below {higher}"
 
 
+def dotted(source: Path) -> str:
+    parts = source.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def without_types(tree: ast.AST) -> ast.AST:
+    """The same without what only a type checker imports."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            node.body = [ast.Pass()]
+    return tree
+
+
+def test_no_circle_of_imports() -> None:
+    """Between modules, also within a package and where they are imported lazily."""
+    modules = {dotted(source): source for source in SOURCES}
+    left: dict[str, set[str]] = {}
+    for name, source in modules.items():
+        names = [*imported(without_types(ast.parse(source.read_text())))]
+        found = {n if n in modules else n.rpartition(".")[0] for n in names} & modules.keys()
+        # `from seams.data import x` names the package, which Python loads first in any case.
+        left[name] = {n for n in found if not f"{name}.".startswith(f"{n}.")}
+    while free := [name for name in left if not left[name] & left.keys()]:
+        for name in free:
+            del left[name]
+    assert not left, f"a circle is among {sorted(left)}"
+
+
+def test_files_are_short_and_few_stand_in_front() -> None:
+    long = {dotted(s): n for s in SOURCES if (n := s.read_text().count("\n")) > 350}
+    assert not long, "these are two ideas each"
+    front = {module_of(source) for source in SOURCES}
+    assert len(front) <= 30, "give the new module a place in a package"
+
+
+def test_private_names_stay_in_their_module() -> None:
+    found = []
+    for source in SOURCES:
+        tree = ast.parse(source.read_text())
+        names = {n: n for n in imported(tree) if n.startswith("seams.")}
+        modules = set()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("seams"):
+                modules |= {alias.asname or alias.name for alias in node.names}
+        found += [f"{dotted(source)}: {n}" for n in names if "._" in n]
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                private = node.attr.startswith("_") and not node.attr.startswith("__")
+                if private and node.value.id in modules and node.value.id.islower():
+                    found.append(f"{dotted(source)}: {node.value.id}.{node.attr}")
+    assert not found, "give it a public name, or a place where it is used"
+
+
 def test_library_imports_with_few_packages() -> None:
     """A bare GPU node has torch, numpy, pandas and the plotting packages, and no more."""
     program = """
@@ -157,6 +210,18 @@ def test_notebooks_are_stripped_and_have_parameters() -> None:
         assert not held, f"{path.name}: nbstripout --keep-id would empty code cells {held}"
         tagged = [c for c in code if "parameters" in c["metadata"].get("tags", [])]
         assert len(tagged) == 1, f"{path.name}: one cell has the tag `parameters`"
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("notebooks/*.ipynb")), ids=lambda p: p.stem)
+def test_a_notebook_shows_and_the_library_computes(path: Path) -> None:
+    cells = json.loads(path.read_text())["cells"]
+    code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+    lines = [line for line in code.splitlines() if line.strip() and line.strip()[0] != "#"]
+    assert len(lines) <= 120, "move what it computes into src/seams, with a test"
+    for node in ast.walk(ast.parse(code)):
+        assert not isinstance(node, ast.FunctionDef | ast.ClassDef), node.lineno
+        if isinstance(node, ast.Lambda):
+            assert node.end_lineno == node.lineno, f"line {node.lineno}"
 
 
 def test_numerical_tests_are_run_as_on_other_processors() -> None:

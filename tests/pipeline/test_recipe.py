@@ -95,3 +95,4 @@ def test_it_runs_and_is_in_the_book(clone: Path) -> None:
     page = (clone / "work" / "toy.md").read_text()
     assert "{{" not in page and "results/toy-smoke-figure.svg" in page
     assert "A datum needs more than one nat." in page
+    assert "file: toy" in (clone / "work" / "_toc.yml").read_text(), "found by its page alone"
