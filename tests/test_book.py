@@ -272,7 +272,7 @@ def test_desk_record_stands_where_there_is_no_better_one(tmp_path: Path, results
         assert "Run of record: desk profile" in (tmp_path / "work" / "fig05.md").read_text()
         assert "Run of record (desk)" in (tmp_path / "work" / "index.md").read_text()
         text = (tmp_path / "work" / "fig05.md").read_text()
-        assert "In the run of record, desk profile: of " in text
+        assert "In the run of record (desk profile), of " in text
         assert "1 supported, 33 not run" in text
     write_result(results / "paper", "fig05", "paper")
     book.assemble(results, tmp_path / "work", "quick", figures.parent, source=source)
@@ -348,7 +348,7 @@ def test_prose_argues_from_the_record_and_says_where_it_does_not(
 def test_without_a_record_a_number_names_its_profile(tmp_path: Path, results: Path) -> None:
     write_result(results / "quick", "fig05", "quick")
     text = page_with(tmp_path, "<{{ fig05.values.mig_diagonal | .1f }}> {{ tally }}")
-    assert f"<0.1{OWN}>" in text and "In your own run, quick profile: of " in text
+    assert f"<0.1{OWN}>" in text and "In your own run (quick profile), of " in text
 
 
 def test_a_page_newer_than_the_record_says_not_run(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def tally(book: Book) -> str:
     profile = of_record(book)
     where = "In the run of record" if profile in RECORDS else "In your own run"
     counted = findings.tally(book.results, profile)
-    return f"{where}, {profile} profile: {counted[0].lower()}{counted[1:]}"
+    return f"{where} ({profile} profile), {counted[0].lower()}{counted[1:]}"
 
 
 def statements_table(
