@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from seams.files import publish, scratch
+from seams.paper.gallery import image_bytes
 from seams.project import project_root
 from seams.training.record import Imported
 
@@ -179,11 +180,10 @@ def import_figures(results: Path, record: Path) -> Imported:
             raise ValueError(
                 f"{folder.name} was drawn with uncommitted changes: commit, and run it again."
             )
+    taken = {folder: _contents(folder) for folder in folders}
     names: dict[str, list[str]] = {"added": [], "replaced": [], "known": []}
-    for folder in folders:
+    for folder, contents in taken.items():
         target = record / folder.name
-        files = sorted(path for kind in _FIGURE_FILES for path in folder.glob(kind))
-        contents = {path.name: path.read_bytes() for path in files}
         there = {path.name: path.read_bytes() for path in target.glob("*")}
         kind = "known" if there == contents else "replaced" if there else "added"
         names[kind].append(folder.name)
@@ -194,3 +194,14 @@ def import_figures(results: Path, record: Path) -> Imported:
             (new / name).write_bytes(content)
         publish(new, target)
     return Imported(**{kind: tuple(found) for kind, found in names.items()})
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    """What the record keeps of a figure; `ValueError` for a link, or another thing than named."""
+    contents = {}
+    for path in sorted(path for kind in _FIGURE_FILES for path in folder.glob(kind)):
+        if path.is_symlink():
+            raise ValueError(f"{path} is a link: the record takes files alone.")
+        pictured = path.suffix in (".svg", ".png")
+        contents[path.name] = image_bytes(path) if pictured else path.read_bytes()
+    return contents
