@@ -73,10 +73,11 @@ def test_all_ways_agree(runs: int, channels: int, covariance: str) -> None:
             assert_close(grad, torch.stack(expected[name]))
 
 
-@pytest.mark.parametrize("way", [Way("product", parts=2), Way(apart=True)], ids=str)
+@pytest.mark.parametrize("way", [Way("product", parts=2), Way("taps", apart=True)], ids=str)
 def test_a_way_can_be_asked_for_and_trains_the_same(way: Way) -> None:
-    data = samples()
-    configs = [replace(BURGESS, seed=s) for s in range(2)]
+    """Also where gradients do not lie in memory as the weights do, which Adam has to know."""
+    data = samples(side=16, channels=3)
+    configs = [replace(BURGESS, resolution=16, seed=s) for s in range(2)]
     found, expected = Stack.start(configs, data), Stack.start(configs, data)
     for _ in train(found, data, way=way):
         pass
@@ -85,7 +86,7 @@ def test_a_way_can_be_asked_for_and_trains_the_same(way: Way) -> None:
     assert found.way == f"{way}, float32"
     assert expected.way == "convolution, to images taps, float32"
     for name, param in expected.params.items():
-        assert (found.params[name] - param).norm() < 1e-4 * param.norm(), name
+        assert (found.params[name] - param).norm() < 1e-3 * param.norm(), name
 
 
 def test_losses_compile_as_one_graph() -> None:

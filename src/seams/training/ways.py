@@ -126,7 +126,9 @@ class Gradients:
                 total, terms = self.losses(leaves, *inputs)
                 grads = torch.autograd.grad(total, list(leaves.values()))
             for leaf, grad in zip(leaves.values(), grads, strict=True):
-                leaf.grad = grad
+                # Fused optimisers take both as they lie in memory, whatever their strides say.
+                alike = grad.stride() == leaf.stride()
+                leaf.grad = grad if alike else torch.empty_like(leaf).copy_(grad)
             found.append(terms)
         for other in self.streams:
             torch.cuda.current_stream().wait_stream(other)
