@@ -222,6 +222,33 @@ def test_on_a_cpu_only_stacks_of_convolutional_runs_have_a_choice() -> None:
     assert known(replace(BURGESS, resolution=32), 3) == [apart, together]
 
 
+@pytest.mark.parametrize("compiler", [False, True])
+def test_on_a_gpu_ways_are_tried_from_cheap_to_costly(
+    compiler: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Captured first, compiled only with a compiler, and at the end the reference."""
+
+    class OnGpu(Stack):
+        device = torch.device("cuda")
+
+    if compiler:
+        (tmp_path / "triton").mkdir()
+        (tmp_path / "triton" / "__init__.py").touch()
+        monkeypatch.syspath_prepend(str(tmp_path))
+    for network, runs in (("burgess", 1), ("burgess", 3), ("mlp", 3)):
+        config = replace(BURGESS, network=network)
+        known = ways.ways(OnGpu.start([replace(config, seed=s) for s in range(runs)], samples()))
+        assert len({str(way) for way in known}) == len(known)
+        assert known[-1] == Way(apart=True)
+        assert known[0] == Way(apart=runs == 1, captured=True)
+        kinds = [way.compiled for way in known[:-1]]
+        assert kinds == sorted(kinds) and any(kinds) == compiler
+        assert all(way.captured for way in known[:-1])
+        forms = {way.form for way in known}
+        assert forms == ({"convolution", "product"} if network == "burgess" else {"convolution"})
+        assert (Way(apart=True, captured=True) in known) == (network == "burgess" or runs == 1)
+
+
 def test_ties_are_not_left_to_chance() -> None:
     trials = {"first": taking(0.02), "other": taking(0.0199)}
     assert fastest(trials, RIGHT, 0.01, 1000, {}).way == "first"

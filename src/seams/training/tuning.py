@@ -88,7 +88,7 @@ def way_for(stack: Stack, x: Tensor, noise: Tensor, folder: Path | None = None) 
     found = _read(kept).get(key)
     if found and found["way"] in known and (not found["postponed"] or steps <= found["steps"]):
         return known[found["way"]]
-    inputs = x, noise, torch.ones(len(x), device=x.device)
+    inputs = x, noise, torch.ones(len(x), device=x.device, dtype=noise.dtype)
     with arithmetic("float32", x.device):
         reference = _prepared(stack, Way(apart=True), "float32", inputs)()
     if not all(bool(part.isfinite().all()) for part in reference.values()):
