@@ -69,13 +69,13 @@ class Models:
     def map(
         self, function: Callable[..., Any], *arrays: Tensor, shared: tuple[Any, ...] = ()
     ) -> Any:
-        """A function of every model, and of a row of each array, with a leading model axis.
+        """A function of every model, of a row of each array, and of what all models share.
 
         Args:
-            function: Of the template with a model's parameters, a row of each array, and what is
-                shared; returns a tensor, or several.
+            function: Returns a tensor, or several. Its model is the template, with the parameters
+                of each model in turn.
             *arrays: With a leading model axis.
-            shared: Further arguments, the same for all models.
+            shared: Further arguments.
 
         Returns:
             What the function returns, with a leading model axis.
@@ -140,19 +140,7 @@ class Stack(Models):
         data: Data | Mapping[str, Any],
         device: torch.device | str = "cpu",
     ) -> "Stack":
-        """Initial weights of every run.
-
-        Args:
-            configs: Runs with equal `stack_key`.
-            data: What they train on, or by name what each does.
-            device: Where to train.
-
-        Returns:
-            The stack at step 0.
-
-        Raises:
-            ValueError: No run, or runs that cannot be stacked.
-        """
+        """Runs of equal `stack_key` at step 0; `data` is what they train on, by name if several."""
         configs = list(configs)
         if not configs or any(stack_key(c) != stack_key(configs[0]) for c in configs):
             raise ValueError(
