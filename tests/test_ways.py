@@ -273,9 +273,11 @@ def test_a_choice_is_made_once(
 
     def watched(trials, reference, tolerance, steps, preparation) -> Verdict:
         timed.append(steps)
+        left = ["product, compiled"] if steps < 5000 else []
+        if timed[1:]:  # once is enough
+            return Verdict(str(several[0]), {}, {}, left, steps)
         own = {name: trial for name, trial in trials.items() if "compiled" not in name}
-        found = fastest(own, reference, tolerance, steps, preparation)
-        return replace(found, postponed=["product, compiled"] if steps < 5000 else [])
+        return replace(fastest(own, reference, tolerance, steps, preparation), postponed=left)
 
     monkeypatch.setattr(tuning, "fastest", watched)
 

@@ -140,7 +140,7 @@ class Stack(Models):
         data: Data | Mapping[str, Any],
         device: torch.device | str = "cpu",
     ) -> "Stack":
-        """Runs of equal `stack_key` at step 0; `data` is what they train on, by name if several."""
+        """Runs of one `stack_key` at step 0; `data` is what they train on, by name if several."""
         configs = list(configs)
         if not configs or any(stack_key(c) != stack_key(configs[0]) for c in configs):
             raise ValueError(
