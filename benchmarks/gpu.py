@@ -29,6 +29,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from training import disentangling_vae, noise_images
 
+from seams.data import Samples
 from seams.networks import Affine, DoublingConv, HalvingConv
 from seams.training import Stack, TrainConfig, loop, train
 from seams.training.provenance import environment
@@ -64,12 +65,11 @@ def rate(call: Callable[[], Any], images: int, device: str, turn: float) -> dict
 
 
 def measured(
-    config: TrainConfig, runs: int, way: Way, steps: int, device: str, turn: float
+    config: TrainConfig, runs: int, way: Way, data: Samples, steps: int, device: str, turn: float
 ) -> dict[str, Any]:
     """Rate of a stack in one way, with what it takes of memory; or why there is none."""
     found: dict[str, Any] = {"runs": runs, "precision": config.precision, "way": str(way)}
     try:
-        data = noise_images(config.resolution**2, device=device)
         stack = Stack.start([replace(config, seed=s) for s in range(runs)], data, device)
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
@@ -145,18 +145,27 @@ def tests(seconds: float) -> dict[str, Any]:
     return {"run": True, "passed": done.returncode == 0, "summary": done.stdout.splitlines()[-1:]}
 
 
-def plan(config: TrainConfig, counts: list[int], device: str) -> list[tuple[int, str, Way]]:
-    """What to measure, what says most first: compiled ways last, but for the widest prediction."""
+def plan(
+    config: TrainConfig, counts: list[int], data: Samples, device: str
+) -> list[tuple[int, str, Way]]:
+    """What to measure, first what says most: all ways of a wide stack in bfloat16."""
     found: list[tuple[int, str, Way]] = []
     for runs in counts:
-        stack = Stack.start([config] * runs, noise_images(config.resolution**2, 64), device)
-        known = ways(stack)
+        known = ways(Stack.start([config] * runs, data, device))
         if device != "cuda":
             known.append(Way("product", parts=8, apart=runs == 1))
+        elif runs > 1:
+            known.pop()  # without a graph, run by run: seconds a step, and known to be slow
         found += [(runs, precision, way) for precision in PRECISIONS for way in known]
     middle = counts[len(counts) // 2]
-    ahead = lambda runs, precision, way: runs == middle and precision == "bfloat16"
-    return sorted(found, key=lambda one: (one[2].compiled, not ahead(*one)))
+
+    def stage(one: tuple[int, str, Way]) -> tuple[bool, ...]:
+        runs, precision, way = one
+        ahead = runs == middle and precision == "bfloat16"
+        widest = ahead and way.compiled and way.parts > 1
+        return not (ahead and not way.compiled), not widest, way.compiled, precision != "bfloat16"
+
+    return sorted(found, key=stage)
 
 
 def main() -> None:
@@ -194,12 +203,13 @@ def main() -> None:
         }
         write()
     report |= {"rates": [], "no time for": []}
-    for runs, precision, way in plan(config, chosen.runs, device):
+    data = noise_images(config.resolution**2, device=device)
+    for runs, precision, way in plan(config, chosen.runs, data, device):
         if left() < (COMPILING if way.compiled else MEASURING):
             report["no time for"].append(f"{runs} runs, {precision}, {way}")
             continue
         own = replace(config, precision=precision)
-        found = measured(own, runs, way, chosen.steps, device, chosen.turn)
+        found = measured(own, runs, way, data, chosen.steps, device, chosen.turn)
         if "peer" in report and "error" not in found:
             theirs = report["peer"]["compute"]["images_per_second"]
             found["times_peer"] = round(found["images_per_second"] / theirs, 1)

@@ -73,10 +73,11 @@ def test_all_ways_agree(runs: int, channels: int, covariance: str) -> None:
             assert_close(grad, torch.stack(expected[name]))
 
 
-@pytest.mark.parametrize("way", [Way("product", parts=2), Way(apart=True)], ids=str)
+@pytest.mark.parametrize("way", [Way("product", parts=2), Way("taps", apart=True)], ids=str)
 def test_a_way_can_be_asked_for_and_trains_the_same(way: Way) -> None:
-    data = samples()
-    configs = [replace(BURGESS, seed=s) for s in range(2)]
+    """Also where gradients do not lie in memory as the weights do, which Adam has to know."""
+    data = samples(side=16, channels=3)
+    configs = [replace(BURGESS, resolution=16, seed=s) for s in range(2)]
     found, expected = Stack.start(configs, data), Stack.start(configs, data)
     for _ in train(found, data, way=way):
         pass
@@ -85,7 +86,7 @@ def test_a_way_can_be_asked_for_and_trains_the_same(way: Way) -> None:
     assert found.way == f"{way}, float32"
     assert expected.way == "convolution, to images taps, float32"
     for name, param in expected.params.items():
-        assert (found.params[name] - param).norm() < 1e-4 * param.norm(), name
+        assert (found.params[name] - param).norm() < 1e-3 * param.norm(), name
 
 
 def test_losses_compile_as_one_graph() -> None:
@@ -221,6 +222,33 @@ def test_on_a_cpu_only_stacks_of_convolutional_runs_have_a_choice() -> None:
     assert known(replace(BURGESS, resolution=32), 3) == [apart, together]
 
 
+@pytest.mark.parametrize("compiler", [False, True])
+def test_on_a_gpu_ways_are_tried_from_cheap_to_costly(
+    compiler: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Captured first, compiled only with a compiler, and at the end the reference."""
+
+    class OnGpu(Stack):
+        device = torch.device("cuda")
+
+    if compiler:
+        (tmp_path / "triton").mkdir()
+        (tmp_path / "triton" / "__init__.py").touch()
+        monkeypatch.syspath_prepend(str(tmp_path))
+    for network, runs in (("burgess", 1), ("burgess", 3), ("mlp", 3)):
+        config = replace(BURGESS, network=network)
+        known = ways.ways(OnGpu.start([replace(config, seed=s) for s in range(runs)], samples()))
+        assert len({str(way) for way in known}) == len(known)
+        assert known[-1] == Way(apart=True)
+        assert known[0] == Way(apart=runs == 1, captured=True)
+        kinds = [way.compiled for way in known[:-1]]
+        assert kinds == sorted(kinds) and any(kinds) == compiler
+        assert all(way.captured for way in known[:-1])
+        forms = {way.form for way in known}
+        assert forms == ({"convolution", "product"} if network == "burgess" else {"convolution"})
+        assert (Way(apart=True, captured=True) in known) == (network == "burgess" or runs == 1)
+
+
 def test_ties_are_not_left_to_chance() -> None:
     trials = {"first": taking(0.02), "other": taking(0.0199)}
     assert fastest(trials, RIGHT, 0.01, 1000, {}).way == "first"
@@ -245,9 +273,11 @@ def test_a_choice_is_made_once(
 
     def watched(trials, reference, tolerance, steps, preparation) -> Verdict:
         timed.append(steps)
+        left = ["product, compiled"] if steps < 5000 else []
+        if timed[1:]:  # once is enough
+            return Verdict(str(several[0]), {}, {}, left, steps)
         own = {name: trial for name, trial in trials.items() if "compiled" not in name}
-        found = fastest(own, reference, tolerance, steps, preparation)
-        return replace(found, postponed=["product, compiled"] if steps < 5000 else [])
+        return replace(fastest(own, reference, tolerance, steps, preparation), postponed=left)
 
     monkeypatch.setattr(tuning, "fastest", watched)
 

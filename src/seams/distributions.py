@@ -40,15 +40,7 @@ class DiagonalGaussian(Independent):
     def from_parameters(
         cls, mean: Float[Tensor, "*batch latent"], log_scale: Float[Tensor, "*batch latent"]
     ) -> "DiagonalGaussian":
-        r"""Posterior with scale $s = \exp(\text{log\_scale})$, from an encoder's raw outputs.
-
-        Args:
-            mean: $\mu$.
-            log_scale: Log standard deviations, clamped to `LOG_SCALE_BOUNDS`.
-
-        Returns:
-            One posterior a row.
-        """
+        r"""From an encoder's raw outputs, $\log s$ clamped to `LOG_SCALE_BOUNDS`."""
         return cls(mean, log_scale.clamp(*LOG_SCALE_BOUNDS).exp())
 
     def expand(self, batch_shape: Sequence[int], _instance: None = None) -> "DiagonalGaussian":  # noqa: D102, DOC201
@@ -80,22 +72,12 @@ class DiagonalGaussian(Independent):
         return self.mean + self.stddev * noise
 
     def kl_per_latent(self) -> Float[Tensor, "*batch latent"]:
-        r"""KL of each latent to the prior, $\tfrac12(\mu_j^2 + s_j^2 - 1) - \log s_j$, in nats.
-
-        Returns:
-            Terms that sum to `kl_to_prior`.
-        """
+        r"""KL of each latent, $\tfrac12(\mu_j^2 + s_j^2 - 1) - \log s_j$ nats; they add up."""
         mean, scale = self.mean, self.stddev
         return 0.5 * (mean.square() + scale.square() - 1) - scale.log()
 
     def kl_to_prior(self) -> Float[Tensor, "*batch"]:
-        r"""Divergence $\mathrm{KL}(q(z \mid x) \,\|\, \mathcal N(0, I))$ in nats.
-
-        Returns:
-            One value a posterior.
-
-        Source: Eq. 1, last term.
-        """
+        r"""Divergence $\mathrm{KL}(q(z \mid x) \,\|\, \mathcal N(0, I))$ in nats, as in Eq. 1."""
         return self.kl_per_latent().sum(-1)
 
 
@@ -170,15 +152,7 @@ class FullGaussian(MultivariateNormal):
     def reparameterise(
         self, noise: Float[Tensor, "*draws latent"]
     ) -> Float[Tensor, "*draws latent"]:
-        r"""Draw $z = \mu + L \epsilon$ from given noise, differentiable in $\mu$ and $L$.
-
-        Args:
-            noise: $\epsilon$, standard normal; its leading axes are those of the posterior, with
-                axes of further draws before them if any.
-
-        Returns:
-            One draw for each row of `noise`.
-        """
+        r"""Draw $z = \mu + L \epsilon$; as `DiagonalGaussian.reparameterise`."""
         return self.mean + (self.scale_tril @ noise.unsqueeze(-1)).squeeze(-1)
 
     def kl_per_latent(self) -> Float[Tensor, "*batch latent"]:
@@ -199,9 +173,7 @@ class FullGaussian(MultivariateNormal):
         $\tfrac12 (\|\mu\|^2 + \|L\|_F^2 - d) - \sum_j \log L_{jj}$: no factorisation, no solve.
 
         Returns:
-            One value a posterior.
-
-        Source: Eq. 1, last term.
+            One value a posterior; Eq. 1, last term.
         """
         squares = self.mean.square().sum(-1) + self.scale_tril.square().sum((-2, -1))
         log_determinant = self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)

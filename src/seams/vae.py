@@ -55,14 +55,7 @@ class VAE(nn.Module):
         self.likelihood = likelihood
 
     def decoder(self, z: Float[Tensor, "*batch latent"]) -> Float[Tensor, "*batch data"]:
-        """Mean of p(x given z), never a sample.
-
-        Args:
-            z: Latents.
-
-        Returns:
-            The mean, in the unit of x.
-        """
+        """Mean of p(x given z) in the unit of x, never a sample."""
         output = self.network(z)
         return torch.sigmoid(output) if self.likelihood == "bernoulli" else output
 

@@ -107,18 +107,16 @@ def burgess_features(side: int, channels: int = 1, activation: str = "silu") -> 
 def burgess_decoder(
     latent: int, side: int, channels: int = 1, activation: str = "silu"
 ) -> nn.Sequential:
-    """Mirror image of `burgess_features`, with a linear last layer.
+    """Mirror image of `burgess_features`, whose arguments it has, with a linear last layer.
 
     Args:
         latent: Latents d.
-        side: Height and width of the image in pixels; a power of two, 8 or more.
-        channels: Colour channels of the image.
+        side: Of the image.
+        channels: Of the image.
         activation: After every layer but the last.
 
     Returns:
         A module from `[..., latent]` to `[..., channels * side * side]`.
-
-    Source: Burgess et al. 2018, Appendix.
     """
     layers: list[nn.Module] = [
         Affine(latent, _UNITS),
@@ -175,14 +173,7 @@ class GaussianEncoder(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "*batch data"]) -> DiagonalGaussian | FullGaussian:
-        """Posterior of each row of `x`.
-
-        Args:
-            x: Data, in its own unit.
-
-        Returns:
-            A distribution over `[*batch, latent]`.
-        """
+        """Posterior of each row of `x`, a distribution over `[*batch, latent]`."""
         hidden = self.features(x)
         mean, log_scale = self.mean(hidden), self.log_scale(hidden)
         if self.off_diagonal is None:
@@ -213,14 +204,7 @@ class LinearEncoder(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "*batch data"]) -> DiagonalGaussian | FullGaussian:
-        """Posterior of each row of `x`.
-
-        Args:
-            x: Data, in its own unit.
-
-        Returns:
-            A distribution over `[*batch, latent]`.
-        """
+        """Posterior of each row of `x`, a distribution over `[*batch, latent]`."""
         mean = self.mean(x)
         # In a stack these have a run axis, and are one for the whole batch of a run.
         shared = lambda parameter: parameter if parameter.dim() == 1 else parameter[:, None]

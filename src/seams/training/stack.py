@@ -23,7 +23,7 @@ class Models:
     """Models that share their shapes and differ in their parameters.
 
     Attributes:
-        template: One of them, in evaluation mode; its own parameters are unused.
+        template: One of them; its own parameters are unused.
         params: Name to `[model, *shape]`.
     """
 
@@ -32,15 +32,7 @@ class Models:
 
     @classmethod
     def of(cls, vae: VAE, *params: Mapping[str, Tensor]) -> "Models":
-        """Models from the parameters of each.
-
-        Args:
-            vae: Their template, left as it is.
-            *params: Of each, by name; none for those of the template.
-
-        Returns:
-            The models, without gradients, on the device of their parameters.
-        """
+        """Models from a template, left as it is, and the parameters of each; default its own."""
         every = params or (dict(vae.named_parameters()),)
         stacked = {name: torch.stack([p[name].detach() for p in every]) for name in every[0]}
         device = next((p.device for p in stacked.values()), torch.device("cpu"))
@@ -77,13 +69,13 @@ class Models:
     def map(
         self, function: Callable[..., Any], *arrays: Tensor, shared: tuple[Any, ...] = ()
     ) -> Any:
-        """A function of every model.
+        """A function of every model, of a row of each array, and of what all models share.
 
         Args:
-            function: Of a model and of a row of each array; returns a tensor, or several. The
-                model is the template, with the parameters of each model in turn.
+            function: Returns a tensor, or several. Its model is the template, with the parameters
+                of each model in turn.
             *arrays: With a leading model axis.
-            shared: Further arguments, the same for all models.
+            shared: Further arguments.
 
         Returns:
             What the function returns, with a leading model axis.
@@ -148,20 +140,7 @@ class Stack(Models):
         data: Data | Mapping[str, Any],
         device: torch.device | str = "cpu",
     ) -> "Stack":
-        """Initial weights of every run.
-
-        Args:
-            configs: Runs with equal `stack_key`.
-            data: What they train on, or by name what each does; its mean is taken from at most
-                65,536 data, evenly spaced.
-            device: Where to train.
-
-        Returns:
-            The stack at step 0.
-
-        Raises:
-            ValueError: No run, or runs that cannot be stacked.
-        """
+        """Runs of one `stack_key` at step 0; `data` is what they train on, by name if several."""
         configs = list(configs)
         if not configs or any(stack_key(c) != stack_key(configs[0]) for c in configs):
             raise ValueError(
@@ -174,7 +153,7 @@ class Stack(Models):
         weights = [{k: p.to(device) for k, p in vae.named_parameters()} for vae in built]
         models = Models.of(built[0], *weights)
         moments = {k: (torch.zeros_like(p), torch.zeros_like(p)) for k, p in models.params.items()}
-        return cls(models.template, models.params, configs, moments)
+        return cls(built[0].to(device), models.params, configs, moments)
 
     @classmethod
     def resume(
@@ -184,20 +163,7 @@ class Stack(Models):
         data: Data | Mapping[str, Any],
         device: torch.device | str = "cpu",
     ) -> "Stack":
-        """A stack from the states of its runs, all at the same step.
-
-        Args:
-            configs: One a run.
-            states: What `state` returned for each.
-            data: What they train on.
-            device: Where to go on.
-
-        Returns:
-            The stack, at the step where the states were taken.
-
-        Raises:
-            ValueError: The states are not all of one step.
-        """
+        """A stack from the `state` of each run, where they were taken: all at the same step."""
         steps = {int(state["step"]) for state in states}
         if len(steps) != 1:
             raise ValueError(f"Runs of a stack must be at one step; got {sorted(steps)}.")

@@ -68,17 +68,7 @@ class Verdict:
 
 
 def way_for(stack: Stack, x: Tensor, noise: Tensor, folder: Path | None = None) -> Way:
-    """The way to train a stack: the only one, or the fastest on this machine.
-
-    Args:
-        stack: At any step.
-        x: A batch of its data `[run, batch, data]`.
-        noise: Draws for it.
-        folder: Where choices are kept; None to keep none.
-
-    Returns:
-        A way that agrees with the reference.
-    """
+    """The only way to train a stack, or the fastest on a batch; `folder` keeps the choice."""
     config, steps = stack.configs[0], stack.configs[0].steps - stack.step
     known = {str(way): way for way in ways(stack)}
     default, *_, plain = [*known.values()] * 2
@@ -88,7 +78,7 @@ def way_for(stack: Stack, x: Tensor, noise: Tensor, folder: Path | None = None) 
     found = _read(kept).get(key)
     if found and found["way"] in known and (not found["postponed"] or steps <= found["steps"]):
         return known[found["way"]]
-    inputs = x, noise, torch.ones(len(x), device=x.device)
+    inputs = x, noise, torch.ones(len(x), device=x.device, dtype=noise.dtype)
     with arithmetic("float32", x.device):
         reference = _prepared(stack, Way(apart=True), "float32", inputs)()
     if not all(bool(part.isfinite().all()) for part in reference.values()):
@@ -112,18 +102,7 @@ def fastest(
     steps: int,
     preparation: Mapping[str, float],
 ) -> Verdict:
-    """Time some ways and choose one.
-
-    Args:
-        trials: What makes, by name, a call that takes a step; in the order of trying.
-        reference: The outcome that each must have.
-        tolerance: Of the relative error of each part of it.
-        steps: Ahead; a long preparation must pay in them.
-        preparation: Seconds that it takes, of those where it is long.
-
-    Returns:
-        The fastest that agrees, with the times of all and the reasons of those that were refused.
-    """
+    """Time what makes a call that takes a step, and choose; `preparation` must pay in `steps`."""
     seconds, refused, postponed = dict[str, float](), dict[str, str](), list[str]()
     for name, prepare in trials.items():
         if preparation.get(name, 0) > _GAIN * min(seconds.values(), default=math.inf) * steps:

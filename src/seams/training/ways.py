@@ -115,42 +115,31 @@ class Gradients:
         return stacked.unbind() if self.apart else [stacked]
 
     def __call__(self, x: Tensor, noise: Tensor, betas: Tensor) -> Tensor:
-        """Mean distortion and rate of each run `[2, run]`; gradients are left in the leaves.
-
-        Args:
-            x: Data `[run, batch, data]`, float32.
-            noise: Standard normal draws `[run, batch, latent]`.
-            betas: Weights of the rate `[run]`.
-
-        Returns:
-            Both, without a graph.
-        """
+        """Mean distortion and rate of each run `[2, run]`; gradients are left in the leaves."""
         found = []
-        for stream in self.streams:
-            stream.wait_stream(torch.cuda.current_stream())
+        for other in self.streams:
+            other.wait_stream(torch.cuda.current_stream())
         for run, inputs in enumerate(zip(*map(self.pieces, (x, noise, betas)), strict=True)):
             leaves = self.leaves[run]
-            with (
-                torch.cuda.stream(self.streams[run % _STREAMS]) if self.streams else nullcontext()
-            ):
+            stream = self.streams[run % _STREAMS] if self.streams else None
+            with torch.cuda.stream(stream) if stream else nullcontext():
                 total, terms = self.losses(leaves, *inputs)
                 grads = torch.autograd.grad(total, list(leaves.values()))
             for leaf, grad in zip(leaves.values(), grads, strict=True):
-                leaf.grad = grad
+                # Fused optimisers take both as they lie in memory, whatever their strides say.
+                alike = grad.stride() == leaf.stride()
+                leaf.grad = grad if alike else torch.empty_like(leaf).copy_(grad)
             found.append(terms)
-        for stream in self.streams:
-            torch.cuda.current_stream().wait_stream(stream)
+        for other in self.streams:
+            torch.cuda.current_stream().wait_stream(other)
         return torch.stack(found, -1) if self.apart else found[0]
 
     def stacked(self) -> dict[str, Tensor]:
         """The gradients with a leading run axis, copied."""
-        grad = lambda leaf: leaf.grad
-        if not self.apart:
-            return {name: grad(leaf).clone() for name, leaf in self.leaves[0].items()}
-        return {
-            name: torch.stack([grad(leaves[name]) for leaves in self.leaves])
-            for name in self.leaves[0]
-        }
+        grads = {k: [leaves[k].grad for leaves in self.leaves] for k in self.leaves[0]}
+        if self.apart:
+            return {name: torch.stack(each) for name, each in grads.items()}  # type: ignore[arg-type]
+        return {name: grad.clone() for name, (grad,) in grads.items()}  # type: ignore[union-attr]
 
     def _losses(
         self, params: dict[str, Tensor], x: Tensor, noise: Tensor, betas: Tensor
@@ -188,7 +177,7 @@ def captured(
         changed: What it changes in place; put back after the calls that capturing takes.
 
     Returns:
-        The same function; what it returns is overwritten by the next call.
+        The same function; the next call overwrites what it returns.
     """
     buffers, before = [v.clone() for v in inputs], [v.clone() for v in changed]
     side = torch.cuda.Stream()
