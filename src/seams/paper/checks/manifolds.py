@@ -16,7 +16,6 @@ from seams.geometry import (
     seam_directions,
     singular_vector_path,
 )
-from seams.geometry.nets import seam_deviation
 from seams.paper.checks.base import (
     _GAP,
     DIRECTIONS,
@@ -65,7 +64,12 @@ def _lem_4_1_needed(seed: int) -> float:
 def _lem_c_1(seed: int) -> float:
     g = _any_map(seed)
     path = singular_vector_path(g, _points(seed)[0] / 2, seed % 2, extent=1.0, points=101)
-    return seam_deviation(g, path)
+    velocity = torch.gradient(path.x, spacing=(path.t,), dim=0)[0][1:-1]
+    U, s, V = jacobian_svd(g, path.z[1:-1])
+    overlap = (V.mT @ path.direction[1:-1, :, None]).squeeze(-1)
+    own = overlap.abs().argmax(1, keepdim=True)
+    told = (U * s[:, None] * overlap.sign()[:, None]).take_along_dim(own[:, None], 2)[:, :, 0]
+    return ((velocity - told).norm(dim=1) / told.norm(dim=1)).max().item()
 
 
 def _lem_5_1(seed: int) -> float:
