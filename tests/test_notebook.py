@@ -1,4 +1,3 @@
-import ast
 import json
 import os
 import re
@@ -11,8 +10,8 @@ import pytest
 import yaml
 
 from seams.paper import notebook as module
-from seams.paper.notebook import (
-    NotebookError,
+from seams.paper.notebook import NotebookError, run
+from seams.paper.parameters import (
     Parameter,
     UsageError,
     available,
@@ -21,12 +20,10 @@ from seams.paper.notebook import (
     parameters_of,
     parse,
     profile_of,
-    run,
 )
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = available(ROOT)
-PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 RUNNER = {"profile", "output"}
 
 TINY = """\
@@ -106,16 +103,11 @@ def test_defaults_of_notebooks_are_the_quick_profile(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_every_profile_names_every_parameter_with_its_type(name: str) -> None:
+@pytest.mark.parametrize("profile", ["smoke", "quick", "desk", "paper"])
+def test_every_profile_gives_every_parameter(name: str, profile: str) -> None:
     parameters = parameters_of(NOTEBOOKS[name])
-    names = list(parameters)[2:]
     assert list(parameters)[:2] == ["profile", "output"]
-    assert list(PARAMS[name]) == names, "the overrides in params.yaml"
-    for profile in ("smoke", "quick", "desk", "paper"):
-        values = PARAMS["profiles"][profile][name]
-        assert list(values) == names, profile
-        checked = check(values, parameters, name)
-        assert [type(checked[n]) for n in names] == [type(values[n]) for n in names], profile
+    assert list(profile_of(name, profile, ROOT)) == list(parameters)[2:]
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
@@ -149,19 +141,12 @@ def test_notebooks_record_their_parameters(name: str) -> None:
     """`numbers.json` holds all of them, so that a result says what it is a result of."""
     cells = json.loads(NOTEBOOKS[name].read_text())["cells"]
     code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
-    assert f'Results("{name}", profile, output, parameters)' in code
-    (assigned,) = (
-        node.value
-        for node in ast.walk(ast.parse(code))
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "parameters"
-    )
-    recorded = [n.value for n in ast.walk(assigned) if isinstance(n, ast.Constant)]
-    assert recorded == list(parameters_of(NOTEBOOKS[name]))[2:]
+    assert f'Results.of("{name}", globals())' in code
 
 
 def test_smoke_is_small() -> None:
-    for name, values in PARAMS["profiles"]["smoke"].items():
-        assert values.get("images", 0) <= 20_000, name
+    for name in NOTEBOOKS:
+        assert profile_of(name, "smoke", ROOT).get("images", 0) <= 20_000, name
 
 
 # --- reading parameters ------------------------------------------------------------------------
@@ -285,12 +270,13 @@ def test_wrong_values(tiny: dict[str, Parameter], given: dict[str, Any], message
 
 def test_what_params_yaml_overrides_comes_before_the_profile(project: Path) -> None:
     assert default_profile(project) == "quick"
-    assert profile_of("fig90", "quick", project) == {"seeds": 2, "rate": 1}
+    own = {"betas": [0.5, 1.0], "name": "blob", "fast": False}
+    assert profile_of("fig90", "quick", project) == {**own, "seeds": 2, "rate": 1.0}
     content = yaml.safe_load((project / "params.yaml").read_text())
     content["fig90"] = {"betas": [4.0], "seeds": None, "rate": 0.0}
     (project / "params.yaml").write_text(yaml.safe_dump(content))
-    assert profile_of("fig90", "quick", project) == {"seeds": 2, "betas": [4.0], "rate": 0.0}
-    assert profile_of("fig91", "quick", project) == {}
+    changed = {**own, "seeds": 2, "betas": [4.0], "rate": 0.0}
+    assert profile_of("fig90", "quick", project) == changed
 
 
 def test_unknown_profiles(project: Path) -> None:
@@ -311,6 +297,73 @@ def test_outside_a_project(tmp_path: Path) -> None:
         UsageError, match=f"There are no notebooks under {re.escape(str(tmp_path))}"
     ):
         run("fig90", root=tmp_path)
+
+
+def with_params(project: Path, text: str) -> Path:
+    (project / "params.yaml").write_text(text)
+    return project
+
+
+def test_a_figure_may_be_like_another(project: Path) -> None:
+    write_notebook(project / "notebooks" / "fig91_more.ipynb", TINY.replace("seeds", "steps"))
+    write_notebook(project / "notebooks" / "fig92_most.ipynb", TINY)
+    text = """\
+        profile: quick
+        profiles:
+          quick: {}
+          desk:
+            fig90: {seeds: 7, rate: 2, fast: true}
+            fig91: {like: fig90, rate: 3}
+            fig92: {like: fig91, name: x}
+        """
+    with_params(project, text)
+    own = {"betas": [0.5, 1.0], "name": "blob", "fast": False, "rate": 0.01}
+    assert profile_of("fig91", "quick", project) == own | {"steps": 3}
+    assert profile_of("fig91", "desk", project) == own | {"steps": 3, "fast": True, "rate": 3.0}
+    of_last = own | {"seeds": 3, "name": "x", "fast": True, "rate": 3.0}
+    assert profile_of("fig92", "desk", project) == of_last
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "params.yaml must be a table of names; got NoneType."),
+        ("a: [", r"params.yaml must be YAML; it is not \(line 2\)"),
+        ("[1]", "params.yaml must be a table of names; got list."),
+        ("1: 2", "params.yaml must be a table of names; got dict."),
+        ("profile: quick", "`profiles` in params.yaml must be a table of names; got NoneType."),
+        ("profiles: {quick: {}}", "`profile` in params.yaml must be a name, such as"),
+        ("profile: [quick]\nprofiles: {}", "`profile` in params.yaml must be a name"),
+        ("profile: quick\nprofiles: {1: {}}", "`profiles` in params.yaml must be a table"),
+        ("profile: quick\nprofiles: {quick: 3}", "Profile 'quick' in params.yaml must be a table"),
+        ("profile: quick\nprofiles: {quick: {fig90: [1]}}", "'fig90' in profile 'quick' must"),
+        ("profile: quick\nprofiles: {quick: {fig90: {2: 1}}}", "'fig90' in profile 'quick' must"),
+        ("profile: quick\nfig90: 7\nprofiles: {quick: {}}", "'fig90' in params.yaml must be a"),
+        ("profile: quick\nfig9: {}\nprofiles: {quick: }", "values of 'fig9', which is no"),
+        ("profile: quick\nprofiles: {quick: {fig9: }}", "values of 'fig9'.* Did you mean 'fig90'"),
+        ("profile: q\nprofiles: {quick: &a {fig90: *a}}", "has no parameter 'fig90'"),
+        ("profile: quick\nprofiles: {quick: {fig90: {seeds: &a [*a]}}}", "`seeds` must be int"),
+        (f"profile: quick\nprofiles: {{quick: {{fig90: {{rate: 1{'0' * 400}}}}}}}", "`rate` must"),
+        (f"profile: q\nprofiles: {{quick: {{fig90: {{rate: {'9' * 5000}}}}}}}", "must be Y"),
+        ("profile: quick\nprofiles: {quick: {fig90: {like: 3}}}", "must name a notebook; got 3"),
+        ("profile: quick\nprofiles: {quick: {fig90: {like: fig9}}}", "got 'fig9'. Did you mean"),
+        ("profile: quick\nprofiles: {quick: {fig90: {like: fig90}}}", "leads back to itself; got"),
+        ("profile: quick\nprofiles: {quick: {fig90: {betas: 1}}}", "`betas` must be a list"),
+        ("\x00", "params.yaml must be YAML"),
+        ("[" * 3000, "params.yaml must be YAML"),
+    ],
+)  # fmt: skip
+def test_a_broken_params_yaml_is_told_in_one_line(project: Path, text: str, message: str) -> None:
+    with_params(project, text)
+    with pytest.raises(UsageError, match=message) as caught:
+        profile_of("fig90", "quick", project)
+    assert "\n" not in str(caught.value)
+
+
+def test_params_yaml_is_text(project: Path) -> None:
+    (project / "params.yaml").write_bytes(b"profile: \xff\xfe")
+    with pytest.raises(UsageError, match=r"params\.yaml must be UTF-8 text; it is not\."):
+        default_profile(project)
 
 
 # --- running -----------------------------------------------------------------------------------
@@ -338,10 +391,11 @@ def test_values_given_come_before_the_profile(
     run("fig90", "smoke", {"seeds": 9, "betas": [2]}, root=project)
     for values in execute:
         assert Path(values.pop("output")).is_absolute()
+    own = {"betas": [0.5, 1.0], "seeds": 3, "name": "blob", "fast": False, "rate": 0.01}
     assert execute == [
-        {"profile": "quick", "seeds": 2, "rate": 1.0},
-        {"profile": "smoke", "seeds": 1},
-        {"profile": "smoke", "seeds": 9, "betas": [2.0]},
+        own | {"profile": "quick", "seeds": 2, "rate": 1.0},
+        own | {"profile": "smoke", "seeds": 1},
+        own | {"profile": "smoke", "seeds": 9, "betas": [2.0]},
     ]
 
 
@@ -455,22 +509,26 @@ def test_a_notebook_executes_to_the_same_bytes_each_time(
     assert folder.stat().st_mode & 0o055 == 0o055
 
 
-OF_SEAMS = "from seams.training.loop import TrainConfig; TrainConfig(beta=-1.0)"
+OF_SEAMS = "from seams.paper.gallery import write_gallery; write_gallery(None, [], 0, 1)"
 OF_NUMPY = "import numpy as np; np.linalg.norm(np.ones(3), ord='x')"  # a `raise` of theirs
-SLIP = "from seams.book.markup import duration; duration(float('nan'))"
+SLIP = """\
+import numpy as np
+from seams.paper.gallery import Panel, write_gallery
+write_gallery(None, [Panel("a", "b", np.zeros((1, 1, 2, 2)), ["x"])], 0, 1)
+"""
 LINES = r"raise RuntimeError('two\nlines')"
 MISSING = 'raise FileNotFoundError("images.npy is missing: run `seams data`.")'
-NEGATIVE = r"`beta` must be a positive number; got -1\.0\."
+REFUSED = r"The panels of a gallery must have traversals of one shape; got \[\]\."
 
 
 @pytest.mark.parametrize(
     ("body", "values", "error", "message"),
     [
-        (OF_SEAMS, {"rate": 2.0}, UsageError, rf"fig90: {NEGATIVE}"),
+        (OF_SEAMS, {"rate": 2.0}, UsageError, rf"fig90: {REFUSED}"),
         (MISSING, {}, UsageError, r"fig90: images\.npy is missing: run `seams data`\."),
-        (OF_SEAMS, {}, NotebookError, rf"fig90 failed: ValueError: {NEGATIVE}"),
+        (OF_SEAMS, {}, NotebookError, rf"fig90 failed: ValueError: {REFUSED}"),
         (OF_NUMPY, {"rate": 2.0}, NotebookError, "fig90 failed: ValueError: Invalid norm .*"),
-        (SLIP, {"rate": 2.0}, NotebookError, r"fig90 failed: ValueError: cannot convert .*"),
+        (SLIP, {"rate": 2.0}, NotebookError, r"fig90 failed: ValueError: Unknown format code .*"),
         ("open('/no.txt')", {}, NotebookError, r"fig90 failed: FileNotFoundError: .*no\.txt'"),
         (LINES, {"rate": 2.0}, NotebookError, "fig90 failed: RuntimeError: two lines"),
     ],
@@ -500,7 +558,7 @@ def test_values_of_params_yaml_are_the_users_too(project: Path) -> None:
     content["fig90"]["rate"] = -1.0
     (project / "params.yaml").write_text(yaml.safe_dump(content))
     write_notebook(project / "notebooks" / "fig90_tiny.ipynb", TINY, OF_SEAMS)
-    with pytest.raises(UsageError, match=rf"^fig90: {NEGATIVE}"):
+    with pytest.raises(UsageError, match=rf"^fig90: {REFUSED}"):
         executed(lambda: run("fig90", root=project))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from seams.book.markup import line
 from seams.diagnosis import Diagnosis
 from seams.paper.findings import find, tally
-from seams.paper.outcomes import RECORDS, read_results
+from seams.paper.reading import RECORDS, read_results
 
 ROOT = Path(__file__).parents[1]
 START, END = "<!-- from record/figures -->\n", "<!-- end -->\n"

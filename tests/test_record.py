@@ -10,7 +10,7 @@ import torch
 from stored import CONFIG, FACTS, SCORES, add
 
 from seams.cli import main
-from seams.paper.outcomes import import_figures
+from seams.paper.reading import import_figures
 from seams.training import Run, Store, run_id
 from seams.training import record as module
 from seams.training.evaluate import VERSION

@@ -158,26 +158,96 @@ def test_missing_tools_are_named(repro: ModuleType, monkeypatch: pytest.MonkeyPa
         repro.check_machine()
 
 
+@pytest.fixture
+def clone(repro: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """One that git knows, whose DVC is a script: it does what DVC does to the files of git."""
+    (repro.ROOT / ".git").rmdir()
+    (repro.ROOT / "notebooks").mkdir()
+    (repro.ROOT / "notebooks" / "fig05_beta_sweep.ipynb").touch()
+    (repro.ROOT / ".gitignore").write_text("/build/\n/.venv/\n")
+    repro.PARAMS.write_text("fig05: {betas: null}\n")
+    repro.DVC_LOCK.write_text("data\n")
+    identity = ["-c", "user.name=n", "-c", "user.email=e@e"]
+    for words in (["init", "-q"], ["add", "."], [*identity, "commit", "-qm", "First"]):
+        subprocess.run(["git", *words], cwd=repro.ROOT, check=True)
+    (repro.VENV / "bin").mkdir(parents=True)
+    dvc = repro.VENV / "bin" / "dvc"
+    dvc.write_text(
+        '#!/bin/sh\necho "$@" >> build/calls\ncat dvc.lock >> build/calls\n'
+        'echo "ran $#" >> dvc.lock\n[ "$1" = exp ] && echo changed > params.yaml\n'
+        'case "$*" in *stop*) kill -INT $PPID; sleep 60;; *fail*) exit 3;; esac\nexit 0\n'
+    )
+    dvc.chmod(0o755)
+    (repro.ROOT / "build").mkdir()
+    monkeypatch.setattr(repro, "set_up", lambda: None)
+    return repro
+
+
+def called(repro: ModuleType) -> list[str]:
+    """Words that DVC got, and the lock that it found then."""
+    path = repro.ROOT / "build" / "calls"
+    lines = path.read_text().splitlines()
+    path.unlink()
+    return lines
+
+
+def status(repro: ModuleType) -> str:
+    command = ["git", "status", "--porcelain"]
+    return subprocess.run(command, cwd=repro.ROOT, capture_output=True, text=True).stdout
+
+
 @pytest.mark.parametrize(
-    ("arguments", "command"),
+    ("arguments", "words"),
     [
-        ([], ("dvc", "repro")),
-        (["fig05"], ("dvc", "repro", "fig05")),
-        (["--dry", "fig05"], ("dvc", "repro", "--dry", "fig05")),
-        (["test", "-k", "svd"], ("python", "-m", "pytest", "-k", "svd")),
+        ([], "repro"),
+        (["fig05"], "repro figure@fig05"),
+        (["--dry", "fig05", "book"], "repro --dry figure@fig05 book"),
+        (["-S", "fig05.betas=[1.0]", "fig05"], "exp run -S fig05.betas=[1.0] figure@fig05"),
+        (["--set-param=profile=smoke"], "exp run --set-param=profile=smoke"),
     ],
 )
-def test_arguments_reach_the_command(
-    repro: ModuleType,
-    monkeypatch: pytest.MonkeyPatch,
-    arguments: list[str],
-    command: tuple[str, ...],
+def test_arguments_reach_dvc_and_git_sees_no_change(
+    clone: ModuleType, arguments: list[str], words: str
 ) -> None:
+    assert clone.main(arguments) == 0
+    assert called(clone)[0] == words
+    assert status(clone) == ""
+    assert clone.PARAMS.read_text() == "fig05: {betas: null}\n"
+
+
+def test_what_has_run_is_known_to_the_next_call(clone: ModuleType) -> None:
+    assert clone.main([]) == 0
+    assert called(clone) == ["repro", "data"]
+    assert clone.main(["fail"]) == 3
+    assert called(clone) == ["repro fail", "data", "ran 1"]
+    assert clone.main([]) == 0
+    assert called(clone) == ["repro", "data", "ran 1", "ran 2"]
+    assert status(clone) == ""
+
+
+def test_a_lock_that_another_changed_is_left_to_them(clone: ModuleType) -> None:
+    assert clone.main([]) == 0
+    called(clone)
+    clone.DVC_LOCK.write_text("data\nby hand\n")
+    assert clone.main([]) == 0
+    assert called(clone) == ["repro", "data", "by hand"]
+    assert clone.DVC_LOCK.read_text() == "data\nby hand\nran 1\n"
+
+
+def test_an_interrupt_leaves_no_change_either(clone: ModuleType) -> None:
+    program = LOAD + "r.set_up = lambda: None; r.main(['-S', 'a=1', 'stop'])"
+    script = subprocess.run([sys.executable, "-B", "-c", program, str(clone.ROOT / "repro")])
+    assert script.returncode == -signal.SIGINT
+    assert status(clone) == ""
+    assert clone.PARAMS.read_text() == "fig05: {betas: null}\n"
+
+
+def test_arguments_reach_pytest(repro: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[str, ...]] = []
     monkeypatch.setattr(repro, "set_up", lambda: None)
     monkeypatch.setattr(repro, "call", lambda *words: calls.append(words) or 0)
-    assert repro.main(arguments) == 0
-    assert calls[-1] == command
+    assert repro.main(["test", "-k", "svd"]) == 0
+    assert calls[-1] == ("python", "-m", "pytest", "-k", "svd")
 
 
 def test_test_runs_every_check_and_returns_the_first_failure(

@@ -1,7 +1,6 @@
 import json
 import math
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +12,6 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from seams.metrics import bootstrap_interval
 from seams.paper.results import Results, mean_with_interval
 from seams.training import Run, TrainConfig
 
@@ -134,17 +132,17 @@ def test_undefined_values_are_refused(results: Results, value: float) -> None:
 @pytest.mark.parametrize(
     ("values", "above", "verdict"),
     [
-        ([1.1, 1.2, 1.3], True, "supported"),
-        ([1.1, 1.2, 1.3], False, "not supported"),
-        ([0.7, 0.8, 0.9], True, "not supported"),
-        ([0.7, 0.8, 0.9], False, "supported"),
+        ([1.15, 1.2, 1.25], True, "supported"),
+        ([1.15, 1.2, 1.25], False, "not supported"),
+        ([0.75, 0.8, 0.85], True, "not supported"),
+        ([0.75, 0.8, 0.85], False, "supported"),
         ([0.5, 1.0, 2.0], True, "not supported"),  # the interval holds the threshold
         ([0.5, 1.0, 2.0], False, "not supported"),
         ([1.0, 1.0, 1.0], True, "not supported"),  # on it is not beyond it
         ([1.2], True, "not testable at this scale"),
         ([], True, "not testable at this scale"),
         ([1.2, math.nan], True, "not testable at this scale"),
-        ([1.1, math.nan, 1.3], True, "supported"),
+        ([1.19, math.nan, 1.21], True, "supported"),
     ],
 )
 def test_verdicts(results: Results, values: list[float], above: bool, verdict: str) -> None:
@@ -155,7 +153,7 @@ def test_verdicts(results: Results, values: list[float], above: bool, verdict: s
 
 
 def test_a_claim_states_all_that_its_verdict_rests_on(results: Results) -> None:
-    values = [0.1234567, 0.2, 0.4]
+    values = [0.1234567, 0.2, 0.25]
     results.claim("mig", "It rises.", values, -0.05, unit="nats", note="Mean over beta.")
     (claim,) = written(results)["claims"]
     mean, low, high = mean_with_interval(values)
@@ -191,15 +189,21 @@ def test_claims_have_ids_of_their_own(results: Results) -> None:
         results.claim("c", "It is otherwise.", [2.0, 3.0], 1.0)
 
 
-@pytest.mark.parametrize("values", [[0.3, 0.5], [1.0, 2.0, 4.0]])
-def test_interval_is_that_of_the_bootstrap(values: Sequence[float]) -> None:
+@pytest.mark.parametrize(
+    ("values", "quantile"),  # of Student's t, from a printed table
+    [([0.3, 0.5], 12.706), ([1.0, 2.0, 4.0], 4.303), ([3.0, 1.0, 2.0, 2.0, 5.0], 2.776)],
+)
+def test_interval_is_that_of_students_t(values: list[float], quantile: float) -> None:
     mean, low, high = mean_with_interval(values)
-    sample = torch.tensor(values)[:, None]
-    expected = bootstrap_interval(sample, generator=torch.Generator().manual_seed(0))
+    half = quantile * np.std(values, ddof=1) / math.sqrt(len(values))
     assert mean == pytest.approx(np.mean(values))
-    assert (low, high) == tuple(map(float, expected))
-    assert low < mean < high
-    assert mean_with_interval(values) == (mean, low, high), "the same each time"
+    assert (low, high) == pytest.approx((mean - half, mean + half), abs=1e-3)
+
+
+def test_interval_holds_the_mean_in_95_of_100_cases() -> None:
+    draws = np.random.default_rng(0).normal(1.0, 2.0, (2000, 3))
+    held = [low < 1.0 < high for _, low, high in map(mean_with_interval, draws.tolist())]
+    assert np.mean(held) == pytest.approx(0.95, abs=4 * math.sqrt(0.95 * 0.05 / 2000))
 
 
 def test_one_value_has_no_interval() -> None:
@@ -236,11 +240,12 @@ def test_numbers_are_the_same_each_time(results: Results) -> None:
 
 def test_an_end_on_the_threshold_does_not_pass_by_a_rounding_error(tmp_path: Path) -> None:
     results = Results("x", "quick", str(tmp_path), {})
-    shares = [0.8, 0.8, 0.8, 1.0, 1.0]
+    shares = [0.1 + 0.2] * 3
     _, low, _ = mean_with_interval(shares)
-    assert 0.8 < low < 0.8 + 1e-12
-    assert results.claim("above", "", shares, 0.8) == "not supported"
-    assert results.claim("below", "", [1 - v for v in shares], 0.2, above=False) == "not supported"
+    assert 0.3 < low < 0.3 + 1e-12
+    assert results.claim("above", "", shares, 0.3) == "not supported"
+    less = [0.3 - 1e-16] * 3
+    assert results.claim("below", "", less, 0.3, above=False) == "not supported"
 
 
 def test_a_notebook_names_its_parameters_by_annotating_them(tmp_path: Path) -> None:
@@ -252,3 +257,31 @@ def test_a_notebook_names_its_parameters_by_annotating_them(tmp_path: Path) -> N
     assert results.parameters == {"betas": [2.5]}
     assert results.content["profile"] == "quick"
     assert results.folder == tmp_path / "fig05"
+
+
+@pytest.mark.parametrize(
+    ("injected", "message"),
+    [
+        ("betass = [2.5]", r"fig05 has no parameter 'betass'\. Did you mean 'betas'\?"),
+        (
+            'betas = "[1, 4]"',
+            r"`betas` must be a list of float, such as betas=\[\]; got '\[1, 4\]'",
+        ),
+        ("seeds = 2.5", r"`seeds` must be int, such as 0; got 2\.5"),
+    ],
+)
+def test_what_papermill_injects_is_checked(tmp_path: Path, injected: str, message: str) -> None:
+    namespace: dict[str, Any] = {}
+    exec("profile: str = 'quick'\noutput: str = ''\nbetas: list[float] = [1.0]", namespace)
+    exec(f"seeds: int = 3\n{injected}\nout = 1", namespace)
+    namespace["In"] = ["", "profile: str = ...", f"# Parameters\n{injected}\n", "out = 1"]
+    with pytest.raises(ValueError, match=message):
+        Results.of("fig05", namespace)
+
+
+def test_a_whole_number_is_a_float_where_one_is_due(tmp_path: Path) -> None:
+    namespace: dict[str, Any] = {}
+    exec("profile: str = 'quick'\noutput: str = ''\nbetas: list[float] = [1.0]", namespace)
+    namespace |= {"output": str(tmp_path), "betas": [1, 4], "In": ["# Parameters\nbetas = [1, 4]"]}
+    (first, second) = Results.of("fig05", namespace).parameters["betas"]
+    assert (type(first), first, second) == (float, 1.0, 4.0)

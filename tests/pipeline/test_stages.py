@@ -1,90 +1,147 @@
-"""A stage depends on what its notebook uses, on all of it and on nothing else."""
+"""What the pipeline runs again: what a notebook uses, all of it and nothing else."""
 
-import ast
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from seams.paper import inputs
+from seams.paper.parameters import available, parameters_of
+
 ROOT = Path(__file__).parents[2]
-SOURCE = ROOT / "src" / "seams"
-
-# What cannot change a result: where things lie, what a shape is called, which runs there are and
-# who trains them when. The store names a run by its configuration: a change of that trains anew.
-WITHOUT_INFLUENCE = {"__init__", "project", "files", "shapes", "sweep", "training/provenance"}
-# Files, by how their path starts, that `seams.data.load` takes for data sets of these names only.
-BY_NAME = {"data/dsprites": "dsprites", "data/faces/": "faces", "data/families": "families"}
-
 STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 PARAMETERS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
-NOTEBOOKS = {path.stem.partition("_")[0]: path for path in (ROOT / "notebooks").glob("*.ipynb")}
+NOTEBOOKS = available(ROOT)
 
 
-def imported(code: str) -> set[Path]:
-    """Files of seams that this code imports, lazily or not."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    paths = (SOURCE.joinpath(*n.split(".")[1:]) for n in names if n.startswith("seams."))
-    return {f for p in paths for f in (p.with_suffix(".py"), p / "__init__.py") if f.is_file()}
+class Clone:
+    """Of the project, with its package, to be changed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root, self.source = folder, folder / "src" / "seams"
+        skip = shutil.ignore_patterns("__pycache__")
+        for name in ("src/seams", "notebooks", "benchmarks/results", "book"):
+            shutil.copytree(ROOT / name, folder / name, ignore=skip)
+        for name in ("params.yaml", "data.dvc"):
+            shutil.copyfile(ROOT / name, folder / name)
+        self.before = self.written()
+
+    def written(self, profile: str = "quick") -> dict[str, dict[str, Any]]:
+        return inputs.write(self.root / "build", profile, self.root, self.source)
+
+    def changed(self) -> set[str]:
+        after = self.written()
+        found = {name for name in after if after[name] != self.before[name]}
+        self.before = after
+        return found
+
+    def edit(self, name: str, old: str, new: str) -> set[str]:
+        path = self.root / name
+        text = path.read_text()
+        assert old in text, name
+        path.write_text(text.replace(old, new))
+        return self.changed()
+
+    def append(self, name: str, text: str) -> set[str]:
+        path = self.root / name
+        path.write_text(path.read_text() + text)
+        return self.changed()
 
 
-def whole_packages(file: str) -> str:
-    """The folder of a module, where it is one whose modules are used together, else the module."""
-    folder = file.rpartition("/")[0]
-    return file if folder in ("src/seams", "src/seams/data", "src/seams/paper") else folder
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    return Clone(tmp_path_factory.mktemp("clone"))
 
 
-def expected(name: str) -> set[str]:
-    cells = json.loads(NOTEBOOKS[name].read_text())["cells"]
-    code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
-    found: set[Path] = set()
-    left = imported(code)
-    while left:
-        found |= left
-        left = {f for path in left for f in imported(path.read_text())} - found
-    modules = {str(f.relative_to(SOURCE).with_suffix("")) for f in found}
-    modules = {m for m in modules if not {m, m.partition("/")[0]} & WITHOUT_INFLUENCE}
-    values = json.dumps(PARAMETERS["profiles"]["quick"].get(name)) + code
-    for start, word in BY_NAME.items():
-        if word not in values:
-            modules -= {m for m in modules if m.startswith(start)}
-    files = {whole_packages(f"src/seams/{m}.py") for m in modules}
-    files.add(f"notebooks/{NOTEBOOKS[name].name}")
-    if "benchmarks/results" in values:
-        files.add("benchmarks/results")
-    if "data/dsprites" in modules:
-        files.add("data")
-    return files
+def test_a_module_counts_where_it_is_used(clone: Clone) -> None:
+    assert clone.append("src/seams/collapse.py", "\nNEW = 1\n") == {"fig06"}
+    assert clone.append("src/seams/paper/checks/base.py", "\nNEW = 1\n") == {"claims"}
+    assert clone.append("src/seams/plotting/seams.mplstyle", "\nlines.linewidth: 3\n") == {
+        *NOTEBOOKS
+    }
+    assert "fig05" in clone.append("src/seams/training/evaluate.py", "\nNEW = 1\n")  # by a sweep
+
+
+def test_what_tells_or_has_no_influence_counts_for_nothing(clone: Clone) -> None:
+    path = "src/seams/collapse.py"
+    assert clone.append(path, "\n# A comment.\n") == set()
+    assert clone.append(path, '\n"""A string that tells."""\n') == set()
+    assert clone.edit(path, "posteriors widen", "posteriors grow wide") == set()
+    assert clone.append("src/seams/project.py", "\nNEW = 1\n") == set()
+    assert clone.append("src/seams/sweep/__init__.py", "\nNEW = 1\n") == set()
+
+
+def test_a_data_set_counts_where_it_is_named(clone: Clone) -> None:
+    found = clone.append("src/seams/data/families.py", "\nNEW = 1\n")
+    assert found == {"gap", "ident"}
+    assert not clone.append("src/seams/data/faces/__init__.py", "\nNEW = 1\n") & {"fig05", "gap"}
+    of_dsprites = clone.append("src/seams/data/dsprites.py", "\nNEW = 1\n")
+    assert clone.edit("data.dvc", "outs:\n- md5: ", "outs:\n- md5: 0") == of_dsprites
+    assert {"fig05", "gap"} <= of_dsprites and not {"fig02", "fig08"} & of_dsprites
+
+
+def test_a_figure_of_another_notebook_counts_for_nothing(clone: Clone) -> None:
+    path = "src/seams/paper/figures.py"
+    assert clone.append(path, "\n\ndef fig99():\n    return []\n") == {"book"}
+    assert clone.edit(path, "latent=4, likelihood", "latent=5, likelihood") == {"fig06", "book"}
+    assert {"fig05", "fig03", "eq06"} < clone.edit(path, "/ 64", "/ 65")
+
+
+def test_a_notebook_and_its_values_count_for_it_alone(clone: Clone) -> None:
+    assert clone.edit("notebooks/fig02_linear.ipynb", "**Claim.**", "**The claim.**") == {"fig02"}
+    assert clone.edit("params.yaml", "claims: {draws: null}", "claims: {draws: 3}") == {"claims"}
+    assert json.loads((clone.root / "build" / "claims.json").read_text())["parameters"] == {
+        "draws": 3
+    }
+    (clone.root / "benchmarks" / "results" / "new.json").write_text("{}")
+    assert clone.changed() == {"speed"}
+    assert clone.append("book/theory.md", "\nMore.\n") == {"book"}
+    smoke = clone.written("smoke")
+    assert smoke["fig02"]["parameters"]["seeds"] == 2
+    assert smoke["fig02"]["code"] == clone.before["fig02"]["code"]
+
+
+def test_what_is_kept_between_calls_changes_nothing(clone: Clone) -> None:
+    clone.changed()
+    (clone.root / "build" / "old.json").write_text("{}")
+    path = clone.root / "build" / "fig02.json"
+    stamp = path.stat().st_mtime_ns
+    for broken in ("[]", "{"):
+        (clone.root / "build" / ".parsed").write_text(broken)
+        assert clone.changed() == set()
+    assert path.stat().st_mtime_ns == stamp
+    names = {path.name for path in (clone.root / "build").glob("*.json")}
+    assert names == {f"{name}.json" for name in (*NOTEBOOKS, "book")}
+
+
+def test_inputs_load_no_library() -> None:
+    code = "import sys, seams.paper.inputs; assert not {'torch', 'numpy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# --- dvc.yaml and params.yaml ------------------------------------------------------------------
+
+
+def test_every_notebook_is_a_stage() -> None:
+    assert STAGES["figure"]["foreach"] == "${profiles.smoke}"
+    assert {*PARAMETERS["profiles"]["smoke"]} == {*NOTEBOOKS}
+    stage = STAGES["figure"]["do"]
+    (out,) = stage["outs"]
+    assert next(iter(out)) in stage["cmd"] and "/${key}.json" in stage["deps"][0]
+    assert STAGES["inputs"]["always_changed"] is True
 
 
 @pytest.mark.parametrize("name", sorted(NOTEBOOKS))
-def test_a_stage_depends_on_what_its_notebook_uses(name: str) -> None:
-    stage = STAGES[name]
-    assert sorted(stage["deps"]) == sorted(expected(name))
-    assert stage["params"] == [name, f"profiles.${{profile}}.{name}"]
-    folder = f"results/${{profile}}/{name}"
-    assert stage["cmd"] == f"seams run {name} --profile ${{profile}} -o {folder}"
-    assert stage["outs"] == [{folder: {"persist": True}}]
-
-
-def test_the_book_depends_on_every_notebook() -> None:
-    results = {d for d in STAGES["book"]["deps"] if d.startswith("results/")}
-    assert results == {f"results/${{profile}}/{name}" for name in NOTEBOOKS}
+def test_every_parameter_can_be_set_for_one_command(name: str) -> None:
+    """DVC sets nothing that `params.yaml` does not name; what is committed sets nothing."""
+    known = parameters_of(NOTEBOOKS[name]).keys() - {"profile", "output"}
+    assert PARAMETERS[name] == dict.fromkeys(known)
 
 
 def test_compiled_files_are_no_part_of_a_folder_that_a_stage_depends_on() -> None:
     assert "__pycache__/" in (ROOT / ".dvcignore").read_text().splitlines()
-
-
-@pytest.mark.parametrize("name", sorted(NOTEBOOKS))
-def test_every_profile_gives_every_parameter(name: str) -> None:
-    names = set(PARAMETERS[name])
-    assert all(value is None for value in PARAMETERS[name].values())
-    for profile in ("smoke", "quick", "desk", "paper"):
-        assert set(PARAMETERS["profiles"][profile][name]) == names, profile

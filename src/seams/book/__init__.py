@@ -38,7 +38,7 @@ from typing import Any, cast
 from seams.book import markup
 from seams.book.tables import failing_table, statements_table
 from seams.paper.findings import tally
-from seams.paper.outcomes import PROFILES, RECORDS, VERDICTS, Result, read_results
+from seams.paper.reading import PROFILES, RECORDS, VERDICTS, Result, read_results
 from seams.project import project_root
 
 __all__ = ["PROFILES", "Result", "assemble", "build", "read_results"]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from seams.paper.outcomes import VERDICTS
+from seams.paper.reading import VERDICTS
 
 __all__ = ["badge", "duration", "fence", "line", "measured", "number", "table"]
 
@@ -12,7 +12,7 @@ def badge(verdict: str) -> str:
     """Verdict as a coloured word.
 
     Args:
-        verdict: A key of `seams.paper.outcomes.VERDICTS`.
+        verdict: A key of `seams.paper.reading.VERDICTS`.
 
     Returns:
         Markdown.

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from seams.book import markup
 from seams.paper.findings import IN_PART, NOT_RUN, Finding, find, taken
-from seams.paper.outcomes import RECORDS, VERDICTS, Result
+from seams.paper.reading import RECORDS, VERDICTS, Result
 from seams.paper.statements import Statement
 
 __all__ = ["failing_table", "statements_table"]
@@ -16,7 +16,7 @@ def statements_table(
     """The statements with verdicts, what was measured, and links, as a page of the book.
 
     Args:
-        results: As of `seams.paper.outcomes.read_results`.
+        results: As of `seams.paper.reading.read_results`.
         profile: As in `find`.
         pages: Page of each notebook, by short name.
 
@@ -79,7 +79,7 @@ def failing_table(results: Mapping[tuple[str, str], Result], pages: Mapping[str,
     """The claims that the run of record does not support, as a page of the book.
 
     Args:
-        results: As of `seams.paper.outcomes.read_results`.
+        results: As of `seams.paper.reading.read_results`.
         pages: Page of each notebook, by short name.
 
     Returns:

@@ -87,6 +87,13 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_claims(commands)
 
+    inputs = commands.add_parser(
+        "inputs", help="write what each notebook depends on, for the pipeline to compare"
+    )
+    inputs.add_argument("--out", type=Path, help="folder; default build/inputs under the project")
+    inputs.add_argument("--profile", help="of params.yaml: smoke, quick, desk or paper")
+    inputs.set_defaults(command=_inputs)
+
     book = commands.add_parser("book", help="build the book from the results at hand")
     book.add_argument("--out", type=Path, help="folder; default build/book under the project")
     book.add_argument("--profile", help="of params.yaml: smoke, quick, desk or paper")
@@ -161,13 +168,13 @@ def _record_list(_: argparse.Namespace) -> int:
 
 
 def _record_import(chosen: argparse.Namespace) -> int:
-    from seams.paper import outcomes
+    from seams.paper import reading
     from seams.training import record
 
     target = record_folder()
     if any(chosen.folder.glob("[!.]*/numbers.json")):
         target = target.with_name("figures")
-        done = outcomes.import_figures(chosen.folder, target)
+        done = reading.import_figures(chosen.folder, target)
     else:
         done = record.import_runs(
             chosen.folder, target, decoders=chosen.decoder, replace=chosen.replace
@@ -196,6 +203,13 @@ def _data(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def _inputs(chosen: argparse.Namespace) -> int:
+    from seams.paper import inputs
+
+    inputs.write(chosen.out or project_root() / "build" / "inputs", chosen.profile)
+    return 0
+
+
 def _book(chosen: argparse.Namespace) -> int:
     from seams import book
     from seams.paper import notebook
@@ -214,7 +228,7 @@ def _claims(chosen: argparse.Namespace) -> int:
     from seams.book import tables
     from seams.paper import findings as claims
     from seams.paper import notebook
-    from seams.paper.outcomes import PROFILES, read_results
+    from seams.paper.reading import PROFILES, read_results
 
     root = project_root()
     profile = chosen.profile or notebook.default_profile()

@@ -132,8 +132,8 @@ def _wanted(name: str, chosen: argparse.Namespace) -> list[Any]:
     from seams.paper import figures, notebook
 
     known = notebook.available()
-    if name not in figures.FIGURES or name not in known:
-        names = [n for n in figures.FIGURES if n in known]
+    names = [n for n, figure in figures.FIGURES.items() if figure.runs and n in known]
+    if name not in names:
         close = difflib.get_close_matches(name, names, 1)
         hint = f"Did you mean {close[0]!r}?" if close else f"There are {', '.join(names)}."
         raise ValueError(f"No notebook {name!r} has runs to train. {hint}")
@@ -142,7 +142,7 @@ def _wanted(name: str, chosen: argparse.Namespace) -> list[Any]:
     values = {n: parameter.default for n, parameter in parameters.items()}
     values |= notebook.check(notebook.profile_of(name, profile), parameters, "params.yaml")
     values |= notebook.check(notebook.parse(chosen.p), parameters, name)
-    return figures.FIGURES[name].runs(**values)
+    return figures.FIGURES[name].runs(**values)  # type: ignore[misc]  # not None: see above
 
 
 def _standing(jobs: Sequence[Any], store: Any) -> str:

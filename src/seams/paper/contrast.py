@@ -61,7 +61,7 @@ def claim_posteriors(
                 f"{where}At beta = {beta:g} diagonal posteriors disentangle better "
                 f"({score.upper()}, diagonal minus full).",
                 paired(rows, score).T[beta].tolist(),
-                0,
+                0.0,
             )
     raw_notes = {"gram": "Mean over beta.", "hessian": _OF_ABS}
     for (term, what), raw, ratio in zip(_TERMS.items(), _RAW, RATIOS, strict=True):
@@ -122,7 +122,7 @@ def claim_trends(results: Results, rows: pd.DataFrame, prefix: str = "", where: 
                 f"{where}Diagonal posteriors: MIG rises as the off-diagonality of {names[term]} "
                 f"falls (correlation {how}).",
                 correlations(diagonal, "mig", column, within),
-                0,
+                0.0,
                 above=False,
                 note=_SEEN,
             )
@@ -131,7 +131,7 @@ def claim_trends(results: Results, rows: pd.DataFrame, prefix: str = "", where: 
             f"{where}Diagonal posteriors: {names[term]} gets more diagonal with beta (correlation "
             "of off-diagonality).",
             correlations(diagonal, "beta", column, "seed"),
-            0,
+            0.0,
             above=False,
             note=_SEEN,
         )
@@ -143,13 +143,13 @@ def claim_trends(results: Results, rows: pd.DataFrame, prefix: str = "", where: 
         f"{prefix}trend",
         f"{where}With diagonal posteriors MIG rises {span}.",
         rise["diagonal"].tolist(),
-        0,
+        0.0,
     )
     results.claim(
         f"{prefix}no_trend",
         f"{where}MIG rises more over that range with diagonal than with full posteriors.",
         (rise["diagonal"] - rise["full"]).tolist(),
-        0,
+        0.0,
     )
     results.claim(
         f"{prefix}full_axes",

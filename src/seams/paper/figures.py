@@ -1,8 +1,8 @@
 """Which runs a figure needs: one function a figure, from the parameters of its notebook.
 
 The notebook loads these runs and `seams sweep` trains them, by the same call, so that what was
-trained elsewhere is what the notebook finds. Parameters that change the figure alone are taken and
-ignored. Every name in `__all__` is the short name of a notebook.
+trained elsewhere is what the notebook finds. A parameter is described in the notebook's own cell;
+those that change the figure alone are taken and ignored.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,210 +19,61 @@ __all__ = ["FIGURES", "Figure", "load"]
 _KINDS = ("diagonal", "full")  # of posterior covariance, the comparison of the paper
 
 
-def fig01(
-    *,
-    seeds: int,
-    beta: float,
-    width: int,
-    images: int,
-    batch: int,
-    learning_rate: float,
-    **_: object,
-) -> list[TrainConfig]:
-    """Networks with two latents on a curved sheet in space, of which the seams are known.
-
-    Args:
-        seeds: Runs of each covariance, 1 or more.
-        beta: Weight of the KL term; the noise of the data has its true variance.
-        width: Units of each hidden layer.
-        images: Training data of each run, with repetition.
-        batch: Data a step.
-        learning_rate: Of Adam.
-        **_: Unused.
-
-    Returns:
-        `seeds` runs with a full posterior, then as many with a diagonal one.
-
-    Source: Figure 1.
-    """
-    base = TrainConfig(
+def fig01(*, seeds: int, **values: Any) -> list[TrainConfig]:
+    """Two latents on a curved sheet in space: full posteriors, then diagonal ones; Figure 1."""
+    base = _config(
+        values,
+        "beta width images batch learning_rate",
         dataset="sheet",
         resolution=1,
         network="mlp",
-        width=width,
         latent=2,
-        sigma=data.sheet().sigma,
-        beta=beta,
-        images=images,
-        batch=batch,
-        learning_rate=learning_rate,
+        sigma=data.sheet().sigma,  # the true one
     )
     return grid(base, covariance=_KINDS[::-1], seed=_seeds(seeds))
 
 
-def fig02(
-    *, seeds: int, beta: float, images: int, batch: int, learning_rate: float, **_: object
-) -> list[TrainConfig]:
-    """Linear VAEs on linear Gaussian data, their weights kept along training.
-
-    Args:
-        seeds: Runs of each covariance, 1 or more.
-        beta: Weight of the KL term.
-        images: Training data of each run, with repetition.
-        batch: Data a step.
-        learning_rate: Of Adam.
-        **_: Unused.
-
-    Returns:
-        `seeds` runs with a diagonal posterior, then as many with a full one.
-
-    Source: Figure 2.
-    """
+def fig02(*, seeds: int, **values: Any) -> list[TrainConfig]:
+    """Linear VAEs on linear Gaussian data, their weights kept along training; Figure 2."""
     truth = data.linear()
-    base = TrainConfig(
+    base = _config(
+        values,
+        "beta images batch learning_rate",
         dataset="linear",
         resolution=1,
         network="linear",
         latent=len(truth.s),
         sigma=truth.sigma,
-        beta=beta,
-        images=images,
-        batch=batch,
-        learning_rate=learning_rate,
         warmup=0,
         snapshots=60,
     )
     return grid(base, covariance=_KINDS, seed=_seeds(seeds))
 
 
-def fig03(*, beta: float, **of_fig05: Any) -> list[TrainConfig]:
-    """Runs of Figure 5 at one beta.
-
-    Args:
-        beta: In the unit of the variance of a 64 x 64 pixel.
-        **of_fig05: What else `fig05` takes.
-
-    Returns:
-        Seeds with a diagonal posterior, then as many with a full one.
-
-    Source: Figure 3.
-    """
-    return fig05(betas=[beta], **of_fig05)
-
-
 def fig05(
-    *,
-    dataset: str,
-    resolution: int,
-    network: str,
-    width: int,
-    betas: Sequence[float],
-    seeds: int,
-    images: int,
-    batch: int,
-    learning_rate: float,
-    heatmap_beta: float = 0.0,
-    **_: object,
+    *, betas: Sequence[float], seeds: int, heatmap_beta: float = 0.0, **values: Any
 ) -> list[TrainConfig]:
-    """Posteriors x betas x seeds on dSprites.
-
-    A pixel that is the mean of k pixels has 1/k of their noise's variance: sigma follows the
-    resolution, so that beta means the same at each.
-
-    Args:
-        dataset: Name of the data; "dsprites", all positions, in the paper.
-        resolution: Side of the images in pixels.
-        network: As in `TrainConfig`; "burgess" in the paper.
-        width: Units of each hidden layer of "mlp".
-        betas: In the unit of the variance of a 64 x 64 pixel.
-        seeds: Runs of each beta and covariance, 1 or more.
-        images: Training images of each run.
-        batch: Images a step.
-        learning_rate: Of Adam.
-        heatmap_beta: Trained with diagonal posteriors too, for the maps of the terms of Eq. 6; 0
-            for none.
-        **_: Unused.
-
-    Returns:
-        Diagonal posteriors, then full ones, beta rising and seeds fastest; last the runs at
-        `heatmap_beta` if `betas` lack it.
-
-    Raises:
-        ValueError: No beta.
-
-    Source: Figure 5.
-    """
-    if not betas:
-        raise ValueError("`betas` must hold one value or more; got none.")
-    base = _dsprites(dataset, resolution, network, width, images, batch, learning_rate)
-    runs = grid(base, covariance=_KINDS, beta=sorted(betas), seed=_seeds(seeds))
+    """Posteriors x betas x seeds on dSprites, last diagonal ones at `heatmap_beta`; Figure 5."""
+    base = _dsprites(values)
+    runs = grid(base, covariance=_KINDS, beta=_betas(betas), seed=_seeds(seeds))
     if heatmap_beta and heatmap_beta not in betas:
         runs += grid(replace(base, beta=heatmap_beta), seed=_seeds(seeds))
     return runs
 
 
-eq06 = fig05  # both sides of Eq. 6 are compared at the optima of Figure 5
-own = fig03  # its models are diagnosed, at one beta
+def fig03(*, beta: float, **of_fig05: Any) -> list[TrainConfig]:
+    """Runs of Figure 5 at one beta; Figure 3."""
+    return fig05(betas=[beta], **of_fig05)
 
 
 def grids(
-    *,
-    resolution: int,
-    width: int,
-    betas: Sequence[float],
-    seeds: int,
-    images: int,
-    batch: int,
-    learning_rate: float,
-    conv_width: int,
-    conv_beta: float,
-    conv_seeds: int,
-    conv_images: int,
-    conv_batch: int,
-    conv_learning_rate: float,
-    **_: object,
+    *, resolution: int, betas: Sequence[float], conv_beta: float, **values: Any
 ) -> list[TrainConfig]:
-    """Two networks on two grids of dSprites: all positions, and the vertical one restricted.
-
-    Args:
-        resolution: Side of the images in pixels.
-        width: Units of each hidden layer of the MLPs.
-        betas: Of the MLPs, in the unit of the variance of a 64 x 64 pixel.
-        seeds: MLPs of each beta, grid and covariance, 1 or more.
-        images: Training images of each MLP.
-        batch: Images a step.
-        learning_rate: Of Adam.
-        conv_width: As `width`, and so on, of the convolutional networks of Figure 5.
-        conv_beta: Their only beta.
-        conv_seeds: As `seeds`.
-        conv_images: As `images`.
-        conv_batch: As `batch`.
-        conv_learning_rate: As `learning_rate`.
-        **_: Unused.
-
-    Returns:
-        Runs of `fig05`: MLPs on the full grid, on half height, then convolutional networks.
-
-    Source: ours.
-    """
-    mlp: dict[str, Any] = {
-        "network": "mlp",
-        "width": width,
-        "betas": betas,
-        "seeds": seeds,
-        "images": images,
-        "batch": batch,
-        "learning_rate": learning_rate,
-    }
-    convolutional: dict[str, Any] = {
-        "network": "burgess",
-        "width": conv_width,
-        "betas": [conv_beta],
-        "seeds": conv_seeds,
-        "images": conv_images,
-        "batch": conv_batch,
-        "learning_rate": conv_learning_rate,
-    }
+    """Runs of Figure 5 on two grids: MLPs over beta, then convolutional networks at one."""
+    names = ("width", "seeds", "images", "batch", "learning_rate")
+    mlp = {"network": "mlp", "betas": betas} | {name: values[name] for name in names}
+    convolutional = {"network": "burgess", "betas": [conv_beta]}
+    convolutional |= {name: values[f"conv_{name}"] for name in names}
     return [
         run
         for network in (mlp, convolutional)
@@ -232,48 +83,19 @@ def grids(
 
 
 def fig06(
-    *,
-    betas: Sequence[float],
-    shares: Sequence[float],
-    width: int,
-    seeds: int,
-    images: int,
-    batch: int,
-    learning_rate: float,
-    **_: object,
+    *, betas: Sequence[float], shares: Sequence[float], seeds: int, **values: Any
 ) -> list[TrainConfig]:
-    r"""VAEs on circles in the plane, over beta, and on coins near the beta where they collapse.
-
-    Both data sets have a $\beta$ above which linear theory leaves no latent active: the largest
-    eigenvalue of the circles' covariance over $\sigma^2 = 1$; for coins 1, the variance of a coin
-    over that of its likelihood.
-
-    Args:
-        betas: Of the circles drawn; sigma is 1.
-        shares: Values of beta over that one, for the circles and for the coins.
-        width: Units of each of the two hidden layers.
-        seeds: Runs of each beta, 1 or more.
-        images: Training data of each run, with repetition.
-        batch: Data a step.
-        learning_rate: Of Adam.
-        **_: Unused.
-
-    Returns:
-        The circles drawn, the circles near collapse, and the coins; beta rises, seeds vary
-        fastest.
-
-    Source: Figure 6; Appendix B, posterior collapse.
-    """
-    base = TrainConfig(
+    """Circles in the plane over beta, both near collapse, and coins; Figure 6, Appendix B."""
+    base = _config(
+        values,
+        "width images batch learning_rate",
         dataset="circles",
         resolution=1,
         network="mlp",
-        width=width,
         latent=2,
-        images=images,
-        batch=batch,
-        learning_rate=learning_rate,
     )
+    # Above this beta linear theory leaves no latent active: the largest eigenvalue of the circles'
+    # covariance over sigma^2 = 1. For coins it is 1, their variance over that of the likelihood.
     largest = float(data.load("circles", 1).x.double().T.cov(correction=0).diagonal().max())
     near = [float(f"{share * largest:.6g}") for share in sorted(shares)]
     axes = {"seed": _seeds(seeds)}
@@ -285,139 +107,25 @@ def fig06(
     )
 
 
-def fig08(
-    *,
-    dataset: str,
-    resolution: int,
-    network: str,
-    width: int,
-    latent: int,
-    betas: Sequence[float],
-    seeds: int,
-    images: int,
-    batch: int,
-    learning_rate: float,
-    **_: object,
-) -> list[TrainConfig]:
-    """Posteriors x betas x seeds on faces, shared by Figures 7 to 10.
-
-    The KL term rises over half of the run, and MLPs have one hidden layer: with few images a short
-    rise ends with half of the latents collapsed that pay for themselves.
-
-    Args:
-        dataset: As in `seams.data.load_faces`; its part "train" is trained on.
-        resolution: Side of the images in pixels; sigma follows it, as in `fig05`.
-        network: As in `TrainConfig`; "burgess" in the paper.
-        width: Units of the hidden layer of "mlp".
-        latent: Latents d; the paper shows the 20 most active and does not state d.
-        betas: In the unit of the variance of a 64 x 64 pixel.
-        seeds: Runs of each beta and covariance, 1 or more.
-        images: Training images of each run, with repetition.
-        batch: Images a step.
-        learning_rate: Of Adam.
-        **_: Unused.
-
-    Returns:
-        Diagonal posteriors, then full ones; beta rises, seeds vary fastest.
-
-    Raises:
-        ValueError: No beta.
-
-    Source: Figures 7-10; Appendix F.
-    """
-    if not betas:
-        raise ValueError("`betas` must hold one value or more; got none.")
-    base = TrainConfig(
-        dataset=dataset,
-        resolution=resolution,
-        sigma=resolution / 64,
-        network=network,  # type: ignore[arg-type]  # checked there
-        width=width,
-        depth=1,
-        latent=latent,
-        images=images,
-        batch=batch,
-        learning_rate=learning_rate,
-        warmup=0.5,
-    )
-    return grid(base, covariance=_KINDS, beta=sorted(betas), seed=_seeds(seeds))
-
-
-fig07 = fig09 = fig10 = celeba = fig08  # one set of runs for four figures, and on other faces
+def fig08(*, betas: Sequence[float], seeds: int, **values: Any) -> list[TrainConfig]:
+    """Posteriors x betas x seeds on faces, of which Figures 7 to 10 share the runs."""
+    # With few images a short rise of the KL term ends with half of the latents collapsed that pay
+    # for themselves: hence half of the run, and one hidden layer.
+    common = "dataset resolution network width latent images batch learning_rate"
+    base = _config(values, common, sigma=values["resolution"] / 64, depth=1, warmup=0.5)
+    return grid(base, covariance=_KINDS, beta=_betas(betas), seed=_seeds(seeds))
 
 
 def fig11(
-    *,
-    dataset: str,
-    resolution: int,
-    network: str,
-    width: int,
-    betas: Sequence[float],
-    seeds: int,
-    images: int,
-    batch: int,
-    learning_rate: float,
-    snapshots: int,
-    hold: float = 0.0,
-    **_: object,
+    *, betas: Sequence[float], seeds: int, snapshots: int, hold: float = 0.0, **values: Any
 ) -> list[TrainConfig]:
-    """Diagonal posteriors at constant betas, and with beta falling from the largest to the least.
-
-    Runs at a constant beta are those of Figure 5 where the parameters agree.
-
-    Args:
-        dataset: Name of the data.
-        resolution: Side of the images in pixels.
-        network: As in `TrainConfig`; "burgess" in the paper.
-        width: Units of each hidden layer of "mlp".
-        betas: In the unit of the variance of a 64 x 64 pixel.
-        seeds: Runs of each beta and of the falling one, 1 or more.
-        images: Training images of each run.
-        batch: Images a step.
-        learning_rate: Of Adam.
-        snapshots: Points of training at which the falling ones are evaluated.
-        hold: Fraction of the run in which further runs stay at the largest beta before it falls;
-            0 for none.
-        **_: Unused.
-
-    Returns:
-        The runs at a constant beta, by rising beta, those with a falling one, and last those that
-        hold it first.
-
-    Raises:
-        ValueError: Fewer than two betas.
-
-    Source: Figure 11, Appendix G; to hold beta first is ours.
-    """
+    """Constant betas as in Figure 5, falling ones, and such as are held first; Figure 11."""
     if len(set(betas)) < 2:
         raise ValueError(f"`betas` must hold two values or more to move between; got {betas}.")
-    base = _dsprites(dataset, resolution, network, width, images, batch, learning_rate)
+    base = _dsprites(values)
     runs = grid(base, beta=sorted(set(betas)), seed=_seeds(seeds))
     falling = replace(base, beta=min(betas), beta_start=max(betas), snapshots=snapshots)
     return runs + grid(falling, hold=sorted({0.0, hold}), seed=_seeds(seeds))
-
-
-def _dsprites(
-    dataset: str,
-    resolution: int,
-    network: str,
-    width: int,
-    images: int,
-    batch: int,
-    learning_rate: float,
-) -> TrainConfig:
-    """What the runs on dSprites share, so that figures find each other's."""
-    return TrainConfig(
-        dataset=dataset,
-        resolution=resolution,
-        sigma=resolution / 64,
-        network=network,  # type: ignore[arg-type]  # checked there
-        width=width,
-        images=images,
-        batch=batch,
-        learning_rate=learning_rate,
-        snapshots=8,
-    )
 
 
 def ident(
@@ -428,48 +136,12 @@ def ident(
     degrees: Sequence[float],
     bends: Sequence[float],
     strengths: Sequence[float],
-    beta: float,
     seeds: int,
-    width: int,
-    images: int,
-    batch: int,
-    learning_rate: float,
-    **_: object,
+    **values: Any,
 ) -> list[TrainConfig]:
-    """VAEs on generators whose latents are known: where C1-C2 hold, and where they fail.
-
-    Args:
-        dimensions: Numbers of latents of products of curves, all normal.
-        laws: Of the latents of further products of two curves.
-        ratio: Of one singular value to the next.
-        degrees: By which the columns of a linear generator leave the right angle.
-        bends: Of polar coordinates.
-        strengths: Of the twist of two latents.
-        beta: Weight of the KL; the noise has unit variance, as has the least direction.
-        seeds: Runs of each, 1 or more.
-        width: Units of each hidden layer.
-        images: Training data of each run.
-        batch: Data a step.
-        learning_rate: Of Adam.
-        **_: Unused.
-
-    Returns:
-        Generators with C1-C2, equal ranges last, diagonal posteriors, then full; then the scans of
-        violation, diagonal posteriors alone.
-
-    Source: Theorem 6.5, Corollary 6.7; the scans are ours.
-    """
-    base = TrainConfig(
-        resolution=1,
-        network="mlp",
-        width=width,
-        latent=2,
-        sigma=1.0,
-        beta=beta,
-        images=images,
-        batch=batch,
-        learning_rate=learning_rate,
-    )
+    """Generators with C1-C2, equal ranges last, then scans of violation; Theorem 6.5."""
+    common = "beta width images batch learning_rate"
+    base = _config(values, common, resolution=1, network="mlp", latent=2, sigma=1.0)
     names = [f"curves-normal-{d}-{ratio:g}" for d in dimensions] + [f"rolled-{ratio:g}"]
     names += [f"curves-{law}-2-{ratio:g}" for law in laws]
     names += ["curves-normal-2-1", "curves-uniform-2-1"]
@@ -488,71 +160,51 @@ def gap(
     plane_beta: float,
     plane_images: int,
     plane_learning_rate: float,
-    resolution: int,
-    width: int,
     blobs_beta: float,
     squares_beta: float,
-    images: int,
-    batch: int,
-    learning_rate: float,
-    **_: object,
+    **values: Any,
 ) -> list[TrainConfig]:
-    """VAEs on data that differ in nothing but the ratio of two ranges, followed along training.
-
-    Args:
-        ratios: Of the larger range to the smaller.
-        seeds: Runs of each, 1 or more.
-        plane_beta: Weight of the KL of linear VAEs on the plane; its noise has unit variance.
-        plane_images: Training data of each of them.
-        plane_learning_rate: Of Adam, for them.
-        resolution: Side of the images in pixels.
-        width: Units of each hidden layer.
-        blobs_beta: As `squares_beta` for blobs, in the unit of the variance of a 16 x 16 pixel.
-        squares_beta: Weight of the KL on dSprites' squares, in the unit of the variance of a
-            64 x 64 pixel.
-        images: Training images of each run on images.
-        batch: Data a step.
-        learning_rate: Of Adam, for runs on images.
-        **_: Unused.
-
-    Returns:
-        Runs on the plane, on blobs and on squares, diagonal posteriors, then full, each.
-
-    Source: Lemma 6.3, "pairwise distinct"; the dial is ours.
-    """
-    base = TrainConfig(
-        latent=2,
-        resolution=resolution,
-        network="mlp",
-        width=width,
-        images=images,
-        batch=batch,
-        learning_rate=learning_rate,
-        snapshots=20,
+    """Data that differ in the ratio of two ranges alone, followed along training; Lemma 6.3."""
+    common, side = "resolution width images batch learning_rate", values["resolution"]
+    base = _config(values, common, network="mlp", latent=2, snapshots=20)
+    plane = replace(
+        base,
+        network="linear",
+        resolution=1,
+        beta=plane_beta,
+        images=plane_images,
+        learning_rate=plane_learning_rate,
+        warmup=0.0,
     )
     arms = {
-        "plane": replace(
-            base,
-            network="linear",
-            resolution=1,
-            beta=plane_beta,
-            images=plane_images,
-            learning_rate=plane_learning_rate,
-            warmup=0.0,
-        ),
-        "blobs": replace(base, sigma=resolution / 16, beta=blobs_beta),
-        "dsprites_square": replace(base, sigma=resolution / 64, beta=squares_beta),
+        "plane": plane,
+        "blobs": replace(base, sigma=side / 16, beta=blobs_beta),
+        "dsprites_square": replace(base, sigma=side / 64, beta=squares_beta),
     }
-    return [
-        run
-        for name, arm in arms.items()
-        for run in grid(
-            arm,
-            covariance=_KINDS,
-            dataset=[f"{name}-{ratio:g}" for ratio in ratios],
-            seed=_seeds(seeds),
-        )
-    ]
+    runs = []
+    for name, arm in arms.items():
+        sets = [f"{name}-{ratio:g}" for ratio in ratios]
+        runs += grid(arm, covariance=_KINDS, dataset=sets, seed=_seeds(seeds))
+    return runs
+
+
+def _config(values: dict[str, Any], names: str, **fixed: Any) -> TrainConfig:
+    """A configuration of these parameters of the notebook, and of what is fixed."""
+    return TrainConfig(**{name: values[name] for name in names.split()}, **fixed)
+
+
+def _dsprites(values: dict[str, Any]) -> TrainConfig:
+    """What the runs on dSprites share, so that figures find each other's."""
+    # A pixel that is the mean of k pixels has 1/k of their noise's variance: sigma follows the
+    # resolution, so that beta means the same at each.
+    common = "dataset resolution network width images batch learning_rate"
+    return _config(values, common, sigma=values["resolution"] / 64, snapshots=8)
+
+
+def _betas(betas: Sequence[float]) -> list[float]:
+    if not betas:
+        raise ValueError("`betas` must hold one value or more; got none.")
+    return sorted(betas)
 
 
 def _seeds(count: int) -> range:
@@ -566,32 +218,46 @@ class Figure:
     """What a notebook loads.
 
     Attributes:
-        runs: From its parameters to its runs.
+        runs: From its parameters to its runs; None if it loads none.
         weights: Whether it differentiates, refines or decodes: most runs of the record have no
             weights for that.
+        says: What its claims say together, where no statement of the paper names them.
     """
 
-    runs: Callable[..., list[TrainConfig]]
+    runs: Callable[..., list[TrainConfig]] | None = None
     weights: bool = False
+    says: str = ""
 
 
 FIGURES = {
-    "celeba": Figure(celeba),
-    "eq06": Figure(eq06, weights=True),
+    "celeba": Figure(fig08),
+    "eq06": Figure(fig05, weights=True),
     "fig01": Figure(fig01, weights=True),
     "fig02": Figure(fig02, weights=True),
     "fig03": Figure(fig03),
     "fig05": Figure(fig05),
     "fig06": Figure(fig06, weights=True),
-    "fig07": Figure(fig07, weights=True),
+    "fig07": Figure(fig08, weights=True),
     "fig08": Figure(fig08, weights=True),
-    "fig09": Figure(fig09, weights=True),
-    "fig10": Figure(fig10, weights=True),
+    "fig09": Figure(fig08, weights=True),
+    "fig10": Figure(fig08, weights=True),
     "fig11": Figure(fig11),
-    "gap": Figure(gap),
-    "grids": Figure(grids),
+    "gap": Figure(
+        gap, says="The ratio of two ranges decides whether their factors are found, and how soon."
+    ),
+    "grids": Figure(
+        grids,
+        says="On dSprites the network, the grid and the length of training decide whether factors "
+        "are separated, and the network more than the grid.",
+    ),
     "ident": Figure(ident),
-    "own": Figure(own, weights=True),
+    "own": Figure(
+        fig03,
+        weights=True,
+        says="A diagnosis tells diagonal from full posteriors by model and data alone: by latents "
+        "that tell of one position each, and by axes that mean something.",
+    ),
+    "speed": Figure(says="How much faster this code computes what the paper computes."),
 }
 """By the short names of their notebooks."""
 
@@ -605,8 +271,15 @@ def load(results: Results, store: Store | None = None) -> list[Run]:
 
     Returns:
         Evaluated runs, in the order of the figure's function.
+
+    Raises:
+        ValueError: The figure has no such function.
     """
     figure = FIGURES[results.name]
+    if figure.runs is None:
+        raise ValueError(
+            f"`FIGURES` names no runs of {results.name!r}: give its entry a function."
+        )
     runs = train_or_load(figure.runs(**results.parameters), store, weights=figure.weights)
     results.runs(runs)
     return runs

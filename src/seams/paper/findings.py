@@ -7,18 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from seams.paper.outcomes import RECORDS, VERDICTS, Result
+from seams.paper.figures import FIGURES
+from seams.paper.reading import RECORDS, VERDICTS, Result
 from seams.paper.statements import OURS, STATEMENTS, Statement
 
-__all__ = [
-    "Finding",
-    "as_json",
-    "find",
-    "orphans",
-    "printed",
-    "taken",
-    "tally",
-]
+__all__ = ["ROWS", "Finding", "as_json", "find", "orphans", "printed", "taken", "tally"]
+
+ROWS = STATEMENTS + tuple(
+    Statement(name, OURS, figure.says, (name,)) for name, figure in FIGURES.items() if figure.says
+)
+"""The paper's statements, and a row for each notebook that none of them names."""
 
 NOT_RUN = "not run"
 IN_PART = "in part"
@@ -30,7 +28,7 @@ class Finding:
     """What was found about a statement.
 
     Attributes:
-        statement: The row of the registry.
+        statement: The row.
         verdict: Of all its claims together; "in part" if only some are supported.
         claims: Notebook, profile and claim, in order.
         missing: Notebooks that left nothing.
@@ -53,15 +51,15 @@ def find(results: Mapping[tuple[str, str], Result], profile: str) -> list[Findin
     """What was found about each statement, in one profile.
 
     Args:
-        results: As of `seams.paper.outcomes.read_results`.
+        results: As of `seams.paper.reading.read_results`.
         profile: Whose results are taken; those of the run of record where it has none.
 
     Returns:
-        One finding a statement, in the paper's order.
+        One finding a row of `ROWS`.
     """
     counted = taken(results, profile)
     findings = []
-    for statement in STATEMENTS:
+    for statement in ROWS:
         claims = tuple(
             (name, counted[name].profile, claim)
             for name in statement.notebooks
@@ -76,38 +74,20 @@ def find(results: Mapping[tuple[str, str], Result], profile: str) -> list[Findin
 
 
 def orphans(results: Mapping[tuple[str, str], Result]) -> list[str]:
-    """Claims that no row of the registry shows.
-
-    Args:
-        results: As of `seams.paper.outcomes.read_results`.
-
-    Returns:
-        Each as `notebook:claim`.
-    """
+    """Claims that no row shows, each as `notebook:claim`."""
     found = {
         (name, claim["id"]) for (name, _), result in results.items() for claim in result.claims
     }
-    reached = lambda name, claim: any(row.reaches(name, claim) for row in STATEMENTS)
+    reached = lambda name, claim: any(row.reaches(name, claim) for row in ROWS)
     return sorted(f"{name}:{claim}" for name, claim in found if not reached(name, claim))
 
 
 def taken(results: Mapping[tuple[str, str], Result], profile: str) -> dict[str, Result]:
-    """The result of each notebook that counts in a profile: its own, else that of record.
-
-    Args:
-        results: As of `seams.paper.outcomes.read_results`.
-        profile: As in `find`.
-
-    Returns:
-        By the notebook's short name.
-    """
-    names = {name for name, _ in results}
-    order = (profile, *RECORDS)
-    kept = {
-        name: next((results[name, p] for p in order if (name, p) in results), None)
-        for name in sorted(names)
-    }
-    return {name: result for name, result in kept.items() if result is not None}
+    """The result of each notebook that counts in a profile: its own, else that of record."""
+    kept: dict[str, Result] = {}
+    for chosen in (profile, *RECORDS):
+        kept = {name: result for (name, p), result in results.items() if p == chosen} | kept
+    return dict(sorted(kept.items()))
 
 
 def _verdict(verdicts: list[str]) -> str:
@@ -120,15 +100,7 @@ def _verdict(verdicts: list[str]) -> str:
 
 
 def tally(results: Mapping[tuple[str, str], Result], profile: str) -> str:
-    """How many statements of the paper have which verdict, in one sentence; ours do not count.
-
-    Args:
-        results: As of `seams.paper.outcomes.read_results`.
-        profile: As in `find`.
-
-    Returns:
-        Such as "Of 32 statements and figures: 20 supported, 3 in part, 9 not run."
-    """
+    """How many statements of the paper have which verdict, in a sentence; ours do not count."""
     rows = [found for found in find(results, profile) if found.statement.name != OURS]
     verdicts = [found.verdict for found in rows]
     order = (*list(VERDICTS)[:1], IN_PART, *list(VERDICTS)[1:], NOT_RUN)
@@ -137,15 +109,7 @@ def tally(results: Mapping[tuple[str, str], Result], profile: str) -> str:
 
 
 def printed(findings: list[Finding], width: int | None = None) -> str:
-    """The table for a terminal, one line a statement.
-
-    Args:
-        findings: As of `find`.
-        width: Columns; default those of the terminal.
-
-    Returns:
-        Lines of at most `width` columns.
-    """
+    """A line a statement, of at most `width` columns; default those of the terminal."""
     width = width or shutil.get_terminal_size().columns
     cells = [
         (found.statement.name, f"{found.verdict} {found.count}".rstrip(), _where(found))
@@ -163,14 +127,7 @@ def printed(findings: list[Finding], width: int | None = None) -> str:
 
 
 def as_json(findings: list[Finding]) -> str:
-    """The same with every claim, for programs.
-
-    Args:
-        findings: As of `find`.
-
-    Returns:
-        A JSON list, one entry a statement.
-    """
+    """The same with every claim, for programs: a JSON list, one entry a statement."""
     entries = [
         {
             "id": found.statement.id,

@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 _TERMS = {"gram": r"$J^\top J$", "hessian": r"$(x-d)^\top H$"}
-RATIOS = tuple(f"off_diagonal_{term}_ratio" for term in _TERMS)
+RATIOS = tuple(f"off_diagonal_{term}_of_abs_ratio" for term in _TERMS)
 """Off-diagonality of both terms of Eq. 6 over its mean in random axes of the same latents."""
 
 MOVED = (

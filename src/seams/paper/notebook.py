@@ -12,255 +12,52 @@ numpy, torch or Python raised, where we should have looked first, and any in a r
 it stands.
 """
 
-import ast
-import difflib
 import json
-import math
 import os
 import re
 import shutil
 import sys
 import tempfile
 import threading
-import types
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any
 
 from seams.files import publish
+from seams.paper.parameters import (
+    UsageError,
+    available,
+    check,
+    default_profile,
+    nearest,
+    overrides,
+    parameters_of,
+    parse,
+    profile_of,
+)
 from seams.project import project_root
 
 __all__ = [
     "NotebookError",
-    "Parameter",
     "UsageError",
     "available",
+    "check",
+    "default_profile",
     "parameters_of",
     "parse",
     "profile_of",
     "run",
 ]
 
-_RUNNER = ("profile", "output")  # parameters that the runner sets itself
 _KERNEL_SETTINGS = "c.IPKernelApp.log_level = 40\n"  # its transport warning, each time
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _FRAME = re.compile(r"(?:Cell In\[\d+\]|File (.+?):\d+), ")  # of IPython's traceback
 _RAISED = re.compile(r"^-+> *\d+ +raise\b", re.MULTILINE)  # the line that it points at
 
 
-class UsageError(ValueError):
-    """Something the caller wrote cannot be used; the message says what to write instead."""
-
-
 class NotebookError(RuntimeError):
     """A notebook failed for a reason that is not in its parameters."""
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One line of a notebook's parameters cell.
-
-    Attributes:
-        name: Of the variable.
-        kind: Its annotated type: str, int, float, bool, or list of one of them.
-        default: Its literal value.
-        comment: What stands behind it.
-    """
-
-    name: str
-    kind: Any
-    default: Any
-    comment: str
-
-
-def available(root: Path | None = None) -> dict[str, Path]:
-    """Notebooks by their short names.
-
-    Args:
-        root: The project; default the one around the working directory.
-
-    Returns:
-        "fig05" to `notebooks/fig05_beta_sweep.ipynb`, and so on, sorted.
-
-    Raises:
-        UsageError: There are none.
-    """
-    root = root or project_root()
-    paths = sorted((root / "notebooks").glob("*.ipynb"))
-    if not paths:
-        raise UsageError(f"There are no notebooks under {root}: call from inside the project.")
-    return {path.stem.partition("_")[0]: path for path in paths}
-
-
-def parameters_of(path: Path) -> dict[str, Parameter]:
-    """The parameters of a notebook, in their order.
-
-    Args:
-        path: A notebook with one code cell tagged `parameters`, which holds annotated literals.
-
-    Returns:
-        Name to parameter.
-
-    Raises:
-        UsageError: No such cell, or one that holds anything else.
-    """
-    cells = json.loads(path.read_text())["cells"]
-    tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", ())]
-    if len(tagged) != 1:
-        raise UsageError(f"{path.name} needs one cell tagged `parameters`; it has {len(tagged)}.")
-    source = "".join(tagged[0]["source"])
-    lines = source.splitlines()
-    found = {}
-    for node in ast.parse(source).body:
-        problem = UsageError(
-            f"Line {node.lineno} of the parameters of {path.name} must read `name: type = value` "
-            f"with a literal value; got {lines[node.lineno - 1]!r}."
-        )
-        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
-            raise problem
-        if node.value is None:
-            raise problem
-        name = node.target.id
-        kind = _type_of(ast.unparse(node.annotation))
-        try:
-            default = ast.literal_eval(node.value)
-        except ValueError:
-            raise problem from None
-        comment = lines[(node.end_lineno or node.lineno) - 1].partition("#")[2].strip()
-        found[name] = Parameter(name, kind, default, comment)
-    return found
-
-
-def _type_of(text: str) -> Any:
-    plain = {"str": str, "int": int, "float": float, "bool": bool}
-    if text.startswith("list[") and text[5:-1] in plain:
-        return types.GenericAlias(list, (plain[text[5:-1]],))
-    if text not in plain:
-        raise UsageError(f"A parameter's type must be {sorted(plain)} or list of one; got {text}.")
-    return plain[text]
-
-
-def parse(assignments: Sequence[str]) -> dict[str, Any]:
-    """Values from `name=value` texts, read as YAML.
-
-    Args:
-        assignments: Such as "betas=[1.0, 2.5]".
-
-    Returns:
-        Name to value.
-
-    Raises:
-        UsageError: No `=`, or a value that is not YAML.
-    """
-    import yaml
-
-    values = {}
-    for text in assignments:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise UsageError(f"Write a parameter as name=value; got {text!r}.")
-        try:
-            values[name.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise UsageError(
-                f"The value of {name.strip()!r} is not YAML; got {value!r}."
-            ) from None
-    return values
-
-
-def check(values: Mapping[str, Any], parameters: Mapping[str, Parameter], where: str) -> dict:
-    """Values as the notebook's types.
-
-    Args:
-        values: Name to value.
-        parameters: What the notebook takes.
-        where: Named in messages.
-
-    Returns:
-        The same values; an int becomes a float where one is due.
-
-    Raises:
-        UsageError: An unknown name, with the nearest known one, or a wrong type.
-    """
-    checked = {}
-    for name, value in values.items():
-        if name not in parameters or name in _RUNNER:
-            known = [n for n in parameters if n not in _RUNNER]
-            close = difflib.get_close_matches(name, known, 1)
-            hint = f"Did you mean {close[0]!r}?" if close else f"It takes {', '.join(known)}."
-            raise UsageError(f"{where} has no parameter {name!r}. {hint}")
-        checked[name] = _converted(value, parameters[name])
-    return checked
-
-
-def _converted(value: Any, parameter: Parameter) -> Any:
-    kind = parameter.kind
-    if get_origin(kind) is list:
-        item = get_args(kind)[0]
-        if isinstance(value, list):
-            return [_scalar(entry, item, parameter) for entry in value]
-        example = json.dumps(parameter.default)
-        raise UsageError(
-            f"`{parameter.name}` must be a list of {item.__name__}, such as "
-            f"{parameter.name}={example}; got {value!r}."
-        )
-    return _scalar(value, kind, parameter)
-
-
-def _scalar(value: Any, kind: type, parameter: Parameter) -> Any:
-    if kind is float and isinstance(value, str):  # YAML 1.1 reads 1e-3 as text
-        try:
-            value = float(value)
-        except ValueError:
-            pass
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    right = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-    if not right or (kind is float and not math.isfinite(value)):
-        example = json.dumps(parameter.default)
-        raise UsageError(
-            f"`{parameter.name}` must be {kind.__name__}, such as {example}; got {value!r}."
-        )
-    return value
-
-
-def profile_of(name: str, profile: str, root: Path | None = None) -> dict[str, Any]:
-    """Parameters of a notebook in a profile: `params.yaml`'s, then what overrides them there.
-
-    Args:
-        name: Of the notebook, such as "fig05".
-        profile: Of `params.yaml`.
-        root: The project.
-
-    Returns:
-        Name to value.
-
-    Raises:
-        UsageError: No such profile, or no `params.yaml`.
-    """
-    content = _params(root)
-    profiles = content["profiles"]
-    if profile not in profiles:
-        close = difflib.get_close_matches(profile, profiles, 1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        names = ", ".join(profiles)
-        raise UsageError(f"The profile must be one of {names}; got {profile!r}.{hint}")
-    return (profiles[profile].get(name) or {}) | _overrides(name, content)
-
-
-def _overrides(name: str, content: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in (content.get(name) or {}).items() if v is not None}
-
-
-def _params(root: Path | None) -> dict[str, Any]:
-    import yaml
-
-    path = (root or project_root()) / "params.yaml"
-    if not path.is_file():
-        raise UsageError("There is no params.yaml here or above: call from inside the project.")
-    return yaml.safe_load(path.read_text())
 
 
 def run(
@@ -295,14 +92,12 @@ def run(
     root = root or project_root()
     notebooks = available(root)
     if name not in notebooks:
-        close = difflib.get_close_matches(name, notebooks, 1)
-        hint = f"Did you mean {close[0]!r}?" if close else f"There are {', '.join(notebooks)}."
-        raise UsageError(f"There is no notebook {name!r}. {hint}")
+        hint = nearest(name, notebooks, f"There are {', '.join(notebooks)}.")
+        raise UsageError(f"There is no notebook {name!r}.{hint}")
     path = notebooks[name]
-    parameters = parameters_of(path)
     profile = profile or default_profile(root)
-    chosen = check(profile_of(name, profile, root), parameters, f"{name} in params.yaml")
-    given = check(values or {}, parameters, name)
+    chosen = profile_of(name, profile, root)
+    given = check(values or {}, parameters_of(path), name)
     target = (output or _folder(root, name, profile, given)).resolve()
     if target.exists() and not _replaceable(target):
         raise UsageError(f"{target} is not a folder of results; name another one, or a new one.")
@@ -310,7 +105,7 @@ def run(
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         settings = {"profile": profile, "output": str(partial)}
-        asked = bool(given or _overrides(name, _params(root)))
+        asked = bool(given or overrides(name, root))
         _execute(path, partial / "notebook.ipynb", settings | chosen | given, root, name, asked)
         _strip(partial / "notebook.ipynb", partial)
         if not (partial / "numbers.json").is_file():  # `sys.exit()` in a cell counts as success
@@ -320,18 +115,6 @@ def run(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return target
-
-
-def default_profile(root: Path | None = None) -> str:
-    """The profile that `params.yaml` names.
-
-    Args:
-        root: The project.
-
-    Returns:
-        Its name; `UsageError` if there is no `params.yaml`.
-    """
-    return _params(root)["profile"]
 
 
 def _replaceable(folder: Path) -> bool:

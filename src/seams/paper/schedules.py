@@ -188,14 +188,14 @@ def claim_moving(
     ):
         beyond = wide[name][schedule] - (wide[name][ends[0]] + wide[name][ends[1]]) / 2
         text = f"{who} is nearer to the {statement}, from the middle)."
-        results.claim(f"{prefix}_{id}", text, beyond.tolist(), 0, above=above, note=note)
+        results.claim(f"{prefix}_{id}", text, beyond.tolist(), 0.0, above=above, note=note)
     start = "" if prefix == "annealed" else f"{prefix}_"
     for name, (label, above) in _JUDGED.items():
         results.claim(
             f"{start}frontier_{name}",
             f"{who} {label}, difference) than a constant one of the same distortion.",
             _ahead(rows, schedule, name),
-            0,
+            0.0,
             above=above,
             note=note,
         )
@@ -225,7 +225,7 @@ def claim_held(results: Results, rows: pd.DataFrame) -> None:
             id,
             f"A beta held first {what}, difference) than one that falls from the start.",
             gap.tolist(),
-            0,
+            0.0,
             above=above,
             note=_CONTROL,
         )

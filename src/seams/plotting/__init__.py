@@ -1,6 +1,6 @@
 """One function a kind of panel: arrays and an axis in, the artist out.
 
-Nothing here loads or saves. Each module has a topic; all their names are here.
+Nothing here loads or saves. Each module has a topic; names of panels that figures share are here.
 """
 
 from seams.plotting.annealing import plot_schedule_curves, plot_schedules, plot_tradeoff
@@ -23,6 +23,23 @@ from seams.plotting.manifold import (
     plot_surface,
     plot_vectors,
     use_view,
+)
+from seams.plotting.optimum import (
+    plot_refinement,
+    plot_sides,
+    plot_term_scores,
+    plot_terms,
+)
+from seams.plotting.recovery import (
+    plot_arm_scores,
+    plot_arms,
+    plot_dial,
+    plot_ends,
+    plot_exponents,
+    plot_fan,
+    plot_generators,
+    plot_times,
+    use_ratios,
 )
 from seams.plotting.scores import (
     plot_against_beta,
@@ -48,13 +65,20 @@ __all__ = [
     "DENSITY",
     "beta_label",
     "plot_against_beta",
+    "plot_arm_scores",
+    "plot_arms",
     "plot_curves",
     "plot_density",
+    "plot_dial",
     "plot_ellipses",
+    "plot_ends",
+    "plot_exponents",
+    "plot_fan",
+    "plot_generators",
+    "plot_grid_of_curves",
     "plot_groups",
     "plot_images",
     "plot_information",
-    "plot_grid_of_curves",
     "plot_kind_curves",
     "plot_kind_panels",
     "plot_kinds",
@@ -62,15 +86,21 @@ __all__ = [
     "plot_marginal",
     "plot_moving_beta",
     "plot_path",
+    "plot_refinement",
     "plot_schedule_curves",
     "plot_schedules",
+    "plot_sides",
     "plot_surface",
     "plot_sweep",
+    "plot_term_scores",
+    "plot_terms",
+    "plot_times",
     "plot_tradeoff",
     "plot_unit_diagonal",
     "plot_unit_diagonals",
     "plot_vectors",
     "use_log_ticks",
+    "use_ratios",
     "use_style",
     "use_view",
 ]

@@ -1,4 +1,4 @@
-"""What executed notebooks have left behind, read and checked."""
+"""What `seams.paper.results` has written, read and checked."""
 
 import json
 from collections.abc import Mapping
