@@ -91,8 +91,8 @@ def test_prior_falls_from_one() -> None:
 def test_image_of_a_path_is_a_seam_to_second_order() -> None:
     g = twisted(product_of_curves(), 0.1)
     found = [
-        seam_deviation(g, singular_vector_path(g, torch.zeros(2), 0, extent=1.0, points=n))
-        for n in (51, 101)
+        seam_deviation(g, singular_vector_path(g, torch.zeros(2), 0, extent=0.5, points=n))
+        for n in (21, 41)
     ]
     assert found[1] < 1e-3 and found[0] / found[1] == pytest.approx(4, rel=0.1)
 
@@ -147,17 +147,13 @@ def test_paths_and_seams_are_drawn_within_the_disc(net: SeamNet) -> None:
 
 
 def test_margins_stand_beyond_the_rim(net: SeamNet) -> None:
-    _, (plane, _), (space, _) = nets.net_panels(4.25, 1.89, "f")
+    _, _, (space, _) = nets.net_panels(4.25, 1.89, "f")
     tops = nets.plot_seam_margins(space, net)
     first, second = np.split(tops, 2)
     density = net.density[:, 0].numpy()
     np.testing.assert_allclose(first[:, 1], -2 * S[1].item() - 0.08 - 1.2 * density[0])
     np.testing.assert_allclose(second[:, 0], -2 * S[0].item() - 0.08 - 1.2 * density[1])
     assert [text.get_text() for text in space.texts] == ["$f_1$", "$f_2$"]
-    nets.plot_path_margins(plane, net)
-    top = plane.get_lines()[1].get_xydata()  # of the first path: its base, then its density
-    out = top @ net.V[:, 1].numpy()
-    np.testing.assert_allclose(out, -2 - 0.9 - 2 * net.prior[0, 0].numpy())
 
 
 def test_axes_are_named_at_their_ends_and_drawn_with_their_images() -> None:

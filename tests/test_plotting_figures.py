@@ -7,11 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import same_color, to_rgba
 from matplotlib.figure import Figure
 
-from seams.plotting import COLOURS, plot_groups
-from seams.plotting.circles import averages_figure, collapse_figure
+from seams.plotting import plot_groups
+from seams.plotting.circles import averages_figure
 from seams.plotting.faces import (
     activity_figure,
-    reconstruction_figure,
     some_betas,
     term_maps_figure,
     term_strips_figure,
@@ -101,21 +100,6 @@ def test_maps_have_a_row_a_beta_and_a_column_a_term_and_covariance() -> None:
     assert [title.rpartition("\n")[2] for title in titles] == ["diagonal", "full"] * 2
 
 
-def test_reconstructions_are_named_by_row_and_column() -> None:
-    dark, light = np.zeros((2, 3, 1, 4, 4)), np.full((2, 3, 1, 4, 4), 200.0)
-    sheets = {
-        ("diagonal", 1.0): {"training": dark, "samples": light},
-        ("full", 1.0): {"training": light, "samples": dark},
-    }
-    figure = reconstruction_figure(sheets)
-    corners = [int(ax.images[0].get_array()[0, 0]) for ax in figure.axes]
-    assert corners == [0, 200, 200, 0]
-    assert [ax.get_title() for ax in figure.axes] == ["training", "samples", "", ""]
-    texts = [ax.texts[0] for ax in figure.axes[::2]]
-    assert [text.get_text().splitlines()[1] for text in texts] == ["diagonal", "full"]
-    assert same_color(texts[1].get_color(), COLOURS["full"])
-
-
 def test_averages_show_data_and_what_is_made_of_them() -> None:
     x = np.array([[10.0, 0.0], [0.0, 10.0]])
     picture = {
@@ -136,21 +120,3 @@ def test_averages_show_data_and_what_is_made_of_them() -> None:
     assert len(prior.get_offsets()) == 1
     edges = posteriors.get_edgecolor()
     assert tuple(edges[0]) == to_rgba("#0072B2") and tuple(edges[1]) == to_rgba("#D55E00")
-
-
-def test_collapse_shows_means_over_runs_and_theory() -> None:
-    spread = np.array([[1.0, 1.0, 10.0], [0.8, 1.0, 0.2]])
-    rates = np.array([[0.5, 1.5], [0.7, 0.0]])
-    theory = (np.array([0.5, 1.0]), np.array([0.69, 0.0]))
-    figure = collapse_figure(
-        {"means": spread, "points": spread}, (2.0, 20.0), {"g": rates, "b": rates},
-        {"told": theory, "known": theory},
-    )  # fmt: skip
-    left, right = figure.axes
-    lines = {line.get_label(): line for line in left.get_lines()}
-    np.testing.assert_allclose(lines["means"].get_xydata(), [[1, 0.9], [10, 0.2]])
-    linear = lines["linear VAE"].get_xydata()
-    np.testing.assert_allclose(linear[[0, -1]], [[1, 0.95], [20, 0]], atol=1e-12)
-    found = {line.get_label(): line for line in right.get_lines()}
-    np.testing.assert_allclose(found["g"].get_xydata(), rates.T)
-    assert found["told"].get_color() == found["g"].get_color() != found["b"].get_color()

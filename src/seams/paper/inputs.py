@@ -77,7 +77,9 @@ def _of_notebook(name: str, profile: str, root: Path, code: "_Code") -> dict[str
         "parameters": parameters,
         "notebook": _hash(json.dumps(sources)),
         "code": {module: code.hash(module, name) for module in sorted(modules)},
-        "data": _checksum(root / "data.dvc") if any(m.startswith("data/dsprites") for m in modules) else "",
+        "data": _checksum(root / "data.dvc")
+        if any(m.startswith("data/dsprites") for m in modules)
+        else "",
         "files": {
             value: _hash_of_files(root / value) for value in named if (root / value).exists()
         },

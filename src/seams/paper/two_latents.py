@@ -37,7 +37,7 @@ def sheet_scores(vae: VAE, truth: Generator, z: Tensor) -> dict[str, float]:
     own = torch.take_along_dim(U, align_axes(V)[0].unsqueeze(1), 2)
     image = torch.nn.functional.normalize(jacobian(vae.decoder, encoded), dim=1)
     seams = jacobian_svd(truth, z)[0]
-    angle = lambda a, b: (a * b).sum(1).abs().clamp(max=1).acos().rad2deg().mean().item()
+    apart = lambda a, b: (a * b).sum(1).abs().clamp(max=1).acos().rad2deg().mean().item()
     ticks = torch.linspace(-2, 2, _TICKS)
     square = torch.cartesian_prod(ticks, ticks)
     factors = log_seam_factors(vae.decoder, square).unflatten(0, (_TICKS, _TICKS))
@@ -46,21 +46,17 @@ def sheet_scores(vae: VAE, truth: Generator, z: Tensor) -> dict[str, float]:
     turned = lambda R: (
         c2_violation(lambda w: vae.decoder(R @ w), encoded @ R, coinciding="nan").nanmean().item()
     )
-    area = jacobian_gram(vae.decoder, encoded).det().sqrt()
-    return {
-        "traversal": angle(own, image),
-        "seams": angle(U, seams),
-        "unexplained": float(sum(left) / 2),
-        "c2": turned(torch.eye(2)),
-        "c2_turned": sum(map(turned, _rotations())) / _TURNS,
-        "curvature": (gaussian_curvature(vae.decoder, encoded).abs() * area).mean().item(),
-    }
-
-
-def _rotations() -> Tensor:
     angle = torch.pi / 2 * (torch.arange(_TURNS) + 0.5) / _TURNS
     rows = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], -1)
-    return rows.unflatten(-1, (2, 2))
+    area = jacobian_gram(vae.decoder, encoded).det().sqrt()
+    return {
+        "traversal": apart(own, image),
+        "seams": apart(U, seams),
+        "unexplained": float(sum(left) / 2),
+        "c2": turned(torch.eye(2)),
+        "c2_turned": sum(map(turned, rows.unflatten(-1, (2, 2)))) / _TURNS,
+        "curvature": (gaussian_curvature(vae.decoder, encoded).abs() * area).mean().item(),
+    }
 
 
 def circle_scores(

@@ -1,6 +1,6 @@
 """One function a kind of panel: arrays and an axis in, the artist out.
 
-Nothing here loads or saves. Each module has a topic; all their names are here.
+Nothing here loads or saves. Each module has a topic; names of panels that figures share are here.
 """
 
 from seams.plotting.annealing import plot_schedule_curves, plot_schedules, plot_tradeoff

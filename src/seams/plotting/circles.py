@@ -1,4 +1,4 @@
-"""Circles of points that merge as beta grows, and where posteriors collapse: Figure 6."""
+"""Circles of points that merge as beta grows: Figure 6."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from seams.plotting.manifold import plot_ellipses
 from seams.plotting.style import beta_label
 
-__all__ = ["averages_figure", "collapse_figure"]
+__all__ = ["averages_figure"]
 
 _TINTS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # of the circles' posteriors
 
@@ -60,48 +60,4 @@ def averages_figure(
         ax.set_ylabel(label)
     handles = panels[0, 0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside upper center", ncols=3)
-    return figure
-
-
-def collapse_figure(
-    spreads: Mapping[str, np.ndarray],
-    marks: Sequence[float],
-    rates: Mapping[str, np.ndarray],
-    theory: Mapping[str, tuple[np.ndarray, np.ndarray]],
-) -> Figure:
-    """Spread of reconstructions that is kept, and KL, against beta.
-
-    Args:
-        spreads: By label: betas and shares kept, one a run `[2, run]`.
-        marks: Variances to mark on the axis of beta; at the last a linear VAE keeps nothing.
-        rates: By label: shares of the beta of collapse and nats, one a run `[2, run]`.
-        theory: As `rates`, for each of them: lines.
-
-    Returns:
-        Two panels, the shares and the nats.
-    """
-    figure = Figure(figsize=(6.75, 2.5))
-    left, right = figure.subplots(1, 2)
-    dotted = {"color": "0.4", "linestyle": ":", "linewidth": 0.9}
-    tints = ("#332288", "#DD7711")
-    for (label, (betas, kept)), colour in zip(spreads.items(), tints, strict=True):
-        left.plot(betas, kept, ".", color=colour, markersize=4, alpha=0.6)
-        values = np.unique(betas)
-        left.plot(values, [kept[betas == b].mean() for b in values], color=colour, label=label)
-    grid = np.geomspace(min(b.min() for b, _ in spreads.values()), marks[-1], 200)
-    linear = {"color": "0.4", "linestyle": "--", "linewidth": 0.9, "label": "linear VAE"}
-    left.plot(grid, 1 - grid / marks[-1], **linear)
-    for variance in marks:
-        left.axvline(variance, **dotted)
-    left.set(xscale="log", ylim=(-0.03, 1.12), ylabel="spread kept")
-    left.set_xlabel(r"$\beta$ (here also $\sigma_{\rm eff}^2 = \beta\sigma^2$)")
-    left.legend(loc="lower left")
-    looks = (("#0072B2", "--"), ("#117733", "-"))
-    pairs = zip(rates.items(), theory.items(), looks, strict=True)
-    for (label, (shares, nats)), (told, (x, y)), (colour, dash) in pairs:
-        right.plot(x, y, dash, color=colour, linewidth=0.9, label=told)
-        right.plot(shares, nats, "o", color=colour, markersize=3.5, label=label)
-    right.axvline(1, **dotted)
-    right.set(xlabel=r"$s = \beta\,/\,\beta_{\rm collapse}$", ylabel="KL (nats)")
-    right.legend(loc="upper right")
     return figure

@@ -10,14 +10,12 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from seams.plotting.images import plot_images
 from seams.plotting.scores import plot_magnitude
 from seams.plotting.style import COLOURS, beta_label
 
 __all__ = [
     "TERMS",
     "activity_figure",
-    "reconstruction_figure",
     "some_betas",
     "term_maps_figure",
     "term_strips_figure",
@@ -115,20 +113,3 @@ def term_maps_figure(maps: Mapping[tuple[str, float, str], np.ndarray]) -> Figur
 def _tops(entries: Mapping[tuple[str, float, str], np.ndarray]) -> dict[str, float]:
     names = {name for *_, name in entries}
     return {n: max(float(np.abs(m).max()) for k, m in entries.items() if k[2] == n) for n in names}
-
-
-def reconstruction_figure(sheets: Mapping[tuple[str, float], Mapping[str, np.ndarray]]) -> Figure:
-    """Sheets `[row, column, channel, side, side]`, 0..255, in named columns, a row a setting."""
-    names = list(next(iter(sheets.values())))
-    columns = next(iter(sheets.values()))[names[0]].shape[1]
-    figure = Figure(figsize=(7.1, 4.4 * len(sheets) / columns + 0.3))
-    panels = figure.subplots(len(sheets), len(names), squeeze=False)
-    for row, ((kind, beta), sheet) in zip(panels, sheets.items(), strict=True):
-        for ax, name in zip(row, names, strict=True):
-            plot_images(ax, sheet[name])
-        style = {"color": COLOURS[kind], "fontsize": 7, "ha": "right", "va": "center"}
-        text = f"{beta_label(beta)}\n{kind}"
-        row[0].text(-0.02, 0.5, text, transform=row[0].transAxes, **style)
-    for ax, name in zip(panels[0], names, strict=True):
-        ax.set_title(name, fontsize=8, pad=3)
-    return figure

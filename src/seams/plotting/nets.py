@@ -19,7 +19,6 @@ __all__ = [
     "net_panels",
     "plot_axis_images",
     "plot_net",
-    "plot_path_margins",
     "plot_seam_margins",
     "use_net_view",
 ]
@@ -99,14 +98,6 @@ def plot_seam_margins(space: Axes3D, rim: Any) -> np.ndarray:
         space.text(*middle, f"$f_{i + 1}$", ha="center", va="center", color=CURVES["seam"])
         tops.append(base + up * margin[:, None])
     return np.concatenate(tops)
-
-
-def plot_path_margins(plane: Axes, rim: Any) -> None:
-    """Densities over the first path each way, standing beyond it."""
-    V, z, prior = (np.asarray(each) for each in (rim.V, rim.z[:, 0], rim.prior[:, 0]))
-    for path, inward, density in zip(z, V.T[::-1], prior, strict=True):
-        down, label = np.broadcast_to(-inward, path.shape), "density over a path"
-        plot_marginal(plane, path + 0.9 * down, 2 * down, density, "path", label=label)
 
 
 def plot_axis_images(plane: Axes, space: Axes3D, lines: np.ndarray, images: np.ndarray) -> None:
