@@ -80,6 +80,16 @@ def test_ratios_that_no_run_has_cannot_be_tested(results: Results) -> None:
     assert not {"mig", "gram", "correlated_gram"} & undecided
 
 
+def test_a_single_beta_has_no_trend(results: Results) -> None:
+    rows = as_the_paper_says().query("beta == 4.0")
+    contrast.claim_posteriors(results, rows)
+    contrast.claim_trends(results, rows)
+    found = claims(results)
+    assert found["mig"]["verdict"] == found["full_axes"]["verdict"] == "supported"
+    assert not {"trend", "no_trend", "full_no_trend", "mig_largest"} & set(found)
+    assert found["correlated_gram"]["verdict"] == "not testable at this scale"
+
+
 def test_fair_betas_are_those_where_full_posteriors_fit_as_well(results: Results) -> None:
     rows = as_the_paper_says()
     worse = (rows["covariance"] == "full") & (rows["beta"] == 0.1)

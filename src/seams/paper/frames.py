@@ -84,7 +84,7 @@ def diagonality(rows: pd.DataFrame) -> dict[str, str]:
     if any(missing.any() for missing in lacking):
         return {name: f"off-diag.\n{text}" for name, text in raw.items()}
     return {
-        ratio: f"{text}\nown / random" for ratio, text in zip(RATIOS, _TERMS.values(), strict=True)
+        ratio: f"{text}\n/ random" for ratio, text in zip(RATIOS, _TERMS.values(), strict=True)
     }
 
 
