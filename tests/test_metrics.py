@@ -350,6 +350,9 @@ def test_factors_that_are_not_labels_are_refused(plain: Callable) -> None:
                 call(factors)
     with pytest.raises(ValueError, match="integers"):
         module.entropies(torch.randn(6, 2))
+    for factors in (good[:, 0], good[:5]):
+        with pytest.raises(ValueError, match=r"one column a factor; got \[.* for 6 samples"):
+            plain(metrics.recovery).linear_probe_r2(latents, factors)
 
 
 def test_values_on_an_edge_fall_as_numpy_has_it() -> None:

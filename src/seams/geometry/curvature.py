@@ -83,16 +83,7 @@ def gaussian_curvature(
 def scalar_curvature(
     decoder: Decoder, z: Float[Tensor, "batch latent"], *, chunk_size: int | None = None
 ) -> Float[Tensor, " batch"]:
-    r"""Scalar curvature $\sum_{ab} R_{abab}$ of the manifold; $2K$ for a surface.
-
-    Zero if the manifold is flat. For three latents or more the converse fails, as sectional
-    curvatures of both signs may cancel: then take the norm of `riemann_curvature`.
-
-    Returns:
-        One curvature per sample, in the unit of $1/x^2$.
-
-    Source: Not in the paper; a consequence of C1-C2 by Theorem 5.2.
-    """
+    r"""Scalar curvature, $\sum_{ab} R_{abab}$ in $1/x^2$: 2K of a surface, 0 if it is flat."""
     return torch.einsum("nabab->n", riemann_curvature(decoder, z, chunk_size=chunk_size))
 
 
