@@ -15,9 +15,8 @@ from torch import Tensor
 from torch.func import jvp, vjp, vmap
 
 from seams.derivatives import Decoder, jacobian_svd
-from seams.derivatives.checks import finite
+from seams.derivatives.checks import finite, require_full_rank
 from seams.derivatives.mapping import over_batch
-from seams.geometry.rank import require_full_rank
 from seams.shapes import Float
 
 __all__ = ["gaussian_curvature", "riemann_curvature", "scalar_curvature"]
