@@ -197,6 +197,38 @@ def test_c1_and_c2_of_known_generators(generator, c2):
     assert "the axes mean something" in found.verdict
 
 
+def test_every_score_of_diagonal_stands_beside_random_axes():
+    """Polar coordinates: C1 holds, C2 does not, and the verdict says what chance would give."""
+    found = at(polar().function, 0.5 * spread(32, 2), torch.randn(32, 2))
+    named = {"gram_off_diagonal", "gram_off_diagonal_of_mean", "dto", "c_ima", "c2"}
+    assert set(found.random) == named  # the radius does not curve: no score of the second term
+    assert found.gram_off_diagonal_turned == found.random["gram_off_diagonal"] > 0.1
+    # One length alone changes, along the other latent: all of it is off the diagonal. At an angle
+    # t from the axes cos t / (cos t + sin t) of it is, in the mean over 0 to 45 degrees:
+    assert found.c2.value == pytest.approx(1, abs=1e-4)
+    assert found.random["c2"] == pytest.approx(0.5 + math.log(2) / math.pi, rel=0.03)
+    share = f"{found.c2.value:.0%} of the change of the singular values is along other latents"
+    assert f"{share} than their own, against {found.random['c2']:.0%} in random axes" in (
+        found.verdict
+    )
+    table = found.table()
+    assert table.loc["c2", "random"] == found.random["c2"]
+    assert math.isnan(table.loc["rate", "random"])
+
+
+def test_the_tangent_part_of_the_residual_is_scored_where_noise_is_gaussian():
+    """A plane bent into the third column: what is normal to it is no part of the tangent space."""
+    decoder = lambda z: torch.stack([2 * z[0], z[1], 0 * z[0]])
+    x = torch.stack([decoder(z) for z in spread(16, 2)]) + torch.tensor([0.0, 3.0, 4.0])
+    latents = lambda x: torch.stack([x[:, 0] / 2, x[:, 1] - 3], 1)
+    encoder = lambda x: DiagonalGaussian(latents(x), torch.full_like(x[:, :2], NARROW))
+    found = diagnose(encoder, decoder, x, samples=16)
+    assert found.tangent_share.value == pytest.approx(0.36, abs=1e-5)
+    assert found.tangent_off_diagonal is None  # a flat map has no second derivatives
+    other = diagnose(encoder, decoder, x, samples=16, likelihood=LIKELIHOODS["gaussian"])
+    assert other.tangent_share is None is other.tangent_off_diagonal
+
+
 def test_flatness_of_a_sphere_is_the_turn_round_its_area():
     generator = sphere(2.0)
     z = 0.5 * spread(32, 2)
@@ -434,7 +466,8 @@ def test_a_term_without_axes_scores_as_after_a_rotation():
     kept = torch.tensor([True, False, True])
     wider = torch.ones(6, 3, 3)
     wider[:, kept[:, None] & kept] = axes.flatten(1)
-    assert turned_off_diagonality(wider, kept) == turned_off_diagonality(axes)
+    expected = pytest.approx(turned_off_diagonality(axes), rel=1e-12)
+    assert turned_off_diagonality(wider, kept) == expected
     assert turned_off_diagonality(torch.eye(3).expand(4, 3, 3)) < 1e-12
     # With every direction in turn, a matrix is on average the same in all axes.
     angle = torch.arange(64) * torch.pi / 64

@@ -215,9 +215,12 @@ def test_scores_agree_with_the_metrics() -> None:
         "_density": metrics.density_mutual_information(encoded.means, encoded.scales, factors),
     }
     for suffix, table in tables.items():
-        np.testing.assert_array_equal(arrays[f"information{suffix}"], table.numpy())
-        assert scores[f"mig{suffix}"] == metrics.mutual_information_gap(table, entropies)
-        assert scores[f"aas{suffix}"] == metrics.axis_alignment_score(table)
+        close = {"rtol": 1e-10, "atol": 1e-12}
+        np.testing.assert_allclose(arrays[f"information{suffix}"], table.numpy(), **close)
+        gap = metrics.mutual_information_gap(table, entropies)
+        assert scores[f"mig{suffix}"] == pytest.approx(gap, rel=1e-10)
+        aas = metrics.axis_alignment_score(table)
+        assert scores[f"aas{suffix}"] == pytest.approx(aas, rel=1e-10)
     assert len({scores[f"mig{suffix}"] for suffix in tables}) == 3
 
 
@@ -382,14 +385,16 @@ def test_pictures_are_bytes_of_images_means_and_traversals() -> None:
     as_bytes = lambda t: (t.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
     first = images.x[encoded.indices[:8]]
     np.testing.assert_array_equal(arrays["images"], as_bytes(first))
-    np.testing.assert_array_equal(arrays["reconstructions"], as_bytes(decoder(encoded.means[:8])))
+    # One by one or in a batch, a product may round to the neighbouring byte.
+    near = lambda found, wanted: np.abs(found.astype(int) - wanted.astype(int)).max() <= 1
+    assert near(arrays["reconstructions"], as_bytes(decoder(encoded.means[:8])))
     assert arrays["traversals"].shape == (3, 9, 2)
     mean = encoded.means[0]
     for row, latent in enumerate((1, 0, 2)):  # by falling activity
         for column, value in enumerate(np.linspace(-2, 2, 9)):
             z = mean.clone()
             z[latent] = value
-            np.testing.assert_array_equal(arrays["traversals"][row, column], as_bytes(decoder(z)))
+            assert near(arrays["traversals"][row, column], as_bytes(decoder(z)))
     _, without = score_model(vae, images, whole=False)
     assert not {"images", "reconstructions", "traversals"} & set(without)
 

@@ -107,7 +107,8 @@ def test_histogram_of_runs_equals_the_runs_alone() -> None:
     latents, factors = torch.randn(2, 3, 200, 4), torch.randint(5, (200, 2))
     stacked = metrics.mutual_information(latents, factors)
     for run in itertools.product(range(2), range(3)):
-        assert (stacked[run] == metrics.mutual_information(latents[run], factors)).all()
+        alone = metrics.mutual_information(latents[run], factors)
+        assert_close(stacked[run], alone, rtol=1e-12, atol=1e-14)
 
 
 def test_histogram_refuses_bad_input() -> None:
@@ -349,6 +350,9 @@ def test_factors_that_are_not_labels_are_refused(plain: Callable) -> None:
                 call(factors)
     with pytest.raises(ValueError, match="integers"):
         module.entropies(torch.randn(6, 2))
+    for factors in (good[:, 0], good[:5]):
+        with pytest.raises(ValueError, match=r"one column a factor; got \[.* for 6 samples"):
+            plain(metrics.recovery).linear_probe_r2(latents, factors)
 
 
 def test_values_on_an_edge_fall_as_numpy_has_it() -> None:

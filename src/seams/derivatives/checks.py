@@ -16,6 +16,7 @@ __all__ = [
     "in_train_mode",
     "module_of",
     "require",
+    "require_full_rank",
     "sign_fault",
 ]
 
@@ -116,6 +117,18 @@ def finite(caller: str, values: Tensor) -> Tensor:
             "differentiable there, and are its weights and all arguments finite?"
         )
     return values
+
+
+def require_full_rank(s: Tensor, caller: str) -> None:
+    """Refuse Jacobians, of these singular values, whose rank is not full: no regular points."""
+    # The rule of torch.linalg.matrix_rank: below it a singular value is rounding.
+    low = s[:, -1] <= s.shape[1] * torch.finfo(s.dtype).eps * s[:, 0]
+    if low.any():
+        sample = int(low.nonzero()[0])
+        raise ValueError(
+            f"`{caller}` needs Jacobians of full rank; the singular values of sample {sample} go "
+            f"down to {s[sample, -1].item():.1e}. Leave inactive latents out of the decoder."
+        )
 
 
 def sign_fault(**values: float) -> str | None:

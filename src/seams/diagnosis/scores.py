@@ -30,6 +30,7 @@ __all__ = [
 _C2_SAMPLES = 32  # a latent takes one Hessian-vector product each
 _CURVATURE_PRODUCTS = 400  # second derivatives of the decoder, d^2 of them a sample
 _CURVATURE_ENTRIES = 2**19  # of second derivatives held at once, one sample of 64 x 64 pixels
+_NULL_DRAWS = 2  # whose terms are turned for the null: more draws tell the same
 FEWEST = 4  # with 3, the test of a gap has one degree of freedom
 
 _TERM_SCORES = {
@@ -87,7 +88,8 @@ def diagonality(
     else:
         scores |= _both_orders("hessian", hessian, found.hessian, active, flags)
     scores |= _both_orders("gram", gram, found.gram, active, flags)
-    null = term_scores(gram.flatten(0, 1), hessian.flatten(0, 1), active).scores
+    few = [term[:_NULL_DRAWS].flatten(0, 1) for term in (gram, hessian)]
+    null = term_scores(few[0], few[1], active).scores
     values = {name: null[f"{theirs}_random"] for name, theirs in _TERM_SCORES.items()}
     scores["random"] = {name: value for name, value in values.items() if value is not None}
     if scores["hessian_off_diagonal"] is not None:

@@ -15,9 +15,8 @@ from torch import Tensor
 from torch.func import jvp, vjp, vmap
 
 from seams.derivatives import Decoder, jacobian_svd
-from seams.derivatives.checks import finite
+from seams.derivatives.checks import finite, require_full_rank
 from seams.derivatives.mapping import over_batch
-from seams.geometry.rank import require_full_rank
 from seams.shapes import Float
 
 __all__ = ["gaussian_curvature", "riemann_curvature", "scalar_curvature"]
@@ -83,16 +82,7 @@ def gaussian_curvature(
 def scalar_curvature(
     decoder: Decoder, z: Float[Tensor, "batch latent"], *, chunk_size: int | None = None
 ) -> Float[Tensor, " batch"]:
-    r"""Scalar curvature $\sum_{ab} R_{abab}$ of the manifold; $2K$ for a surface.
-
-    Zero if the manifold is flat. For three latents or more the converse fails, as sectional
-    curvatures of both signs may cancel: then take the norm of `riemann_curvature`.
-
-    Returns:
-        One curvature per sample, in the unit of $1/x^2$.
-
-    Source: Not in the paper; a consequence of C1-C2 by Theorem 5.2.
-    """
+    r"""Scalar curvature, $\sum_{ab} R_{abab}$ in $1/x^2$: 2K of a surface, 0 if it is flat."""
     return torch.einsum("nabab->n", riemann_curvature(decoder, z, chunk_size=chunk_size))
 
 

@@ -14,11 +14,10 @@ from torch import Tensor
 from torch.func import grad, jacfwd
 
 from seams.derivatives import Decoder, align_axes, jacobian_svd
-from seams.derivatives.checks import finite
+from seams.derivatives.checks import finite, require_full_rank
 from seams.derivatives.mapping import over_batch
 from seams.derivatives.pointwise import component, gram
 from seams.geometry.paths import SingularVectorPath
-from seams.geometry.rank import require_full_rank
 from seams.shapes import Float
 
 __all__ = [

@@ -1,4 +1,7 @@
-"""Whether known latents are recovered: up to permutation and sign, and up to any linear map."""
+"""Whether known latents are recovered: up to permutation and sign, and up to any linear map.
+
+`latents` are learned ones, usually posterior means; `truth` generated the same samples.
+"""
 
 from collections.abc import Collection, Mapping
 from typing import Literal
@@ -19,12 +22,8 @@ def correlation_matrix(
 ) -> Float[Tensor, "latent true"]:
     r"""Correlation of each latent with each true latent, $\rho(z_j, t_k)$, with sign.
 
-    A constant latent correlates with nothing: its row is 0.
-
-    Args:
-        latents: Learned latents, usually posterior means.
-        truth: The latents that generated the same samples.
-        method: Pearson sees linear relations; Spearman, on ranks, any monotonic one.
+    A constant latent correlates with nothing: its row is 0. Pearson sees linear relations;
+    Spearman, on ranks, any monotonic one.
 
     Returns:
         Between -1 and 1; rows are learned latents.
@@ -63,11 +62,6 @@ def mean_correlation(
 
     Each latent is given to at most one true latent. With fewer latents than true ones, those that
     go without count as 0. The mean is over the $k$ true latents; spare latents cost nothing.
-
-    Args:
-        latents: Learned latents, usually posterior means.
-        truth: The latents that generated the same samples.
-        method: As in `correlation_matrix`, which also states the errors raised.
 
     Returns:
         Between 0 and 1; 1 if the latents are recovered up to permutation, sign and, for Pearson,
@@ -110,13 +104,18 @@ def linear_probe_r2(
         One value per factor, 1 at most.
 
     Raises:
-        ValueError: A value that is not finite, a column both category and circular or out of
-            range, a period that is not positive, an empty side of the split, or a factor that does
-            not vary in the held-out half.
+        ValueError: Factors of another shape, a value that is not finite, a column both category
+            and circular or out of range, a period that is not positive, an empty side of the
+            split, or a factor that does not vary in the held-out half.
 
     Source: the rotation-invariant companion to App. E's metrics; not in the paper.
     """
     periods = periods or {}
+    if factors.ndim != 2 or len(factors) != len(latents):
+        raise ValueError(
+            f"`factors` must have one row a sample and one column a factor; got "
+            f"{list(factors.shape)} for {len(latents)} samples."
+        )
     n, factor = factors.shape
     for name, values in (("latents", latents), ("factors", factors)):
         if unfit := int((~values.isfinite()).sum()):
