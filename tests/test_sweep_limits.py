@@ -540,8 +540,8 @@ def test_a_slice_ends_whole_runs_at_every_beta_of_one_seed_before_the_next(
 ) -> None:
     """Twelve runs of 20 s, one of them begun; two kinds of stacks beside it share 200 s."""
     long = replace(BASE, images=16 * 12_800)
-    cost = replace(CHEAP, step_seconds=6 * 19.0 / long.steps, evaluation_seconds=1.0)
-    monkeypatch.setattr(plan, "measure", lambda *_: cost)
+    of = lambda configs, *_: Cost(len(configs) * 19 / long.steps, 1.0, 1e3, 1e3, 1e3)
+    monkeypatch.setattr(plan, "measure", of)
     configs = grid(long, covariance=["diagonal", "full"], beta=[1.0, 2.0], seed=range(3))
     begun = next(c for c in configs if c.seed == 2)
     stack = training.Stack.start([begun], data())
