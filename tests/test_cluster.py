@@ -276,7 +276,7 @@ def test_it_stops_before_the_deadline(
     monkeypatch.setattr(jobs, "train", slow)
     waiting = Job((replace(LONG, width=5),))
     with within() as client:
-        run = engine(client, store, "cpu", deadline=start + 100.0)
+        run = engine(client, store, "cpu", deadline=start + 100.5)
         assert run([Job((LONG,)), waiting], ignored, threading.Event()) == Outcome()
     assert now == [90.0]
     assert [store.step(c) for c in (LONG, *waiting.configs)] == [9 * 4, 0]

@@ -333,4 +333,5 @@ def _work(number: int, job: Job, place: Place, token: str, data: str) -> Outcome
         return asked
 
     tell(Report(job.configs, job.step))
+    told = 0.0  # the first chunk is news, too
     return execute(job, place, SimpleNamespace(is_set=is_set), tell)
