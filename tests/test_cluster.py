@@ -274,9 +274,9 @@ def test_it_stops_before_the_deadline(
             yield progress
 
     monkeypatch.setattr(jobs, "train", slow)
-    waiting = Job((replace(LONG, width=5),))
+    waiting = Job((replace(LONG, width=5),), cost=Cost(10 / CHUNK, 0.0, 1e3, 1e3, 1e3))
     with within() as client:
-        run = engine(client, store, "cpu", deadline=start + 100.0)
+        run = engine(client, store, "cpu", deadline=start + 100.5)
         assert run([Job((LONG,)), waiting], ignored, threading.Event()) == Outcome()
     assert now == [90.0]
     assert [store.step(c) for c in (LONG, *waiting.configs)] == [9 * 4, 0]

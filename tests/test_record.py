@@ -14,9 +14,11 @@ from stored import CONFIG, FACTS, SCORES, add
 from seams.cli import main
 from seams.files import scratch
 from seams.paper.reading import import_figures
+from seams.sweep.jobs import unfinished
 from seams.training import Run, Store, run_id
 from seams.training import record as module
 from seams.training.record import import_runs, listing
+from seams.training.runs import read_config
 
 
 @pytest.fixture
@@ -190,6 +192,15 @@ def test_a_kill_between_two_renames_loses_no_run(store: Path, record: Path) -> N
     import_runs(store.parent / "other", record)
     made.rmdir()
     assert {path.name for path in record.iterdir()} == {run.id, other.id}
+
+
+def test_every_run_of_the_record_is_found_and_needs_nothing(tmp_path: Path) -> None:
+    record = Path(__file__).parent.parent / "record" / "runs"
+    configs = [read_config(path.parent) for path in sorted(record.glob("*/config.json"))]
+    store = Store(tmp_path, record)
+    runs = [store.find(config) for config in configs]
+    assert len(runs) >= 699 and all(run and run.folder.parent == record for run in runs)
+    assert unfinished(configs, store) == {}
 
 
 # --- packs -------------------------------------------------------------------------------------

@@ -72,6 +72,7 @@ def _of_notebook(name: str, profile: str, root: Path, code: "_Code") -> dict[str
         if word not in words:
             modules = {module for module in modules if not module.startswith(start)}
     named = [value for value in parameters.values() if isinstance(value, str) and value]
+    rendered = any(module.startswith("data/dsprites") for module in modules)
     return {
         "profile": profile,
         "parameters": parameters,
@@ -91,6 +92,7 @@ def _of_book(profile: str, root: Path, code: "_Code") -> dict[str, Any]:
     modules = sorted(m for m in reached if m.startswith(("book/", "paper/")))
     runs = root / "record" / "runs"
     listed = sorted(path.name for path in runs.iterdir()) if runs.is_dir() else []
+    rendered = any(module.startswith("data/dsprites") for module in modules)
     return {
         "profile": profile,
         "code": {module: code.hash(module) for module in modules},

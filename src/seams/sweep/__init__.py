@@ -92,6 +92,7 @@ def train_or_load(
         store = Store(record=None if retrain or weights else record_folder())
     wanted = list(dict.fromkeys(configs))
     if weights and not retrain:
+        store = Store(store.root)  # the record has none
         for config in wanted:
             store.find(config, weights=True)  # sets aside what is damaged
     steps = dict.fromkeys(wanted, 0) if retrain else unfinished(wanted, store)

@@ -198,8 +198,10 @@ class _Sweep:
         data = str(datasets.folder().resolve())
         for number, job in enumerate(jobs, len(self.jobs)):
             self.jobs.append(job)
-            place, unknown = replace(self.place, deadline=until), replace(job, cost=None)
-            arguments = number, unknown, place, str(self.token), data  # not of its machine
+            place = replace(self.place, deadline=until)
+            if place.device != "cpu":  # what was measured is of this machine's
+                job = replace(job, cost=None)
+            arguments = number, job, place, str(self.token), data
             key = f"{self.token.name[1:]}-{number}"
             resources = {"GPU": 1} if self.place.device == "cuda" else {}
             future = self.client.submit(_work, *arguments, key=key, resources=resources)
@@ -331,4 +333,5 @@ def _work(number: int, job: Job, place: Place, token: str, data: str) -> Outcome
         return asked
 
     tell(Report(job.configs, job.step))
+    told = 0.0  # the first chunk is news, too
     return execute(job, place, SimpleNamespace(is_set=is_set), tell)

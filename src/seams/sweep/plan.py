@@ -132,11 +132,12 @@ def make(
         workers = min(8, max(1, len(stacks(steps, 1))))
     jobs = stacks(steps, workers, retrain)
     at_once = max(1, min(workers, len(jobs)))
+    measured = "cpu" if remote else device
     with _threads(torch.get_num_threads() // (1 if remote else at_once)):
-        jobs = _with_costs(jobs, "cpu" if remote else device)
+        jobs = _with_costs(jobs, measured)
     memory = math.inf if remote else available_memory(device) / at_once
     left = math.inf if deadline is None or remote else deadline - time.monotonic()
-    patience = math.inf if remote else min(CHECKPOINT_SECONDS, left / 4)
+    patience = min(CHECKPOINT_SECONDS, left / 4) if device == measured else math.inf
     share = left * at_once / max(len(jobs), 1)
     jobs = [part for job in jobs for part in _portions(job, memory, patience, share)]
     jobs.sort(key=lambda job: -job.seconds)
@@ -152,8 +153,7 @@ def make(
             )
     recorded = sum(run.folder.parent != store.root for run in found)
     begun = sum(step > 0 for step in steps.values())
-    plan = Plan(len(configs), len(found), recorded, begun, tuple(jobs), device, workers, remote)
-    return plan
+    return Plan(len(configs), len(found), recorded, begun, tuple(jobs), device, workers, remote)
 
 
 def _with_costs(jobs: Sequence[Job], device: str) -> list[Job]:

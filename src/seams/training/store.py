@@ -20,8 +20,9 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +51,13 @@ from seams.training.stack import Stack
 
 try:
     import fcntl
+    import resource
 except ImportError:  # not a POSIX system
-    fcntl = None  # type: ignore[assignment]
+    fcntl = resource = None  # type: ignore[assignment]
 
 __all__ = ["FILES", "FORMAT", "Run", "Store", "run_id", "table"]
 
+_OPEN_FILES = 8192
 _CHECKPOINT, _LOCKS, _DAMAGED = "checkpoint", ".locks", ".damaged"  # folders beside the runs
 
 
@@ -232,17 +235,19 @@ class Store:
         Yields:
             Whether nobody else is; also True where the file system has no locks.
         """
-        (self.root / _LOCKS).mkdir(exist_ok=True)
-        with (self.root / _LOCKS / run_id(config)).open("a") as file:
+        with ExitStack() as held:
+            mine = True
             try:
+                (self.root / _LOCKS).mkdir(exist_ok=True)
+                _allow_open_files()
+                file = held.enter_context((self.root / _LOCKS / run_id(config)).open("a"))
                 if fcntl:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                yield False
-                return
+                mine = False
             except OSError:
                 pass
-            yield True
+            yield mine
 
     def is_locked(self, config: TrainConfig) -> bool:
         """Whether somebody, this process included, writes a run."""
@@ -288,6 +293,16 @@ class Store:
 
     def _checkpoint(self, config: TrainConfig) -> Path:
         return self.root / _CHECKPOINT / f"{run_id(config)}.safetensors"
+
+
+@cache
+def _allow_open_files() -> None:
+    """A lock is an open file, and some stacks have hundreds of runs."""
+    if resource:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+        if soft < most:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _digest(state: Mapping[str, Tensor]) -> str:
