@@ -78,9 +78,7 @@ def _of_notebook(name: str, profile: str, root: Path, code: "_Code") -> dict[str
         "parameters": parameters,
         "notebook": _hash(json.dumps(sources)),
         "code": {module: code.hash(module, name) for module in sorted(modules)},
-        "data": _checksum(root / "data.dvc")
-        if any(m.startswith("data/dsprites") for m in modules)
-        else "",
+        "data": _checksum(root / "data.dvc") if rendered else "",
         "files": {
             value: _hash_of_files(root / value) for value in named if (root / value).exists()
         },
@@ -92,7 +90,6 @@ def _of_book(profile: str, root: Path, code: "_Code") -> dict[str, Any]:
     modules = sorted(m for m in reached if m.startswith(("book/", "paper/")))
     runs = root / "record" / "runs"
     listed = sorted(path.name for path in runs.iterdir()) if runs.is_dir() else []
-    rendered = any(module.startswith("data/dsprites") for module in modules)
     return {
         "profile": profile,
         "code": {module: code.hash(module) for module in modules},
