@@ -108,7 +108,7 @@ def ways(rows: pd.DataFrame, names: Sequence[str]) -> list[dict[str, np.ndarray]
 
 
 def on_the_way(groups: Mapping[str, pd.DataFrame]) -> dict[str, float]:
-    """Mean MIG while beta falls: of runs at the largest constant beta, the first group, and others.
+    """Mean MIG while beta falls, of moving runs and of the first group, at the largest beta.
 
     Returns:
         The highest MIG of falling runs and their beta there; how many images halve a falling beta,
