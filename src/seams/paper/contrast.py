@@ -26,9 +26,6 @@ _OF_ABS = (
 def fair_betas(rows: pd.DataFrame) -> list[float]:
     """Values of beta at which full posteriors fit as well as diagonal ones, to `FAIR`.
 
-    Args:
-        rows: Runs on one data set, of `seams.paper.frames.frame`.
-
     Returns:
         Those where their mean loss exceeds that of the diagonal ones by no more.
     """

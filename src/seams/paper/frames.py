@@ -52,9 +52,6 @@ _SPECTRUM = 6_000  # images whose covariance is taken
 def frame(runs: Iterable[Run]) -> pd.DataFrame:
     r"""One row a run: its configuration, its scores as numbers, and more.
 
-    Args:
-        runs: Evaluated runs.
-
     Returns:
         As `seams.training.table`, with `run`, `loss`, that of Eq. 1 without its constant,
         $D/2\sigma^2 + \beta R$, and the columns of `RATIOS`, NaN where a run has none.
@@ -93,13 +90,6 @@ def predicted(
 ) -> list[int]:
     r"""How many latents linear theory lets be active, one number a beta.
 
-    Args:
-        dataset: Of images.
-        resolution: Their side.
-        sigma: Of the likelihood.
-        betas: Weights of the KL term.
-        latent: Latents that a model has.
-
     Returns:
         Eigenvalues of the data covariance above $\beta\sigma^2$, at most `latent`.
     """
@@ -126,11 +116,6 @@ def by_kind(rows: pd.DataFrame, name: str) -> dict[str, pd.DataFrame]:
 def paired(rows: pd.DataFrame, name: str) -> pd.DataFrame:
     """The score with diagonal posteriors minus that with full ones, `[beta, seed]`.
 
-    Args:
-        rows: Runs on one data set; those of equal seed share the initial weights, the order of the
-            data and the draws.
-        name: Of the score.
-
     Returns:
         NaN where one of the two is.
     """
@@ -148,13 +133,6 @@ def against_diagonal(rows: pd.DataFrame, name: str) -> pd.Series:
 def correlations(rows: pd.DataFrame, one: str, other: str, within: str) -> list[float]:
     """Spearman correlations of two scores, one for each value of a column.
 
-    Args:
-        rows: Of one data set and one covariance.
-        one: A column.
-        other: Another.
-        within: "seed" for the correlation over beta of each seed, "beta" for that over the seeds
-            at each beta, where beta itself cannot make it.
-
     Returns:
         By rising value of `within`; NaN with fewer than three runs, or where a score is constant.
     """
@@ -168,11 +146,6 @@ def correlations(rows: pd.DataFrame, one: str, other: str, within: str) -> list[
 
 def means(rows: pd.DataFrame, names: Sequence[str], by: Sequence[str]) -> dict[str, float]:
     """Means over seeds, to be recorded as values.
-
-    Args:
-        rows: One a run.
-        names: Of scores.
-        by: Columns whose values tell groups apart.
 
     Returns:
         By score and group, such as `mig_diagonal_0_3`; a score that a run of the group lacks is
@@ -191,10 +164,6 @@ def means(rows: pd.DataFrame, names: Sequence[str], by: Sequence[str]) -> dict[s
 def curves(runs: Sequence[Run], name: str) -> tuple[np.ndarray, np.ndarray]:
     """A score along training.
 
-    Args:
-        runs: Of one length, with snapshots.
-        name: Of the score.
-
     Returns:
         Training images `[point]` and the score `[run, point]`, NaN where not defined.
     """
@@ -207,9 +176,6 @@ def information(runs: Iterable[Run]) -> np.ndarray:
 
     Each run's latents are ordered greedily, so that the largest entries lie on the diagonal.
 
-    Args:
-        runs: Of the same factors.
-
     Returns:
         Nats `[latent, factor]`.
     """
@@ -219,10 +185,6 @@ def information(runs: Iterable[Run]) -> np.ndarray:
 
 def unit_diagonal(runs: Iterable[Run], term: str) -> np.ndarray:
     r"""Mean over runs of $D^{-1/2} |M| D^{-1/2}$, latents of each by falling activity.
-
-    Args:
-        runs: Of equally many latents.
-        term: "gram" or "hessian": mean absolute entries over a batch.
 
     Returns:
         `[latent, latent]`; of the runs in which both latents are active, NaN where there is none.
@@ -244,9 +206,6 @@ def unit_diagonal(runs: Iterable[Run], term: str) -> np.ndarray:
 def reconstructions(run: Run) -> np.ndarray:
     """Images of a run, of which there is an even number, above their reconstructions.
 
-    Args:
-        run: On square grey images.
-
     Returns:
         `[4, column, side, side]`, 0..255: two pairs of rows.
     """
@@ -258,9 +217,6 @@ def reconstructions(run: Run) -> np.ndarray:
 
 def random_dto(active: pd.Series) -> pd.Series:
     """Distance of random orthogonal directions to the nearest axes, for comparison with `dto`.
-
-    Args:
-        active: How many directions, 0 to some tens; 0 counts as 1.
 
     Returns:
         Mean over 1,000 draws of as many directions.
@@ -275,10 +231,6 @@ def random_dto(active: pd.Series) -> pd.Series:
 
 def traversals(run: Run, latents: int) -> tuple[np.ndarray, np.ndarray]:
     """Images of the most active latents moved one by one, and the activities of these.
-
-    Args:
-        run: On square grey images.
-        latents: How many.
 
     Returns:
         Images `[latent, step, side, side]`, 0..255, and activities `[latent]`, most active first.

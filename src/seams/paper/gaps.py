@@ -35,9 +35,6 @@ LEVEL_ANGLE = float(np.arccos(2 * np.sin(np.pi / 6 * RECOVERED)))
 def with_times(rows: pd.DataFrame) -> pd.DataFrame:
     """The same rows with the arm, the ratio, and when things were reached for good.
 
-    Args:
-        rows: Of `seams.paper.frames.frame`, data sets named `<arm>-<ratio>`.
-
     Returns:
         A copy with `arm`, `ratio`, `time`, training images until each factor is recovered,
         `in_use`, until both latents are active, and `recovered`.
@@ -91,10 +88,6 @@ def _fitted(ratio: float, variance: float) -> torch.Tensor:
 
 def slowness(ratios: Sequence[float], beta: float) -> np.ndarray:
     """One over the rate of alignment of linear VAEs on the plane, in theory.
-
-    Args:
-        ratios: Of the two singular values; the lesser is 1, as is the noise.
-        beta: Weight of the KL.
 
     Returns:
         One a ratio; at equal ranges, where nothing aligns, 1e9.
@@ -184,12 +177,6 @@ def times_of_descent(
 ) -> dict[str, np.ndarray]:
     """Time until recovery of descent with exact gradients, `[ratio, start]`.
 
-    Args:
-        ratios: As in `angles_in_descent`.
-        beta: Likewise.
-        starts: Likewise.
-        adam: Learning rate of Adam.
-
     Returns:
         "gradient", until recovery; "near", from there to a tenth of the angle; "adam".
     """
@@ -206,13 +193,7 @@ def times_of_descent(
 
 
 def claim_arms(results: Results, rows: pd.DataFrame, titles: Mapping[str, str]) -> None:
-    """Claim that a larger ratio lets factors be found, better and sooner, in each arm.
-
-    Args:
-        results: Where the claims go; the value of a claim is one number a seed.
-        rows: Of `with_times`.
-        titles: By arm.
-    """
+    """Claim that a larger ratio lets factors be found, better and sooner, in each arm."""
     notes = {
         "plane": "Lemma 6.3 applies.",
         "blobs": "Its gap is zero in the bulk of uniform factors: the condition is not necessary.",
@@ -256,13 +237,7 @@ def claim_arms(results: Results, rows: pd.DataFrame, titles: Mapping[str, str]) 
 def claim_equal_and_exponents(
     results: Results, rows: pd.DataFrame, of_run: Mapping[str, list[float]]
 ) -> None:
-    """Claim what theory says of the plane: nothing at equal ranges, and the time above them.
-
-    Args:
-        results: Where the claims go.
-        rows: Of `with_times`.
-        of_run: Exponents of time over one over the rate, "trained" and "near", one a run.
-    """
+    """Claim what theory says of the plane: nothing at equal ranges, and the time above them."""
     least = by_seed(rows, "plane", "diagonal", "mcc_least")
     results.claim(
         "equal_plane",

@@ -113,11 +113,6 @@ def entries(sides: Sides, active: Tensor, diagonal: bool) -> tuple[np.ndarray, .
 def mean_terms(runs: Sequence[Run], found: Found, step: int) -> np.ndarray:
     r"""Mean absolute entries of both terms over $\beta\sigma^2$, and of their difference.
 
-    Args:
-        runs: Of one kind.
-        found: Of `at_steps`.
-        step: Of refinement.
-
     Returns:
         `[term, latent, latent]`, mean over data and runs, latents of each by falling activity.
     """

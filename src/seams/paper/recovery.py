@@ -16,9 +16,6 @@ FITS = 0.2
 def with_fit(rows: pd.DataFrame) -> pd.DataFrame:
     """The same rows with `recovered`, `above_best`, nats a datum, and `fits`.
 
-    Args:
-        rows: Of `seams.paper.frames.frame`, with scores of recovery.
-
     Returns:
         A copy.
     """
@@ -38,13 +35,7 @@ def dial(rows: pd.DataFrame, name: str, values: Sequence[float], score: str) -> 
 def claim_recovered(
     results: Results, rows: pd.DataFrame, groups: Mapping[str, Sequence[str]]
 ) -> None:
-    """Claim Theorem 6.5 and Corollary 6.7: found with diagonal posteriors, not with full ones.
-
-    Args:
-        results: Where the claims go: the share of generators whose latents a seed recovers.
-        rows: Of `with_fit`.
-        groups: Data sets of "normal" latents and of other "laws".
-    """
+    """Claim Theorem 6.5 and Corollary 6.7: found with diagonal posteriors, not with full ones."""
     share: dict[tuple[str, str], list[float]] = {}
     for part, names in groups.items():
         chosen = rows[rows["dataset"].isin(names)]
@@ -92,12 +83,7 @@ def claim_recovered(
 
 
 def claim_equal_ranges(results: Results, rows: pd.DataFrame) -> None:
-    """Claim that latents of equal ranges are lost if they are normal, and found if uniform.
-
-    Args:
-        results: Where the claims go.
-        rows: Of `with_fit`.
-    """
+    """Claim that latents of equal ranges are lost if they are normal, and found if uniform."""
     diagonal = rows[rows["covariance"] == "diagonal"].set_index("dataset")["mcc_least"]
     results.claim(
         "equal_normal",

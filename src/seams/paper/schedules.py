@@ -53,9 +53,6 @@ class Schedule:
 def with_schedules(rows: pd.DataFrame) -> pd.DataFrame:
     """The same rows with the column `schedule`: the constant beta, or "falling", or "held" first.
 
-    Args:
-        rows: Of `seams.paper.frames.frame`.
-
     Returns:
         A copy.
     """
@@ -66,9 +63,6 @@ def with_schedules(rows: pd.DataFrame) -> pd.DataFrame:
 
 def compared(rows: pd.DataFrame) -> list[Schedule]:
     """Schedules of the figure: both ends of the range, and those that move between them.
-
-    Args:
-        rows: Of `with_schedules`.
 
     Returns:
         The largest beta, the least, and what moves and is there.
@@ -101,10 +95,6 @@ def _betas(row: pd.Series) -> np.ndarray:
 def ways(rows: pd.DataFrame, names: Sequence[str]) -> list[dict[str, np.ndarray]]:
     """Paths of runs through their scores; the last point is the final evaluation, on more images.
 
-    Args:
-        rows: Runs of one schedule.
-        names: Scores beside `distortion`.
-
     Returns:
         A path a run: `beta`, `distortion` and each score at the points of training.
     """
@@ -118,10 +108,7 @@ def ways(rows: pd.DataFrame, names: Sequence[str]) -> list[dict[str, np.ndarray]
 
 
 def on_the_way(groups: Mapping[str, pd.DataFrame]) -> dict[str, float]:
-    """Mean MIG of the falling, the constant and the held runs while beta falls.
-
-    Args:
-        groups: Runs by schedule, constant ones first at the largest beta, with snapshots.
+    """Mean MIG while beta falls, of moving runs and of the first group, at the largest beta.
 
     Returns:
         The highest MIG of falling runs and their beta there; how many images halve a falling beta,
@@ -167,16 +154,7 @@ def _ahead(rows: pd.DataFrame, schedule: str, name: str) -> list[float]:
 def claim_moving(
     results: Results, rows: pd.DataFrame, schedule: str, prefix: str, who: str, note: str = ""
 ) -> None:
-    """Claim that a moving beta gets both, by the middle of the ends and by equal distortion.
-
-    Args:
-        results: Where the claims go.
-        rows: Of `with_schedules`.
-        schedule: "falling" or "held".
-        prefix: Of the claims' ids.
-        who: Subject of the statements.
-        note: Of each claim.
-    """
+    """Claim that a moving beta gets both, by the middle of the ends and by equal distortion."""
     ends = [f"{beta:g}" for beta in (rows["beta"].max(), rows["beta"].min())]
     wide = rows.pivot(index="seed", columns="schedule")[["distortion", *_JUDGED]].astype(float)
     wide["distortion"] = np.log(wide["distortion"])
@@ -202,12 +180,7 @@ def claim_moving(
 
 
 def claim_held(results: Results, rows: pd.DataFrame) -> None:
-    """The same of a beta that is held first, and against one that falls at once.
-
-    Args:
-        results: Where the claims go; none where no run is held.
-        rows: Of `with_schedules`.
-    """
+    """The same of a beta that is held first, and against one that falls at once."""
     if "held" not in set(rows["schedule"]):
         return
     claim_moving(results, rows, "held", "held", "A beta held first, then falling,", _CONTROL)
