@@ -34,7 +34,7 @@ from seams.metrics.information import (
     entropies,
     mutual_information,
 )
-from seams.metrics.intervals import bootstrap_interval, mean_interval
+from seams.metrics.intervals import mean_interval
 from seams.metrics.recovery import correlation_matrix, linear_probe_r2, mean_correlation
 
 __all__ = [
@@ -42,7 +42,6 @@ __all__ = [
     "BINS",
     "active_latents",
     "axis_alignment_score",
-    "bootstrap_interval",
     "correlation_matrix",
     "density_mutual_information",
     "distance_to_orthogonality",

@@ -26,7 +26,11 @@ _SOURCE = Path(seams.__file__).parent
 # who trains them when. The store names a run by its configuration: a change of that trains anew.
 _WITHOUT_INFLUENCE = ("__init__", "project", "files", "shapes", "sweep/", "training/provenance")
 # Modules that `seams.data.load` takes for data sets of these names only.
-_BY_NAME = {"data/dsprites": "dsprites", "data/faces/": "faces", "data/families": "families"}
+_BY_NAME = {
+    "data/dsprites": ("dsprites",),
+    "data/faces/": ("faces",),
+    "data/families": ("families", "blobs"),
+}
 
 
 def write(
@@ -68,8 +72,8 @@ def _of_notebook(name: str, profile: str, root: Path, code: "_Code") -> dict[str
     parameters = profile_of(name, profile, root)
     words = json.dumps(parameters) + program
     modules = code.reached(program)
-    for start, word in _BY_NAME.items():
-        if word not in words:
+    for start, named_by in _BY_NAME.items():
+        if not any(word in words for word in named_by):
             modules = {module for module in modules if not module.startswith(start)}
     named = [value for value in parameters.values() if isinstance(value, str) and value]
     rendered = any(module.startswith("data/dsprites") for module in modules)

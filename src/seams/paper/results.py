@@ -4,17 +4,18 @@ import json
 import math
 import numbers
 import re
-import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, SupportsFloat
 
 import matplotlib.pyplot as plt
+import torch
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from seams.metrics import mean_interval
 from seams.paper.parameters import Parameter, check
 from seams.project import project_root
 from seams.training import Run
@@ -205,20 +206,15 @@ def _rounded(value: Any) -> Any:
 def mean_with_interval(values: Sequence[float]) -> tuple[float, float, float]:
     """Mean over seeds with its 95 % interval, that of Student's t.
 
-    A bootstrap of so few seeds is too narrow: at n = 3 it holds the mean in two of three cases.
-
     Args:
         values: One a seed.
 
     Returns:
         Mean, lower end, upper end; all equal for one value, all NaN if one is.
     """
-    sample = [float(value) for value in values]
-    mean = math.fsum(sample) / len(sample)
-    if len(sample) == 1 or math.isnan(mean):
+    sample = torch.tensor([float(value) for value in values], dtype=torch.float64)
+    mean = float(sample.mean())
+    if len(sample) == 1:
         return mean, mean, mean
-    from scipy.stats import t
-
-    reach = float(t.ppf(0.975, len(sample) - 1))
-    half = reach * statistics.stdev(sample) / math.sqrt(len(sample))
-    return mean, mean - half, mean + half
+    low, high = mean_interval(sample)
+    return mean, float(low), float(high)
