@@ -45,9 +45,9 @@ def watched(monkeypatch: pytest.MonkeyPatch, note: Callable[[Stack], Any]) -> li
     seen: list[Any] = []
     train = jobs.train
 
-    def watch(stack: Stack, data: Any) -> Iterator[Any]:
+    def watch(stack: Stack, *rest: Any) -> Iterator[Any]:
         seen.append(note(stack))
-        return train(stack, data)
+        return train(stack, *rest)
 
     monkeypatch.setattr(jobs, "train", watch)
     return seen

@@ -200,7 +200,7 @@ def test_a_stack_larger_than_memory_comes_back_in_halves(
 ) -> None:
     train, widths = jobs.train, []
 
-    def limited(stack: Any, data: Any) -> Iterator[Any]:
+    def limited(stack: Any, data: Any, *_: Any) -> Iterator[Any]:
         widths.append(len(stack.configs))
         if len(stack.configs) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory.")
@@ -221,7 +221,7 @@ def test_runs_that_diverge_are_told(
 ) -> None:
     train = jobs.train
 
-    def diverging(stack: Any, data: Any) -> Iterator[Any]:
+    def diverging(stack: Any, data: Any, *_: Any) -> Iterator[Any]:
         for progress in train(stack, data):
             yield replace(progress, diverged=[0] if len(stack.configs) == 2 else [])
 
@@ -268,7 +268,7 @@ def test_it_stops_before_the_deadline(
     monkeypatch.setattr(jobs, "CHECKPOINT_SECONDS", 1e9)
     train = jobs.train
 
-    def slow(stack: Any, data: Any) -> Iterator[Any]:
+    def slow(stack: Any, data: Any, *_: Any) -> Iterator[Any]:
         for progress in train(stack, data):
             now[0] += 10
             yield progress

@@ -571,12 +571,12 @@ def test_what_an_evaluation_lacks_is_computed_from_the_weights(
     record = Store(tmp_path / "record")
     for run in trained(configs, record):
         scores = {k: v for k, v in run.scores.items() if k != "distortion"}
-        record.update(run, scores | {"evaluation": 0}, run.arrays)
+        record.update(run, scores | {"groups": {}}, run.arrays)
     (record.root / run_id(configs[1]) / "weights.safetensors").unlink()
     shutil.copytree(record.root / run_id(configs[0]), store.root / run_id(configs[0]))
     both = Store(store.root, record.root)
     first, second = trained(configs, both)
-    assert first.scores["distortion"] > 0 and first.scores["evaluation"] > 0
+    assert first.scores["distortion"] > 0 and first.scores["groups"]
     assert second.folder.parent == record.root and "distortion" not in second.scores
     assert stacks == [configs]
     monkeypatch.setattr(jobs_module, "evaluate", None)  # now all is there: not called
@@ -608,7 +608,7 @@ def test_seconds_of_a_run_are_those_of_all_its_sessions(
     monkeypatch.setattr(jobs_module, "time", clock)
     train = jobs_module.train
 
-    def slow(stack: Any, data: Any) -> Iterator[Any]:
+    def slow(stack: Any, data: Any, *_: Any) -> Iterator[Any]:
         for progress in train(stack, data):
             now[0] += 10
             if now[0] == 20:

@@ -198,7 +198,7 @@ def out_of_memory(monkeypatch: pytest.MonkeyPatch, most: int, error: Exception) 
     """A device on which only so many runs can be trained at once."""
     train = jobs.train
 
-    def limited(stack: Any, data: Any) -> Iterator[Any]:
+    def limited(stack: Any, data: Any, *_: Any) -> Iterator[Any]:
         for progress in train(stack, data):
             if len(stack.configs) > most:
                 raise error
@@ -253,7 +253,7 @@ def test_halves_go_on_from_the_last_checkpoint(
     monkeypatch.setattr(jobs, "CHECKPOINT_SECONDS", 0.0)
     train = jobs.train
 
-    def later(stack: Any, data: Any) -> Iterator[Any]:
+    def later(stack: Any, data: Any, *_: Any) -> Iterator[Any]:
         for progress in train(stack, data):
             if len(stack.configs) > 2 and progress.step > 2 * CHUNK:
                 raise ERRORS[0]
@@ -314,7 +314,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     monkeypatch.setattr(jobs, "CHECKPOINT_SECONDS", 1e9)
     train, evaluate = jobs.train, jobs.evaluate
 
-    def slow_train(stack: Any, data: Any) -> Iterator[Any]:
+    def slow_train(stack: Any, data: Any, *_: Any) -> Iterator[Any]:
         for progress in train(stack, data):
             now[0] += 10
             yield progress
