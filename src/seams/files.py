@@ -18,8 +18,7 @@ from pathlib import Path
 
 __all__ = ["clean", "publish", "scratch", "write"]
 
-_FOREIGN_SECONDS = 86_400.0
-"""Age from which on something of another machine, whose processes cannot be seen, was left."""
+_FOREIGN_SECONDS = 86_400.0  # age at which what another, unseen machine made counts as left
 
 
 def write(path: Path, content: bytes | str) -> None:
@@ -45,10 +44,7 @@ def scratch(parent: Path) -> Path:
 
 
 def publish(source: Path, target: Path) -> None:
-    """Move a finished folder into place, replacing what was there, also while others do.
-
-    Both must be on one file system.
-    """
+    """Move a finished folder of the same file system over what is in place, even as others do."""
     for path in (*source.rglob("*"), source):
         _sync(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +106,6 @@ def _host() -> str:
 
 
 def _is_gone(path: Path, pid: str, host: str) -> bool:
-    """Whether the process that made it has ended."""
     if not pid or host != _host():
         return time.time() - path.stat().st_mtime > _FOREIGN_SECONDS
     try:

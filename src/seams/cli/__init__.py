@@ -16,14 +16,7 @@ _PROFILE = "of params.yaml: smoke, quick, desk or paper"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command.
-
-    Args:
-        arguments: Words after the program's name; default those of this process.
-
-    Returns:
-        Exit status: 0, 1 if something failed, 2 if the words cannot be used.
-    """
+    """Run a command; 0, 1 if something failed, 2 if the words cannot be used."""
     parser = _parser()
     chosen = parser.parse_args(arguments)
     try:

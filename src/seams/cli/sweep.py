@@ -151,7 +151,6 @@ def _plan_and_train(chosen: argparse.Namespace, started: float) -> int:
 
 
 def _pack(configs: Sequence[Any], store: Any, folder: Path | None) -> int:
-    """Leave what is finished of these runs in a few files."""
     from seams.training.record import pack_runs
 
     if folder:
@@ -184,7 +183,6 @@ def _wanted(name: str, chosen: argparse.Namespace) -> list[Any]:
 
 
 def _standing(jobs: Sequence[Any], store: Any) -> str:
-    """What became of the runs that were to be trained."""
     from seams.sweep.jobs import unfinished
 
     runs = [config for job in jobs for config in job.configs]

@@ -1,9 +1,8 @@
 """A sweep: many runs, trained where they are missing, loaded where they are not.
 
-Runs that share their shapes are trained as one stack (`seams.training`), stacks on as many
-processes as there are cores, or one after another on a GPU. Every trained run is in the store at
-once, every unfinished one leaves a checkpoint there: a sweep that was stopped goes on where it
-was. Several sweeps may share a store; each run is trained by one of them.
+Runs that share their shapes train as one stack (`seams.training`), a stack a core, or one after
+another on a GPU. What is trained is stored at once, what is not leaves a checkpoint: a stopped
+sweep goes on where it was. Several may share a store; each run is trained by one of them.
 """
 
 import itertools
@@ -64,17 +63,14 @@ def train_or_load(
     """The runs of a sweep, each looked up in the store, then in the record, else trained.
 
     Runs whose evaluation lacks something are evaluated from their weights; those of the record
-    have none and are returned as they are.
-
-    A second Ctrl-C does not wait for the steps under way. With several workers a script needs
-    `if __name__ == "__main__":` around its calls, since each worker imports it anew.
+    have none and stay as they are. A second Ctrl-C does not wait for the steps under way. With
+    several workers a script needs `if __name__ == "__main__":`, since each worker imports it anew.
 
     Args:
         configs: The runs; repeated ones are trained once.
         store: Where runs are kept; default the project's, with its record unless `weights`.
-        device: Where to train: "cpu", "cuda"; default a GPU if there is one.
-        workers: Processes that train at once; default one a core on a CPU, 1 on a GPU, where the
-            stack fills the device. 1 trains in this process.
+        device: "cpu" or "cuda"; default a GPU if there is one.
+        workers: Processes at once; default one a core, 1 on a GPU. 1 trains in this process.
         retrain: Train all anew and do not look at the record.
         weights: Whether runs must have their weights, which those of the record lack.
 
@@ -82,8 +78,8 @@ def train_or_load(
         Evaluated runs, in the order of `configs`.
 
     Raises:
-        RuntimeError: The evaluation of a run failed, or a run that was just trained is no longer
-            in the store. `Diverged` if a run's loss is not finite; all others are finished first.
+        RuntimeError: An evaluation failed, or a run vanished from the store; `Diverged` if a loss
+            is not finite. All other runs are finished first.
         ValueError: `workers` is less than 1.
     """
     if workers is not None and workers < 1:
@@ -116,16 +112,7 @@ def train_jobs(
     title: str = "",
     deadline: float | None = None,
 ) -> None:
-    """Execute jobs under a progress bar and an ear for Ctrl-C.
-
-    Runs that another process has in hand are waited for at the end, at most until the deadline by
-    `time.monotonic()`, and taken over if it dies.
-
-    Raises:
-        Diverged: A run's loss is not finite; all others are finished first.
-        RuntimeError: The evaluation of a run failed; all others are finished first.
-        Interrupted: Ctrl-C was pressed; what is finished is stored, the rest has a checkpoint.
-    """
+    """Execute jobs under a bar; failures are raised when all is done, `Interrupted` by Ctrl-C."""
     runs = [c for job in jobs for c in job.configs]
     with _bar(sum(c.images for c in runs), title) as bar, _interruptible() as stop:
         seen: dict[TrainConfig, int] = {}
@@ -228,7 +215,6 @@ def _bar(images: int, title: str) -> Iterator[Any]:
 
 
 def _show(bar: Any, seen: dict[TrainConfig, int], report: Report) -> None:
-    """Move the bar by the images that the report's runs have seen since their last report."""
     images = {c: min(report.step * c.batch, c.images) for c in report.configs}
     moved = sum(n - seen.get(c, 0) for c, n in images.items())
     seen |= images

@@ -1,9 +1,8 @@
 """Jobs on other machines, through dask.distributed (extra `cluster`).
 
-Dask does the work: its scheduler gives stacks to workers of one thread, and to another one if a
-worker dies; dask-jobqueue starts workers through a batch system. What is done lies in the run
-store, which all machines must share, so a stack that starts again goes on from its checkpoint.
-How many threads a stack computes with is for OMP_NUM_THREADS of the worker to say.
+Dask gives stacks to workers of one thread, and to another if one dies; dask-jobqueue starts them
+through a batch system. All share the run store, so a stack that starts again goes on from its
+checkpoint. How many threads a stack computes with is for a worker's OMP_NUM_THREADS to say.
 """
 
 import importlib
@@ -41,18 +40,7 @@ class Target:
 
 
 def target(scheduler: str | None = None, file: Path | None = None) -> Target | None:
-    """What the words of a command line ask for.
-
-    Args:
-        scheduler: Address of a running scheduler.
-        file: YAML with the name of a class of dask_jobqueue over its keywords.
-
-    Returns:
-        The target, or None to stay on this machine.
-
-    Raises:
-        ValueError: They exclude each other, or cannot be read.
-    """
+    """From an address, or YAML: a class of dask_jobqueue over its keywords. None: stay here."""
     if scheduler is not None and file is not None:
         raise ValueError("--scheduler and --cluster exclude each other: leave one out.")
     if scheduler is not None:
@@ -296,7 +284,6 @@ class _Sweep:
 
 
 def _work(number: int, job: Job, place: Place, token: str, data: str) -> Outcome:
-    """Body of a task: one stack, from where the store says that it stands."""
     worker, here = _dask().get_worker(), socket.gethostname()
     if not Path(token).exists():
         raise ValueError(

@@ -1,9 +1,8 @@
 """What a stack costs: memory, time and arithmetic, measured by a few real steps of training.
 
-Memory is what autograd keeps for the backward pass, with a margin, and what a run owns all along:
-parameters, their gradients, Adam's two moments, snapshots and random draws. Bytes and operations
-per run do not depend on how many runs are stacked; time does, so it is measured on the whole stack
-unless a CPU is slow enough for its runs to simply add up.
+Memory is what autograd keeps, with a margin, and what a run owns: parameters, gradients, Adam's
+moments, snapshots, random draws. A run's bytes and operations do not depend on the stack; time
+does, so the whole stack is timed unless a CPU is slow enough for its runs to simply add up.
 """
 
 import os
@@ -34,10 +33,7 @@ __all__ = [
 
 _MARGIN = 1.5  # peak of a step over what autograd saves; 1.4 with the paper's net on a CPU
 _USABLE = 0.8  # of the available memory; the rest is for data, evaluation and fragments
-_OPTIMISER_TRAFFIC = 10
-"""Times that a parameter's bytes move in a step: weight read twice, gradient written, then weight,
-gradient and moments read, weight and moments written."""
-
+_OPTIMISER_TRAFFIC = 10  # moves of a parameter: read twice, gradient out; Adam: 4 in, 3 out
 _SLOW_STEP = 0.1  # seconds; from here on a CPU the time of a stack is that of its runs
 _TIMED = 0.3  # seconds of steps that are enough to time them
 _MOST_TIMED = 8 * CHUNK  # steps
@@ -47,22 +43,13 @@ _DERIVATIVE_SAMPLE = 16  # data whose derivatives are timed
 
 @dataclass(frozen=True)
 class Cost:
-    """Of the runs of one stack.
+    """Of the runs of one stack."""
 
-    Attributes:
-        step_seconds: Of one step of the whole stack.
-        evaluation_seconds: Of one run's evaluation, its snapshots' included.
-        run_bytes: Memory of a run on its device.
-        step_flops: Floating-point operations of a run in a step.
-        step_traffic: Bytes that a run moves in a step, if what autograd saves is written once and
-            read once.
-    """
-
-    step_seconds: float
-    evaluation_seconds: float
-    run_bytes: float
-    step_flops: float
-    step_traffic: float
+    step_seconds: float  # of one step of the whole stack
+    evaluation_seconds: float  # of one run's evaluation, its snapshots' included
+    run_bytes: float  # memory of a run on its device
+    step_flops: float  # floating-point operations of a run in a step
+    step_traffic: float  # bytes moved by a run in a step, what autograd saves once each way
 
     @property
     def chunk_seconds(self) -> float:
@@ -71,16 +58,7 @@ class Cost:
 
 
 def measure(configs: Sequence[TrainConfig], data: Data, device: str) -> Cost:
-    """Cost of a stack, from a few steps of its runs; takes seconds.
-
-    Args:
-        configs: Its runs.
-        data: What they train on, on the CPU.
-        device: Where they would train.
-
-    Returns:
-        The cost, with the number of threads that torch has now.
-    """
+    """Cost by some steps, which take seconds, with torch's present threads; `data` on the CPU."""
     config, there = configs[0], data.to(torch.device(device))
     saved, parameters = _saved_bytes(configs, there, device)
     with FlopCounterMode(display=False) as counter:
@@ -169,7 +147,6 @@ def _free_in_group(root: Path = Path("/sys/fs/cgroup"), me: str = "/proc/self/cg
 def _train(
     configs: Sequence[TrainConfig], data: Data | Mapping[str, Any], device: str, steps: int
 ) -> Stack:
-    """A stack of these runs after so many steps."""
     short = [replace(c, images=steps * c.batch, snapshots=0) for c in configs]
     stack = Stack.start(short, data, device)
     for _ in train(stack, data):

@@ -1,9 +1,8 @@
 """A job: one stack of runs, from what is stored of it to results in the store.
 
-Whoever executes jobs (this process, others on the machine, workers of a cluster) does the same:
-take a job, show what it reports, and take up what comes back. The plan behind a job may be old:
-when it begins, the store is asked what is left of it. Only who holds a device can tell that a
-stack is larger than its memory, so a job is given up there, and comes back as smaller ones.
+Whoever executes jobs takes one, shows what it reports, and takes up what comes back. A plan may be
+old: as a job begins, the store is asked what is left of it. Only who holds a device can tell that
+a stack is larger than its memory: the job is given up there, and comes back as smaller ones.
 """
 
 import gc
@@ -36,28 +35,19 @@ __all__ = [
     "unfinished",
 ]
 
-CHECKPOINT_SECONDS = 30.0
-"""Training lost by a kill at most; a checkpoint of a stack takes well below a second."""
-
+CHECKPOINT_SECONDS = 30.0  # lost by a kill at most; a checkpoint takes well below a second
 _PATIENCE = 1.5  # a chunk may take so many times the longest so far
 _RESERVE_SECONDS = 5.0  # from the last checkpoint to the end of all processes
 
 
 @dataclass(frozen=True)
 class Job:
-    """Runs to train and evaluate as one stack.
-
-    Attributes:
-        configs: The runs.
-        step: Steps behind each of them; all if only the evaluation is missing.
-        anew: Whether what is stored of them does not count.
-        cost: Of the stack, where it was measured.
-    """
+    """Runs to train and evaluate as one stack."""
 
     configs: tuple[TrainConfig, ...]
-    step: int = 0
-    anew: bool = False
-    cost: Cost | None = None
+    step: int = 0  # steps behind each; all if only the evaluation is missing
+    anew: bool = False  # whether what is stored does not count
+    cost: Cost | None = None  # of the stack, where it was measured
 
     @property
     def steps(self) -> int:
@@ -107,19 +97,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Place:
-    """Where jobs are executed, and what each may use.
-
-    Attributes:
-        store: Where results go.
-        device: Where to train.
-        memory: Bytes for a stack; None for all that the device has available.
-        deadline: `time.monotonic()` at which the whole sweep shall have ended.
-    """
+    """Where jobs are executed, and what each may use."""
 
     store: Store
     device: str = "cpu"
-    memory: float | None = None
-    deadline: float | None = None
+    memory: float | None = None  # bytes for a stack; None for all that the device has available
+    deadline: float | None = None  # `time.monotonic()` at which the whole sweep shall have ended
 
     def over(self, seconds: float) -> bool:
         """Whether something of this expected length would end too late."""
@@ -140,31 +123,20 @@ class Report:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one job or of several; runs that are in none of these are done, or not begun.
+    """What came of jobs; runs that are in none of these are done, or not begun."""
 
-    Attributes:
-        diverged: Runs whose loss is not finite.
-        broken: Runs that are stored without an evaluation, since that failed, each with the error.
-        busy: Runs that another process has in hand.
-        again: What is left of jobs that were given up for memory, or paused.
-    """
-
-    diverged: tuple[TrainConfig, ...] = ()
-    broken: tuple[tuple[TrainConfig, str], ...] = ()
-    busy: tuple[TrainConfig, ...] = ()
-    again: tuple[Job, ...] = ()
+    diverged: tuple[TrainConfig, ...] = ()  # whose loss is not finite
+    broken: tuple[tuple[TrainConfig, str], ...] = ()  # whose evaluation failed, and why
+    busy: tuple[TrainConfig, ...] = ()  # in the hands of another process
+    again: tuple[Job, ...] = ()  # what is left where memory was short, or paused
 
     def __add__(self, other: "Outcome") -> "Outcome":
-        """Of both, one after the other."""
         every = (item.name for item in fields(self))
         return Outcome(*(getattr(self, name) + getattr(other, name) for name in every))
 
 
 Show = Callable[[Report], Any]
-
-Engine = Callable[[Sequence[Job], Show, Any], Outcome]
-"""Executes jobs, shows their reports, and ends early once the third, a `threading.Event`, is set.
-`seams.sweep.local` and `seams.sweep.cluster` have one."""
+Engine = Callable[[Sequence[Job], Show, Any], Outcome]  # ends early once the third is set
 
 
 def unfinished(configs: Iterable[TrainConfig], store: Store) -> dict[TrainConfig, int]:

@@ -22,10 +22,7 @@ from seams.training import Store
 
 __all__ = ["engine"]
 
-_ALONE_SECONDS = 10.0
-"""Of work in this process before others are begun: each imports torch first, and what is done by
-then is not worth it."""
-
+_ALONE_SECONDS = 10.0  # of work here first: others import torch, too long for what is done by then
 _START_SECONDS = 15.0  # a process with torch, on a busy machine; not begun close to a deadline
 _POLL_SECONDS = 0.2
 
@@ -73,7 +70,6 @@ def _here(todo: list[Job], place: Place, show: Show, stop: Any, until: float) ->
 
 
 def _in_processes(todo: list[Job], place: Place, workers: int, show: Show, stop: Any) -> Outcome:
-    """Stacks on several processes, the longest first."""
     context, others = multiprocessing.get_context("spawn"), set(multiprocessing.active_children())
     asked, reports = context.Event(), context.Queue()
     shared = asked, reports, max(1, torch.get_num_threads() // workers)
@@ -125,7 +121,6 @@ _at_work = threading.Lock()
 
 
 def _begin(asked: Any, reports: Any, threads: int) -> None:
-    """What a worker does first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides, and sets `asked`
     torch.set_num_threads(threads)
     _shared.update(asked=asked, reports=reports)
@@ -143,6 +138,5 @@ def _follow_parent() -> None:
 
 
 def _work(job: Job, place: Place) -> Outcome:
-    """Body of a task."""
     with _at_work:
         return execute(job, place, _shared["asked"], _shared["reports"].put)

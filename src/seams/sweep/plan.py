@@ -18,35 +18,22 @@ from seams.training import CHUNK, Store, TrainConfig, stack_key
 
 __all__ = ["Plan", "duration", "make", "parse_seconds"]
 
-_FLOPS, _BANDWIDTH = 989e12, 3.35e12
-"""Of one H100 SXM by its data sheet: dense bfloat16 operations, and bytes of memory, a second."""
-
+_FLOPS, _BANDWIDTH = 989e12, 3.35e12  # H100 SXM's data sheet: dense bfloat16, bytes; a second
 _CONSENT_SECONDS = 3600.0  # what is expected to take longer has to be asked for
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is there and what is to be done.
+    """What is there and what is to be done."""
 
-    Attributes:
-        runs: How many are wanted.
-        stored: How many of them are finished.
-        recorded: How many of those are known from the record alone.
-        begun: How many of the others have a checkpoint, or lack their evaluation alone.
-        jobs: What is to be done, in its order, each with its cost.
-        device: Where.
-        workers: Jobs at once.
-        remote: Whether that is on other machines, while the cost is that of a CPU here.
-    """
-
-    runs: int
-    stored: int
-    recorded: int
-    begun: int
-    jobs: tuple[Job, ...]
+    runs: int  # how many are wanted
+    stored: int  # of them, finished
+    recorded: int  # of those, in the record alone
+    begun: int  # of the others, with a checkpoint or lacking their evaluation alone
+    jobs: tuple[Job, ...]  # in their order, each with its cost
     device: str
-    workers: int
-    remote: bool = False
+    workers: int  # jobs at once
+    remote: bool = False  # on other machines, while the cost is that of a CPU here
 
     @property
     def seconds(self) -> float:
@@ -102,29 +89,12 @@ def make(
     deadline: float | None = None,
     remote: bool = False,
 ) -> Plan:
-    """Look up what is stored, and measure what is not; takes seconds for each shape of stack.
-
-    Stacks are kept so small that they report, and can stop, every `CHECKPOINT_SECONDS`: where
-    steps are that slow, stacking saves no time. Before a deadline they are also so small that they
-    end in time, what is begun comes first, and then all runs of one seed before those of the next:
-    a slice then leaves whole runs, at every beta and with both posteriors.
-
-    Args:
-        configs: The runs; repeated ones count once.
-        store: Where they are looked up.
-        device: Where to train.
-        workers: Jobs at once; default one a stack, 8 at most.
-        retrain: Whether to train all anew.
-        deadline: `time.monotonic()` before which all must have ended.
-        remote: Whether `device` is another machine's. Its speed is not known here, nor its memory:
-            there, jobs are divided when they arrive.
-
-    Returns:
-        The plan.
-
-    Raises:
-        ValueError: Too little time even for a part of one run.
-    """
+    """Look up what is stored, measure the rest (seconds a shape); ValueError if time is short."""
+    # Stacks are so small that they report, and can stop, every `CHECKPOINT_SECONDS`: where steps
+    # are that slow, stacking saves no time. Before a deadline (`time.monotonic()`) they also end
+    # in time, what is begun comes first, then all runs of one seed: a slice leaves whole runs, at
+    # every beta and with both posteriors. Of remote machines neither speed nor memory is known
+    # here: jobs are divided when they arrive.
     configs = list(dict.fromkeys(configs))
     steps = dict.fromkeys(configs, 0) if retrain else unfinished(configs, store)
     found = [run for c in configs if c not in steps and (run := store.find(c))]
@@ -167,7 +137,6 @@ def _with_costs(jobs: Sequence[Job], device: str) -> list[Job]:
 
 
 def _kind(job: Job) -> tuple[tuple[TrainConfig, int], Data]:
-    """What the cost of a step depends on; and the data."""
     config = job.configs[0]
     data = datasets.load(config.dataset, config.resolution)
     size = data.batch(torch.zeros(1, dtype=torch.long)).shape[-1]
@@ -177,7 +146,6 @@ def _kind(job: Job) -> tuple[tuple[TrainConfig, int], Data]:
 
 
 def _portions(job: Job, memory: float, patience: float, share: float) -> list[Job]:
-    """The job, divided if it is too large, or too slow to report or to end in time."""
     one = job.parts(1)[0]
     most = min(len(job.configs), patience / one.chunk_seconds, share / one.seconds)
     if one.cost and memory < math.inf:
@@ -197,7 +165,6 @@ def _threads(count: int) -> Iterator[None]:
 
 
 def _table(jobs: Sequence[Job]) -> list[str]:
-    """One line for stacks that are alike."""
     groups: dict[tuple[TrainConfig, int], list[tuple[Job, Cost]]] = {}
     for job in jobs:
         if job.cost:

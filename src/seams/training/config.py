@@ -20,9 +20,9 @@ class TrainConfig:
     """One run, whole: what is trained, on what, how. Equal configurations give equal results.
 
     Attributes:
-        dataset: Name of the data set, see `seams.data.load`.
+        dataset: A name for `seams.data.load`.
         resolution: Side of the images in pixels; block averages of 64 for dSprites.
-        network: Architecture; "burgess" is the paper's.
+        network: "burgess" is the paper's.
         width: Units of each hidden layer of "mlp".
         depth: Hidden layers of "mlp".
         activation: Smooth by default, since Eq. 6 needs Hessians; the paper's net has ReLU.
@@ -32,20 +32,17 @@ class TrainConfig:
         sigma: Standard deviation of x given z in the unit of x; the paper states none. 1 with SSE
             summed over 64 x 64 pixels fits its Figure 11; averages of 4 x 4 pixels need 1/4.
         beta: Weight of the KL term, at the end if it changes.
-        beta_start: None for a constant beta; else the value from which beta moves exponentially to
-            `beta` over the run (Appendix G).
-        hold: Fraction of the run in which beta stays at `beta_start` before it moves; 0 in the
-            paper.
-        warmup: Fraction of the run in which the KL term's weight rises linearly from zero.
-            Without it a net can stay on the plateau where all latents are collapsed.
+        beta_start: Whence beta moves exponentially to `beta` (Appendix G); None: it is constant.
+        hold: Fraction of the run before beta moves; 0 in the paper.
+        warmup: Fraction in which the KL term's weight rises linearly from zero, lest a net stay on
+            the plateau where all latents are collapsed.
         images: Training images shown in all, with repetition.
         batch: Images a step; 64 in Burgess et al. 2018.
         learning_rate: Of Adam; 5e-4 in the public versions of Burgess et al. 2018.
         seed: Of initial weights, order of data and draws.
-        precision: Of the training arithmetic. Weights, their moments, heads of the posterior and
-            all losses stay float32; "bfloat16" is for the layers before and after the latents,
-            "tf32" allows a GPU to round what it multiplies to ten bits (a CPU does not).
-        snapshots: Points of training, equally spaced in the logarithm, whose weights are kept.
+        precision: Weights, moments, heads of the posterior and losses are float32; "bfloat16" is
+            for the other layers, "tf32" lets a GPU, no CPU, round what it multiplies to ten bits.
+        snapshots: Points, equally spaced in the logarithm of steps, whose weights are kept.
     """
 
     dataset: str = "dsprites"
@@ -70,7 +67,6 @@ class TrainConfig:
     snapshots: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse values of a wrong type, and numbers that no run can have."""
         for item in fields(self):
             object.__setattr__(self, item.name, _checked(item.name, item.type, self[item.name]))
         for name in ("beta", "beta_start", "sigma", "learning_rate"):
@@ -123,17 +119,7 @@ def _checked(name: str, kind: Any, value: Any) -> Any:
 
 
 def beta_at(config: TrainConfig, step: int | Tensor) -> Tensor:
-    """Weight of the KL term at a step, warm-up included.
-
-    Args:
-        config: The run.
-        step: Steps done, 0 to `config.steps`; a tensor gives one weight each.
-
-    Returns:
-        The weight, float64.
-
-    Source: Appendix G for the exponential schedule; to hold beta first is ours.
-    """
+    """KL weight after so many steps (a tensor's each), float64; App. G, but `hold` is ours."""
     progress = torch.as_tensor(step, dtype=torch.float64) / max(config.steps - 1, 1)
     beta = torch.full_like(progress, config.beta)
     if config.beta_start is not None:
@@ -145,14 +131,6 @@ def beta_at(config: TrainConfig, step: int | Tensor) -> Tensor:
 
 
 def stack_key(config: TrainConfig) -> TrainConfig:
-    """What the runs of a stack must share: all but beta, its schedule and the seed.
-
-    Args:
-        config: A run.
-
-    Returns:
-        The configuration with those at their defaults, and with `data.alike` for the data set;
-        equal keys can be stacked.
-    """
+    """What the runs of a stack share: all but beta, its schedule, the seed and `alike` data."""
     shared = alike(config.dataset, config.resolution)
     return replace(config, beta=1.0, beta_start=None, hold=0.0, seed=0, dataset=shared)

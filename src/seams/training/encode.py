@@ -12,9 +12,7 @@ from seams.vae import VAE
 
 __all__ = ["IMAGES", "Encoded", "budget", "encode", "encode_models", "sizes"]
 
-IMAGES = 10_000
-"""Images for information, rate and distortion, as in Locatello et al. 2019."""
-
+IMAGES = 10_000  # for information, rate and distortion, as in Locatello et al. 2019
 _BATCH = 512  # images encoded at a time: more is no faster on a CPU, and takes memory
 _CPU_BYTES = 2.0**27  # of intermediate values at a time: more leaves the caches
 _GPU_SHARE = 0.25  # of its free memory, for the same
@@ -22,40 +20,19 @@ _GPU_SHARE = 0.25  # of its free memory, for the same
 
 @dataclass(frozen=True)
 class Encoded:
-    """Posteriors of a sample of the data.
+    """Posteriors of a sample of the data."""
 
-    Attributes:
-        indices: Which data `[n]`.
-        means: Posterior means `[n, latent]`.
-        scales: Marginal posterior standard deviations `[n, latent]`.
-        latents: One draw of each posterior `[n, latent]`.
-        kl: Mean KL of each latent's marginal to the prior, nats `[latent]`; their sum is the rate
-            only if posteriors are diagonal.
-        rate: Mean KL of the posterior to the prior, nats.
-        distortion: Mean squared error of the decoded draw, summed over a datum.
-    """
-
-    indices: Tensor
-    means: Tensor
-    scales: Tensor
-    latents: Tensor
-    kl: Tensor
-    rate: Tensor
-    distortion: Tensor
+    indices: Tensor  # which data `[n]`
+    means: Tensor  # posterior means `[n, latent]`
+    scales: Tensor  # marginal posterior standard deviations `[n, latent]`
+    latents: Tensor  # one draw of each posterior `[n, latent]`
+    kl: Tensor  # mean KL of each latent's marginal to the prior, nats `[latent]`
+    rate: Tensor  # mean KL to the prior, nats; the sum of `kl` only if posteriors are diagonal
+    distortion: Tensor  # mean squared error of the decoded draw, summed over a datum
 
 
 def encode(vae: VAE, data: Data, images: int = IMAGES, seed: int = 0) -> Encoded:
-    """Encode distinct data, drawn without replacement, and decode one draw of each.
-
-    Args:
-        vae: The model.
-        data: The data set.
-        images: How many, at most all.
-        seed: Of the choice and of the draws.
-
-    Returns:
-        Posteriors and their mean rate and distortion.
-    """
+    """Encode distinct data, drawn without replacement, and decode one draw of each."""
     return encode_models(Models.of(vae), data, images, seed)[0]
 
 

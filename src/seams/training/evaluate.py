@@ -1,12 +1,8 @@
-r"""Trained models turned into numbers: rate and distortion, metrics, and both terms of Eq. 6.
+"""Trained models turned into numbers: rate and distortion, metrics, and both terms of Eq. 6.
 
-Images and draws depend on nothing but the constants below, and derivatives are taken of float64
-copies of the decoders: the same weights give the same numbers. Models that share their shapes are
-evaluated together, on the device where they are: the snapshots of a run, and on a GPU many runs.
-
-Scores come in `GROUPS`, each of a version of its own; the stored scores say which they hold. A
-group that is missing or older is not computed, no more: the others stand. What cannot be computed
-of a model is None, with its reason in `reasons`, and takes nothing from the others.
+The same weights give the same numbers: images and draws depend on the constants below alone, and
+derivatives are of float64 copies. Models that share their shapes are evaluated together. Of the
+`GROUPS`, stored scores say which they hold; where one is missing or older, the others stand.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -53,7 +49,7 @@ __all__ = [
     "score_model",
 ]
 
-GROUPS = {
+GROUPS = {  # with versions: of how scores are computed, and of what they are
     "fit": 1,  # distortion, rate, active, collapsed; arrays kl and activity
     "derivatives": 1,  # off_diagonal_*, dto, c_ima
     "null": 1,  # the same in random axes, c2, tangent_share and off_diagonal_tangent
@@ -62,13 +58,8 @@ GROUPS = {
     "pictures": 1,
     "curves": 1,  # of all scores, along training
 }
-"""What is evaluated, and the version of each: of how its scores are computed and what they are."""
-
-VERSION = 2
-"""Of evaluations that name no groups: they hold those of `_BEFORE_GROUPS`."""
-
+VERSION = 2  # of evaluations that name no groups: they hold those of `_BEFORE_GROUPS`
 _BEFORE_GROUPS = ("fit", "derivatives", "information", "recovery", "pictures", "curves")
-
 _RUNS_ON_GPU = 16  # evaluated together there, between two looks at the clock
 
 
@@ -86,15 +77,7 @@ def is_current(scores: Mapping[str, Any]) -> bool:
 
 
 def needed(runs: Iterable[Run], *names: str) -> None:
-    """Ask for groups of scores before they are read.
-
-    Args:
-        runs: As loaded.
-        *names: Of `GROUPS`.
-
-    Raises:
-        ValueError: There is no such group, or a run holds none of its version.
-    """
+    """Raise a ValueError if a run holds no scores of these `GROUPS` at their versions."""
     every = list(runs)
     for name in names:
         if name not in GROUPS:
@@ -114,17 +97,7 @@ def at_once(device: str) -> int:
 
 
 def evaluate(stack: Stack, runs: Sequence[int], data: Data) -> list[tuple[Scores, Arrays]]:
-    """All diagnostics of some runs of a stack, at their end and at their snapshots.
-
-    Args:
-        stack: A trained stack.
-        runs: Positions in it, of runs that were trained on the same data.
-        data: What they were trained on, on the device of the stack.
-
-    Returns:
-        For each run scores and arrays of `score_model`, and `curve_<score>` with one value a
-        snapshot, NaN where the score was not defined yet; `curve_step` holds their steps.
-    """
+    """`score_model` of runs on the same data; `curve_<score>` of snapshots, NaN if undefined."""
     of_run = lambda params, run: {name: param[run] for name, param in params.items()}
     ends = [of_run(stack.params, run) for run in runs]
     snapshots = [{s: of_run(p, run) for s, p in stack.snapshots.items()} for run in runs]

@@ -17,17 +17,7 @@ _MOST, _AT_ONCE = 65_536, 4096  # data of which the mean is taken
 
 
 def build(config: TrainConfig, data: int, mean: Tensor | None = None) -> VAE:
-    """A model with the initial weights that the run's seed gives.
-
-    Args:
-        config: The run.
-        data: Size of one flat datum.
-        mean: Mean of the data `[data]`. The decoder's last bias starts there, one of the things
-            that keep a run off the collapsed plateau.
-
-    Returns:
-        The model, on the CPU, float32.
-    """
+    """The model that the run's seed gives, on the CPU, float32; `mean` of the data `[data]`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(config.seed, "weights"))
         default = torch.get_default_dtype()
@@ -79,7 +69,7 @@ def _untrained(config: TrainConfig, data: int) -> VAE:
 
 
 def _start_at_mean(vae: VAE, mean: Tensor) -> None:
-    """Set the last bias of the decoder to the data's mean (its logit for a Bernoulli)."""
+    """Set the decoder's last bias to the data's mean (a Bernoulli's logit), against collapse."""
     *_, bias = (p for name, p in vae.network.named_parameters() if name.endswith("bias"))
     mean = mean.float().unflatten(0, (bias.numel(), -1)).mean(1)  # a convolution: one a channel
     if vae.likelihood == "bernoulli":

@@ -1,10 +1,8 @@
-r"""Training: one loop for one model or for many that share their shapes.
+"""Training: one loop for one model or for many that share their shapes.
 
-Runs that differ only in beta, its schedule and the seed are trained as one *stack*: each
-parameter gets a leading `run` axis, and one step of Adam on the stack is one step of each run. So
-are runs on several small data sets of one size (`seams.data.families`).
-The randomness of a run depends on its seed and on the step alone, so a run gives the same result
-alone, in any stack, and after an interruption.
+Runs that differ only in beta, its schedule, the seed or a small data set (`seams.data.families`)
+train as a *stack*: parameters get a leading `run` axis, and a step of Adam on it is one of each.
+What is random depends on seed and step alone: a run is the same alone, stacked and interrupted.
 """
 
 import ctypes
@@ -28,31 +26,20 @@ from seams.training.ways import Gradients, Way, arithmetic, captured
 
 __all__ = ["CHUNK", "Progress", "train"]
 
-CHUNK = 128
-"""Steps whose random draws are made at once; also the grain of logs, checkpoints and stops. Part
-of the protocol: another value gives other draws."""
-
+CHUNK = 128  # steps, of a log and a checkpoint, drawn at once: another value gives other draws
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 _LARGEST_KEPT = 2**30  # bytes
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a stack stands after a chunk of steps.
+    """Where a stack stands after a chunk of steps."""
 
-    Attributes:
-        step: Steps done.
-        distortion: Mean over the chunk of the negative log-likelihood, nats a datum `[run]`.
-        rate: Mean over the chunk of the KL divergence, nats a datum `[run]`.
-        beta: Weight of the KL term at the end of the chunk `[run]`.
-        diverged: Positions of runs whose loss, or whose weights, are no longer finite.
-    """
-
-    step: int
-    distortion: Tensor
-    rate: Tensor
-    beta: Tensor
-    diverged: list[int]
+    step: int  # steps done
+    distortion: Tensor  # mean over the chunk of the negative log-likelihood, nats a datum `[run]`
+    rate: Tensor  # mean over the chunk of the KL divergence, nats a datum `[run]`
+    beta: Tensor  # weight of the KL term at the end of the chunk `[run]`
+    diverged: list[int]  # positions of runs whose loss, or weights, are no longer finite
 
 
 def train(
@@ -61,13 +48,13 @@ def train(
     kept: Path | None = None,
     way: Way | None = None,
 ) -> Iterator[Progress]:
-    """Train a stack to its end, yielding after every `CHUNK` steps.
+    """Train a stack in place to its end, yielding after every `CHUNK` steps.
 
-    Stop by leaving the iteration; `stack.state` then holds all that is needed to go on. Runs that
-    diverge are named in the progress; drop them with `stack.keep` before going on.
+    Leave the iteration to stop: `stack.state` holds all that is needed to go on. Runs that diverge
+    are named in the progress; drop them with `stack.keep` before going on.
 
     Args:
-        stack: Runs at any step; changed in place.
+        stack: Runs at any step.
         data: What they train on, on the stack's device; by name if they differ in it.
         kept: Folder in which the choice of a way is kept for the next stack of the kind.
         way: How to compute; default the fastest on this machine, see `seams.training.ways`.
@@ -79,7 +66,6 @@ def train(
     snapshots = _snapshot_steps(config)
     configs: list[TrainConfig] = []
     while stack.step < config.steps:
-        # Schedule and draws of the chunk.
         first, last = stack.step, min(stack.step + CHUNK, config.steps)
         steps = torch.arange(first, last)
         betas = torch.stack([beta_at(c, steps) for c in stack.configs], dim=1).float().to(device)
@@ -98,7 +84,6 @@ def train(
                         k: p.clone() for k, p in stack.params.items()
                     }
 
-        # The log.
         stack.step = last
         distortion, rate = (sums / (last - first)).cpu()
         finite = torch.isfinite(distortion + rate)
@@ -147,10 +132,7 @@ def _stepper(
 
 @cache
 def _keep_freed_memory() -> None:
-    """Let glibc reuse large blocks: it returns them, and each new one costs its page faults.
-
-    The activations of a step are such blocks; on a virtual machine a fifth of its time went there.
-    """
+    """Let glibc reuse large blocks: their page faults took a fifth of a virtual machine's time."""
     if platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT)

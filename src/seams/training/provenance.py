@@ -66,7 +66,6 @@ def _cpu() -> str:
 
 
 def _commit() -> dict[str, Any]:
-    """Commit of the source tree, and whether tracked files differ from it."""
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, encoding="utf-8")

@@ -32,15 +32,9 @@ __all__ = [
     "pack_runs",
 ]
 
-FACES = ("celeba", "folder", "orl")
-"""Data sets whose images the record does not keep; a figure may show a few."""
-
-LARGEST_DECODER = 1_100_000
-"""Bytes: the paper's network at 64 x 64, in colour, has 1.01 million in float32."""
-
-PACKS, PACK_BYTES = 8, 16_000_000
-"""Files that `pack_runs` makes at most, and the size of each."""
-
+FACES = ("celeba", "folder", "orl")  # whose images the record does not keep; figures show a few
+LARGEST_DECODER = 1_100_000  # bytes; the paper's at 64 x 64 in colour has 1.01 million in float32
+PACKS, PACK_BYTES = 8, 16_000_000  # files that `pack_runs` makes at most, and the size of each
 _PACKED = re.compile(r"[0-9a-f]{16}/(config|provenance|evaluation|decoder|history)\.\w+")
 _ENTRY_BYTES = 300  # what a zip file adds for each of its files, names included
 _PICTURES = ("images", "reconstructions", "traversals")
@@ -59,17 +53,11 @@ _PROVENANCE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import did.
+    """What an import did, by names of runs."""
 
-    Attributes:
-        added: Names that are new in the record.
-        replaced: Names that were there with other contents.
-        known: Names that were there with the same contents.
-    """
-
-    added: tuple[str, ...] = ()
-    replaced: tuple[str, ...] = ()
-    known: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()  # new in the record
+    replaced: tuple[str, ...] = ()  # there with other contents
+    known: tuple[str, ...] = ()  # there with the same contents
 
 
 def import_runs(
@@ -79,26 +67,7 @@ def import_runs(
     decoders: Sequence[str] = (),
     replace: bool = False,
 ) -> Imported:
-    """Take the finished runs of a store, or of a folder that `pack_runs` made, into the record.
-
-    Checked are: the files of each run and their checksums, its name against the hash of its
-    configuration, that it was evaluated, its provenance (a commit without uncommitted changes; one
-    checksum for each data set throughout the record), finite values, and that it is not already
-    there with other contents.
-
-    Args:
-        store: Folder of a run store, or of packed runs.
-        record: Folder of the runs of the record; made if it is absent.
-        decoders: Names of runs whose decoder is kept.
-        replace: Whether a run that is there with other contents is replaced.
-
-    Returns:
-        What was taken.
-
-    Raises:
-        ValueError: Something is wrong; the message has one line for each problem, and nothing was
-            changed.
-    """
+    """Take in the finished runs of a store or of packed files; ValueError, a line a problem."""
     if packs := sorted(store.glob("*.zip")):
         with tempfile.TemporaryDirectory() as unpacked:
             _unpack(packs, Path(unpacked))
@@ -214,7 +183,6 @@ def _checksum(run: Run) -> tuple[tuple[str, int], str]:
 
 
 def _decoder(run: Run) -> bytes:
-    """The parameters of a run's decoder as the bytes of a safetensors file."""
     if run.has_weights:
         weights, prefix = run.weights(), "network."
         own = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
@@ -248,7 +216,6 @@ def _kept_arrays(run: Run) -> dict[str, np.ndarray]:
 
 
 def _files(run: Run) -> dict[str, bytes]:
-    """What the record keeps of a run, but for its decoder."""
     plain = (FILES.config, FILES.provenance, FILES.evaluation, FILES.history)
     found = {name: (run.folder / name).read_bytes() for name in plain}
     return found | {FILES.arrays: as_npz(_kept_arrays(run))}
@@ -264,13 +231,7 @@ def _write(run: Run, decoder: bytes | None, record: Path) -> None:
 
 
 def pack_runs(runs: Sequence[Run], folder: Path) -> tuple[int, int]:
-    """Put what the record keeps of some runs into a few files, to be carried home.
-
-    Decoders of as many as there is room for are kept, too; the first runs come first.
-
-    Returns:
-        How many runs are in the files, and how many decoders.
-    """
+    """Put runs into a few files, with decoders while there is room; counts of both."""
     packs: list[dict[str, bytes]] = [{} for _ in range(PACKS)]
     room = [PACK_BYTES] * PACKS
 

@@ -1,8 +1,4 @@
-"""One run: its name, and the folder in which it is stored.
-
-A folder holds a checksum of each of its files, which is compared whenever one is read; only this
-module, the store and the record know the files by name.
-"""
+"""One run: its name and its folder, whose files only this, the store and the record know."""
 
 import hashlib
 import io
@@ -36,8 +32,7 @@ __all__ = [
     "table",
 ]
 
-FORMAT = 1
-"""Of the store. A new field of `TrainConfig` does not change it; a changed default does."""
+FORMAT = 1  # a new field of `TrainConfig` does not change it; a changed default does
 
 
 class Damaged(ValueError):
@@ -67,14 +62,7 @@ def read_config(folder: Path) -> TrainConfig:
 
 
 def run_id(config: TrainConfig) -> str:
-    """Name of a run: hash of the fields that differ from their defaults.
-
-    Args:
-        config: The run.
-
-    Returns:
-        16 hexadecimal digits. Fields added later with a default leave the name as it is.
-    """
+    """16 hex digits, a hash of what differs from defaults: new fields leave it as it is."""
     chosen = {
         item.name: config[item.name]
         for item in fields(config)
@@ -86,12 +74,7 @@ def run_id(config: TrainConfig) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run, read from its folder when asked.
-
-    Attributes:
-        config: What was trained.
-        folder: Where it is stored.
-    """
+    """One finished run, read from its folder when asked."""
 
     config: TrainConfig
     folder: Path
@@ -157,7 +140,7 @@ class Run:
         return parse(name, self._read(name))
 
     def _read(self, name: str) -> bytes:
-        """Bytes of a file; another process may put a new evaluation in place meanwhile."""
+        """Bytes of a file, its checksum compared; another process may replace an evaluation."""
         for _ in range(2):
             content = (self.folder / name).read_bytes()
             expected = self.checksums().get(name)

@@ -1,7 +1,4 @@
-r"""Scores of one trained model, or of many of one shape together.
-
-What cannot be computed of a model is None, with its reason, and takes nothing from the others.
-"""
+"""Scores of models of one shape; what cannot be computed of one is None, with its reason."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -39,18 +36,14 @@ __all__ = [
     "score_models",
 ]
 
-DERIVATIVE_IMAGES = (
-    128  # with one posterior draw each, where J'J and the directed Hessian are taken
-)
+DERIVATIVE_IMAGES = 128  # with one posterior draw each, for J'J and the directed Hessian
 C2_IMAGES = 32  # of these, for C2 and the tangent part: one Hessian-vector product a latent more
 SNAPSHOT_IMAGES = 2_000  # for the curves over training, where a trend is enough
 PICTURES = 8  # images kept with their reconstructions
 TRAVERSAL = (-2.0, 2.0, 9)  # range in prior standard deviations, and steps
-
+# Posterior standard deviation below which the density form of MIG counts all as this wide; few of
+# 10,000 means lie closer to one another, so next to nothing is told apart by it.
 NARROWEST = 1e-3
-"""Posterior standard deviation that the density form of MIG resolves; narrower ones count as this
-wide. Few of 10,000 means lie closer to one another, so next to nothing is told apart by it."""
-
 _COPIES = 6  # of a decoder's values that derivatives of second order keep at once
 
 Scores = dict[str, Any]
@@ -60,17 +53,16 @@ Arrays = dict[str, np.ndarray]
 def score_model(
     vae: VAE, data: Data, images: int = IMAGES, whole: bool = True, derived: bool = True
 ) -> tuple[Scores, Arrays]:
-    r"""Numbers and arrays of one model.
+    r"""Numbers and arrays of one model in evaluation mode.
 
-    Scores; a value is None where it is not defined, as off-diagonality with fewer than two active
-    latents, and `reasons` then says why:
+    Scores; a value is None where it is not defined, and `reasons` then says why:
 
-    * `distortion`: squared error a datum, summed over it; `rate`: KL in nats; `active`: number of
+    * `distortion`: squared error, summed over a datum; `rate`: KL in nats; `active`: number of
       latents with $\mathrm{Var}_x[\mathrm E_q z_j] > 0.01$; `collapsed`: rate below
       `COLLAPSED_RATE`;
-    * of $J^\top J$ and $(x - d(z))^\top H$ at one posterior draw an image, active latents only:
-      those of `seams.scores.term_scores` and, at `C2_IMAGES` of them with inactive latents at 0,
-      of `seams.scores.along_scores`; each with `_random` and `_ratio`;
+    * if `derived`, of $J^\top J$ and $(x - d(z))^\top H$ at one posterior draw an image, active
+      latents only: `seams.scores.term_scores` and, if `whole`, at `C2_IMAGES` of them with
+      inactive latents at 0, `seams.scores.along_scores`; each with `_random` and `_ratio`;
     * with known factors: `mig`, `mig4` (without the first factor if it is shape) and `aas`, from
       posterior draws; `mig_density`, `mig4_density`: without draws or bins, from the posteriors
       themselves; `mig_means`, `mig4_means`, `aas_means` from posterior means, inactive latents
@@ -79,16 +71,8 @@ def score_model(
 
     Arrays: `information`, `information_means`, `information_density` `[latent, factor]`, nats;
     `kl` and `activity` `[latent]`; `gram`, `hessian` `[latent, latent]`, mean absolute entries
-    over the batch; of images, `images`, `reconstructions` `[picture, data]` and `traversals`
+    over the batch; if `whole`, `images`, `reconstructions` `[picture, data]` and `traversals`
     `[latent, step, data]` of the first image, uint8, latents by falling activity.
-
-    Args:
-        vae: The model, in evaluation mode.
-        data: Its data; `factors` and `factor_names` are used if it has them.
-        images: Data used for information, rate and distortion.
-        whole: Whether to keep pictures and traversals, and to go along the axes; snapshots do
-            without.
-        derived: Whether to take derivatives of the decoder.
 
     Returns:
         Scores and arrays.
@@ -168,7 +152,6 @@ def _draws(models: Models, x: Tensor) -> int:
 
 
 def _fit(encoded: Encoded) -> tuple[Scored, Arrays, Tensor]:
-    """Rate and distortion, and which latents are active."""
     found, means = Scored(), encoded.means.cpu()
     found.add("distortion", lambda: encoded.distortion)
     found.add("rate", lambda: encoded.rate)
@@ -217,7 +200,6 @@ def _along(model: Models, data: Data, encoded: Encoded, active: Tensor) -> Along
 
 
 def _information(found: Scored, data: Data, encoded: Encoded, active: Tensor) -> Arrays:
-    """What the latents say of the true factors, if those are known."""
     factors, names = data.factors, data.factor_names
     if factors is None:
         return {}
@@ -263,7 +245,6 @@ def _information_scores(
 
 
 def _recovery(found: Scored, data: Data, encoded: Encoded) -> None:
-    """How well true latents are found, where they are known as real numbers."""
     if data.latents is None:
         return
     truth = data.latents.cpu()[encoded.indices.cpu()].double()
@@ -272,7 +253,6 @@ def _recovery(found: Scored, data: Data, encoded: Encoded) -> None:
 
 
 def _pictures(models: Models, data: Data, encoded: Sequence[Encoded]) -> list[Arrays]:
-    """Images with their reconstructions, and traversals of every latent, for the eye."""
     x = data.batch(encoded[0].indices[:PICTURES])
     steps = torch.linspace(*TRAVERSAL[:2], int(TRAVERSAL[2]), dtype=torch.float64)
     z = []

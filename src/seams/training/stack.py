@@ -20,15 +20,10 @@ __all__ = ["Models", "Stack", "build", "data_of"]
 
 @dataclass
 class Models:
-    """Models that share their shapes and differ in their parameters.
+    """Models that share their shapes and differ in their parameters."""
 
-    Attributes:
-        template: One of them; its own parameters are unused.
-        params: Name to `[model, *shape]`.
-    """
-
-    template: VAE
-    params: dict[str, Tensor]
+    template: VAE  # one of them; its own parameters are unused
+    params: dict[str, Tensor]  # name to `[model, *shape]`
 
     @classmethod
     def of(cls, vae: VAE, *params: Mapping[str, Tensor]) -> "Models":
@@ -69,17 +64,7 @@ class Models:
     def map(
         self, function: Callable[..., Any], *arrays: Tensor, shared: tuple[Any, ...] = ()
     ) -> Any:
-        """A function of every model, of a row of each array, and of what all models share.
-
-        Args:
-            function: Returns a tensor, or several. Its model is the template, with the parameters
-                of each model in turn.
-            *arrays: With a leading model axis.
-            shared: Further arguments.
-
-        Returns:
-            What the function returns, with a leading model axis.
-        """
+        """A function of each model, a row of each array and `shared`; a model axis comes first."""
         template = _Applied(self.template, function)
         named = {f"vae.{name}": p for name, p in self.params.items()}
 
@@ -110,23 +95,14 @@ class _Applied(nn.Module):
 
 @dataclass
 class Stack(Models):
-    """Runs that train as one: their models, with Adam's moments and history beside them.
-
-    Attributes:
-        configs: One a run.
-        moments: Adam's first and second moment of each parameter, as `params`.
-        step: Steps done.
-        history: Rows of `Progress`, as tensors `[chunk, run]` by name.
-        snapshots: Step to parameters `[run, *shape]`.
-        way: How its last steps were computed, in words; empty before the first.
-    """
+    """Runs that train as one: their models, with Adam's moments and history beside them."""
 
     configs: list[TrainConfig]
-    moments: dict[str, tuple[Tensor, Tensor]]
-    step: int = 0
-    history: dict[str, list[Tensor]] = field(default_factory=dict)
-    snapshots: dict[int, dict[str, Tensor]] = field(default_factory=dict)
-    way: str = ""
+    moments: dict[str, tuple[Tensor, Tensor]]  # Adam's first and second, as `params`
+    step: int = 0  # steps done
+    history: dict[str, list[Tensor]] = field(default_factory=dict)  # `Progress`, `[chunk, run]`
+    snapshots: dict[int, dict[str, Tensor]] = field(default_factory=dict)  # by step, as `params`
+    way: str = ""  # how its last steps were computed, in words
 
     @property
     def model(self) -> VAE:

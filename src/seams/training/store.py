@@ -1,16 +1,8 @@
 """The run store: one folder a run, named by the hash of its configuration.
 
-Only this module and `seams.training.record` know the files in such a folder. A folder is written
-under another name and then moved, so a reader never sees half a run; it holds a checksum of each
-of its files, which is compared whenever one is read. Weights are stored when training ends, scores
-when they are known. Weights are safetensors and arrays are npz without pickles.
-
-Processes may share a store: who trains a run holds its lock, which the kernel releases if that
-process dies.
-
-The *record* is a folder of the same form, committed with the project, that holds what was
-evaluated but, for a few decoders, not the weights: figures can be drawn from it on a machine that
-trained nothing.
+A folder is moved into place whole, so that a reader never sees half a run. Processes may share a
+store: who trains a run holds its lock, which the kernel releases if that process dies. The
+*record* is such a folder, committed, of what was evaluated; of weights it has a few decoders'.
 """
 
 import hashlib
@@ -67,9 +59,6 @@ class Store:
     Args:
         root: Folder of the store; default `.runs` under the project, or SEAMS_STORE.
         record: Folder of the record, or None to ignore it.
-
-    Raises:
-        ValueError: The folder was written in another format.
     """
 
     def __init__(self, root: Path | str | None = None, record: Path | str | None = None) -> None:
@@ -105,11 +94,7 @@ class Store:
         return recorded if recorded.is_evaluated else None
 
     def trained(self, config: TrainConfig, *, weights: bool = False) -> Run | None:
-        """A run of this store, evaluated or not, on request with its weights.
-
-        Returns:
-            None also for a run that was damaged, and is set aside now.
-        """
+        """A run of this store, evaluated or not; None if it was damaged, which sets it aside."""
         run = Run(config, self.root / run_id(config))
         if not (run.folder / FILES.config).is_file():
             return None
@@ -141,14 +126,7 @@ class Store:
         return Run(config, self.root / run_id(config))
 
     def update(self, run: Run, scores: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Run:
-        """Store the evaluation of a run of this store, in place of the one it had.
-
-        Returns:
-            The run as it is stored now.
-
-        Raises:
-            ValueError: A score is not a finite number, or an array holds objects.
-        """
+        """Store or replace an evaluation; ValueError for infinite scores or arrays of objects."""
         for name, value in scores.items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(
@@ -230,11 +208,7 @@ class Store:
 
     @contextmanager
     def lock(self, config: TrainConfig) -> Iterator[bool]:
-        """Be the one who writes a run, as long as this lasts or the process lives.
-
-        Yields:
-            Whether nobody else is; also True where the file system has no locks.
-        """
+        """Be the one who writes a run; False if another is, True where files have no locks."""
         with ExitStack() as held:
             mine = True
             try:
@@ -255,11 +229,7 @@ class Store:
             return not free
 
     def check(self) -> tuple[int, list[str]]:
-        """Read every file, and set aside what is damaged.
-
-        Returns:
-            How many runs and checkpoints are well, and a line for each other.
-        """
+        """Set aside the damaged: how many runs and checkpoints are well, a line for each other."""
         good, problems = 0, list[str]()
         for path in sorted(self.root.glob(f"[!.]*/{FILES.config}")):
             folder = path.parent
@@ -306,7 +276,6 @@ def _allow_open_files() -> None:
 
 
 def _digest(state: Mapping[str, Tensor]) -> str:
-    """Checksum of tensors with their names and shapes."""
     found = hashlib.sha256()
     for name in sorted(state):
         value = state[name]

@@ -1,7 +1,6 @@
 """The machine at hand says in which way to train.
 
-No one can tune for a card that they do not have. Before a long training the ways that apply are
-timed on a real batch, each after its losses and gradients were found to agree with those of the
+Before a long training the ways that apply are timed on a real batch, if they agree with the
 reference. The choice is kept for stacks of the same shape, size, precision, device and torch.
 """
 
@@ -25,40 +24,29 @@ from seams.training.ways import Gradients, Way, arithmetic, captured, ways
 
 __all__ = ["Outcome", "Verdict", "fastest", "way_for"]
 
-Outcome = dict[str, Tensor]
-"""Losses of a step, and its gradients by parameter, with a leading run axis."""
+Outcome = dict[str, Tensor]  # losses of a step and gradients by parameter, a leading axis of runs
 
 _WORTH = 1000  # steps; a shorter training ends before any choice has paid
 _COMPILING = 60.0  # seconds; 38 were measured for the convolutional net
 _GAIN = 0.3  # of the time, at the least, that compiling can be expected to save
 _MARGIN = 0.05  # of its time that another way must save: ties shall not be left to chance
 _TIMED, _MOST_CALLS = 0.2, 20  # seconds, and calls, that are enough to time a way
-
+# Relative errors of a gradient. Cancellation magnifies a rounding a hundredfold in convolutional
+# nets (measured: 4e-6 in float32, 0.2 in bfloat16); this leaves a factor of two, and ten more in
+# float32 for kernels that transform before they multiply. A wrong way is off by the order of one.
 _TOLERANCE = {"float32": 1e-3, "tf32": 0.1, "bfloat16": 0.4}
-"""Of the relative error of a parameter's gradient. Cancellation magnifies a rounding a hundredfold
-in the convolutional net (measured: 4e-6 in float32, 0.2 in bfloat16); this leaves a factor of two,
-and ten more in float32 for kernels that transform before they multiply. A wrong way is off by the
-order of one."""
 _SMALL = 1e-3  # of the norm of all gradients: where a parameter's counts as nothing but rounding
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of timing some ways.
+    """What came of timing some ways."""
 
-    Attributes:
-        way: The fastest that agrees, or the first of those that are nearly so; empty if none does.
-        milliseconds: Of a step, by way.
-        refused: Reason, by way.
-        postponed: Ways whose preparation would not have paid.
-        steps: That were ahead.
-    """
-
-    way: str
-    milliseconds: dict[str, float]
-    refused: dict[str, str]
-    postponed: list[str]
-    steps: int
+    way: str  # the fastest that agrees, or the first of those nearly so; empty if none does
+    milliseconds: dict[str, float]  # of a step, by way
+    refused: dict[str, str]  # reason, by way
+    postponed: list[str]  # ways whose preparation would not have paid
+    steps: int  # that were ahead
 
     def __str__(self) -> str:
         times = ", ".join(f"{name} {ms:.3g}" for name, ms in self.milliseconds.items())
@@ -144,7 +132,6 @@ def _prepared(
 
 
 def _disagreement(found: Outcome, expected: Outcome, tolerance: float) -> str:
-    """What is wrong with an outcome, in words; empty if nothing is."""
     norm = lambda value: value.reshape(len(value), -1).norm(dim=1)
     whole = torch.stack([norm(e) for e in expected.values() if e.dim() > 1]).norm(dim=0)
     for name, value in expected.items():

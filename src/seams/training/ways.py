@@ -1,7 +1,6 @@
 """Ways to compute the losses of a stack and their gradients, which all agree to rounding.
 
-The reference is torch's own convolutions, run by run, in float32. Which way is the fastest depends
-on the machine; `seams.training.tuning` asks it.
+The reference is torch's own convolutions, run by run, in float32; `tuning` finds the fastest here.
 """
 
 import copy
@@ -26,27 +25,16 @@ _TOGETHER = 16  # pixels up to which a CPU trains convolutional runs as one
 
 @dataclass(frozen=True)
 class Way:
-    """How the losses of a stack and their gradients are computed.
+    """How the losses of a stack and their gradients are computed."""
 
-    Attributes:
-        form: Of the convolutions; `parts` and `to_images` as in `seams.networks.compute_by`.
-        parts: Of the batch, in the gradients of weights.
-        to_images: The form of the layers that reduce the number of channels.
-        apart: Run by run in place of all at once; on a GPU on parallel streams.
-        compiled: By `torch.compile`.
-        captured: The step as one CUDA graph, since to launch its kernels one by one would take
-            longer than they run.
-    """
-
-    form: Form = "convolution"
-    parts: int = 1
-    to_images: Form | None = None
-    apart: bool = False
-    compiled: bool = False
-    captured: bool = False
+    form: Form = "convolution"  # of the convolutions, see `seams.networks.compute_by`
+    parts: int = 1  # of the batch, in the gradients of weights
+    to_images: Form | None = None  # of the layers that reduce the number of channels
+    apart: bool = False  # run by run in place of all at once; on a GPU on parallel streams
+    compiled: bool = False  # by `torch.compile`
+    captured: bool = False  # as one CUDA graph: launching kernels takes longer than they run
 
     def __str__(self) -> str:
-        """In words, as it is said, stored and looked up."""
         last = f", to images {self.to_images}" if self.to_images else ""
         words = [f"{self.form}{f' in {self.parts} parts' if self.parts > 1 else ''}{last}"]
         words += [name for name in ("apart", "compiled", "captured") if getattr(self, name)]
@@ -54,22 +42,12 @@ class Way:
 
 
 def ways(stack: Stack) -> list[Way]:
-    """The ways that apply to a stack.
-
-    On a CPU the last layer of a convolutional net is a product (4 to 5 % faster at 16, 32 and 64
-    pixels), all others are torch's own; four runs together were faster than apart by a fifth at 16
-    pixels, and three no faster at 32.
-
-    Args:
-        stack: Whose runs are trained.
-
-    Returns:
-        In the order in which they are tried: the first is taken where none is, and the last where
-        none agrees with the reference.
-    """
+    """Those that apply, as they are tried: the first is the default, the last if none agrees."""
     config, alone = stack.configs[0], stack.count == 1
     convolutional = config.network == "burgess"
     if stack.device.type != "cuda":
+        # The last layer is 4 to 5 % faster as a product at 16, 32 and 64 pixels; four runs
+        # together were a fifth faster than apart at 16 pixels, and three no faster at 32.
         if alone or not convolutional:
             return [Way(to_images="taps" if convolutional else None, apart=alone)]
         together = Way(to_images="taps")
@@ -88,12 +66,7 @@ def ways(stack: Stack) -> list[Way]:
 
 
 class Gradients:
-    """Losses of a stack and their gradients, in one way.
-
-    Attributes:
-        leaves: Parameters by name that share the stack's memory, with `grad` after a call: of the
-            stack, or of each run.
-    """
+    """Losses in one way; `leaves`, of the stack or each run, share its memory and get `grad`."""
 
     def __init__(self, stack: Models, way: Way, precision: str) -> None:
         self.apart, self.half = way.apart, precision == "bfloat16"
@@ -169,16 +142,7 @@ def arithmetic(precision: str, device: torch.device) -> Iterator[None]:
 def captured(
     function: Callable[..., Tensor], inputs: Sequence[Tensor], changed: Sequence[Tensor] = ()
 ) -> Callable[..., Tensor]:
-    """A function of tensors as a CUDA graph.
-
-    Args:
-        function: Launches the same kernels at every call.
-        inputs: Of the size of all that follow.
-        changed: What it changes in place; put back after the calls that capturing takes.
-
-    Returns:
-        The same function; the next call overwrites what it returns.
-    """
+    """A function of inputs of one size as a CUDA graph, which reuses its result's memory."""
     buffers, before = [v.clone() for v in inputs], [v.clone() for v in changed]
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
@@ -189,7 +153,7 @@ def captured(
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         result = function(*buffers)
-    for value, old in zip(changed, before, strict=True):
+    for value, old in zip(changed, before, strict=True):  # the calls above do not count
         value.copy_(old)
 
     def replay(*values: Tensor) -> Tensor:
