@@ -30,25 +30,8 @@ def build(
     *,
     source: Path | str | None = None,
 ) -> Path:
-    """Assemble the book beside `output`, under its name with `-src`, and build it into `output`.
-
-    A failed build leaves the last good book in place. The outcome holds no dates: the same pages
-    and results give the same files.
-
-    Args:
-        results: Folder of the executed notebooks, `results/PROFILE/NAME/`; it may be absent.
-        output: Folder to write.
-        profile: Whose results are shown beside the run of record.
-        record: Folder of the run of record; default `record` in the project.
-        source: Folder of the pages; default `book` in the project.
-
-    Returns:
-        The first page, `index.html` in `output`.
-
-    Raises:
-        ValueError: `output` holds something else; else as `assemble`.
-        RuntimeError: Jupyter Book is not installed, or warned: of a broken reference, say.
-    """
+    """Assemble the book beside `output` (its name with `-src`), build it, give its first page."""
+    # A failure leaves the last good book. No dates: the same pages and results, the same files.
     output, source = Path(output).resolve(), Path(source or project_root() / "book")
     if output.exists() and any(output.iterdir()) and not (output / "searchindex.js").exists():
         raise ValueError(
@@ -75,12 +58,7 @@ def assemble(
     *,
     source: Path | str | None = None,
 ) -> None:
-    """Write the sources of the book into `work`: pages with their numbers, figures, notebooks.
-
-    Arguments are as of `build`; `work` is emptied first. What cannot be shown is a `ValueError`:
-    an unknown profile, no book in `source`, a page that quotes what its notebook did not write, a
-    picture that is a link or not what its name says, a result of another form.
-    """
+    """Write the sources into `work`, emptied first; `ValueError` for what cannot be shown."""
     import yaml
 
     source, work = Path(source or project_root() / "book"), Path(work)

@@ -10,11 +10,8 @@ from seams.paper.reading import RECORDS, VERDICTS, Result
 
 __all__ = ["COVER", "bar", "cover", "image_path", "of_figure"]
 
-COVER = "fig05"
-"""The figure on the first page."""
-
-Caption = Callable[[str, str], str]
-"""From a caption's text, and the profile whose run it stands under, to what is printed."""
+COVER = "fig05"  # the figure on the first page
+Caption = Callable[[str, str], str]  # from its text and its run's profile to what is printed
 
 
 def of_figure(book: Book, name: str, caption: Caption) -> str:

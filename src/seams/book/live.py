@@ -23,12 +23,7 @@ _LARGEST = 32767
 
 
 def models(record: Path) -> list[dict[str, Any]]:
-    """The decoders of a record that a browser can run: fully connected with SiLU.
-
-    Returns:
-        Those of values of beta for which there are both covariances, one run of each; with the
-        activity of each latent and the latents by falling activity.
-    """
+    """Decoders that a browser can run, one run of each covariance, at betas that have both."""
     found = {}
     for run in kept_decoders(record):
         config = run.config

@@ -1,7 +1,6 @@
 """Pieces of the book's Markdown: text, numbers and times for reading, tables, fences, verdicts.
 
-Whatever a result says passes `text`, `code` or `number` on its way to a page, and arrives there as
-the letters it has: no markup, role, directive or HTML of it is obeyed.
+What a result says passes `text`, `code` or `number`: no markup, directive or HTML of it is obeyed.
 """
 
 import difflib

@@ -1,8 +1,7 @@
 """What stands in a page for its double braces; the package's docstring lists what may stand there.
 
-Prose argues from the record: a number is that of the run of record where there is one, and else
-that of the chosen profile, with the profile's name behind it. A caption quotes the run under which
-it stands.
+A number in prose is of the run of record, else of the chosen profile, whose name is then behind
+it; a number in a caption is of the run under which it stands.
 """
 
 import json

@@ -8,9 +8,9 @@ from seams.paper.results import Results
 
 __all__ = ["FAIR", "claim_posteriors", "claim_trends", "fair_betas"]
 
-FAIR = 0.01
-"""By how much more of a loss a full posterior fits as well, of that of the diagonal ones. At its
-optimum it fits no worse, so a larger excess is a run on its way."""
+FAIR = (
+    0.01  # excess share of a full posterior's loss that still fits; at its optimum there is none
+)
 
 _RAW = ("off_diagonal_gram_of_abs", "off_diagonal_hessian_of_abs")
 _TERMS = {"gram": "JᵀJ", "hessian": "the directed Hessian"}
@@ -24,11 +24,7 @@ _OF_ABS = (
 
 
 def fair_betas(rows: pd.DataFrame) -> list[float]:
-    """Values of beta at which full posteriors fit as well as diagonal ones, to `FAIR`.
-
-    Returns:
-        Those where their mean loss exceeds that of the diagonal ones by no more.
-    """
+    """Betas at which the mean loss of full posteriors exceeds diagonal ones' by at most `FAIR`."""
     loss = by_kind(rows, "loss")
     excess = (loss["full"] / loss["diagonal"] - 1).mean(axis=1)
     return [float(beta) for beta in excess.index[excess <= FAIR]]
@@ -37,16 +33,8 @@ def fair_betas(rows: pd.DataFrame) -> list[float]:
 def claim_posteriors(
     results: Results, rows: pd.DataFrame, prefix: str = "", where: str = ""
 ) -> None:
-    """Claim that diagonal posteriors disentangle better, and that both terms of Eq. 6 show it.
-
-    Args:
-        results: Where the claims go: MIG and AAS at the beta nearest 1 and at the largest; of both
-            terms the raw score and its ratio to random axes, mean over beta, and over the
-            values of `fair_betas`.
-        rows: Runs on one data set, of `seams.paper.frames.frame`.
-        prefix: Of the claims' ids.
-        where: Before each statement, such as "Half height: ".
-    """
+    """Claim that diagonal posteriors disentangle better, and that both terms of Eq. 6 show it."""
+    # `prefix` begins the claims' ids, `where` their statements, such as "Half height: ".
     near, largest = nearest(rows["beta"]), float(rows["beta"].max())
     fair = fair_betas(rows)
     listed = ", ".join(f"{beta:g}" for beta in fair) or "none"
@@ -97,15 +85,8 @@ def claim_posteriors(
 
 
 def claim_trends(results: Results, rows: pd.DataFrame, prefix: str = "", where: str = "") -> None:
-    """Claim what the figure says of rising beta, and that full posteriors have no axes.
-
-    Args:
-        results: Where the claims go. MIG against off-diagonality is correlated over beta, a value
-            a seed, and over seeds, a value a beta, where beta itself cannot make it.
-        rows: Runs on one data set; of a single beta no trend is claimed.
-        prefix: As in `claim_posteriors`.
-        where: Likewise.
-    """
+    """Claim what the figure says of rising beta, and that full posteriors have no axes."""
+    # Over seeds at one beta, beta itself cannot make a correlation.
     diagonal = rows[rows["covariance"] == "diagonal"]
     columns = dict(zip(_TERMS, _RAW, strict=True)) | {"ratio": RATIOS[0]}
     names = _TERMS | {"ratio": "JᵀJ, beside random axes,"}

@@ -25,25 +25,18 @@ __all__ = [
     "traversal_cosine",
 ]
 
-SETTING = ["covariance", "beta", "seed"]
-"""Levels of the index of every frame here."""
+SETTING = ["covariance", "beta", "seed"]  # levels of the index of every frame here
 
 
 def face_scores(runs: Sequence[Run]) -> pd.DataFrame:
-    r"""`frame` of runs by `SETTING`, with counts of latents.
-
-    Returns:
-        Besides, `in_use`, latents as `seams.metrics.latents_in_use` counts them, and
-        `varying`, as `active_latents` does; `kept`, those in use of the diagonal run of the same
-        beta and seed, the number that scores take, since a full posterior's latents share their
-        KL; and `shared`, what the rate exceeds the sum of the latents' KL by, in nats.
-    """
+    """`frame` of runs by `SETTING`, with counts of latents and the KL that these share."""
     kl = [torch.from_numpy(run.arrays["kl"]) for run in runs]
     scores = frame(runs).rename(columns={"active": "varying"})
     scores = scores.assign(
         in_use=[int(latents_in_use(one).sum()) for one in kl],
-        shared=scores["rate"] - [one.sum().item() for one in kl],
+        shared=scores["rate"] - [one.sum().item() for one in kl],  # nats beyond their own
     ).set_index(SETTING)
+    # Scores take those in use of the diagonal run: a full posterior's latents share their KL.
     kept = [scores["in_use"]["diagonal", beta, seed] for _, beta, seed in scores.index]
     return scores.assign(kept=kept)
 
@@ -82,13 +75,8 @@ def reconstruction_scores(
     shape: tuple[int, int, int],
     sigma: float,
 ) -> dict[str, float]:
-    r"""How near reconstructions are, and how sharp samples are.
-
-    Returns:
-        For each part of the images, "train" and "test", the squared error summed over an image,
-        over $\sigma^2$; and `sharpness`, the mean square of differences between neighbouring
-        pixels of "samples" over that of "test" images.
-    """
+    r"""Squared error an image over $\sigma^2$, by part, and how sharp samples are beside tests."""
+    # Sharpness is the mean square of differences between neighbouring pixels.
     steps = lambda x: sum(x.unflatten(-1, shape).diff(dim=d).square().mean() for d in (-1, -2))
     error = lambda x, seen: (x - seen).square().sum(-1).mean().item() / sigma**2
     found = {part: error(x, decoded[part]) for part, x in images.items()}
@@ -98,23 +86,8 @@ def reconstruction_scores(
 def term_scores(
     vae: VAE, x: Tensor, *, draws: int, shown: int, kept: int, varying: int
 ) -> tuple[pd.DataFrame, dict[str, Tensor]]:
-    r"""Both terms of Eq. 6 at posterior draws, and what averages over more and more of them say.
-
-    Args:
-        vae: The model.
-        x: Images.
-        draws: Of each posterior; a power of two.
-        shown: Most active latents, by which matrices are ordered.
-        kept: Of these, the latents scored.
-        varying: Of these, the latents of the score that is named so.
-
-    Returns:
-        For each term and number of draws n = 1, 2, 4, ...: `score`, the off-diagonality of the
-        mean over n draws, absolute and then averaged over images; `error`, the standard error of
-        an off-diagonal entry over the entries' size (root mean squares); `share` of stochastic
-        error in the mean square of an entry; and `varying`, the score of one draw. And the
-        matrices of the first draw `[image, shown, shown]`, by term.
-    """
+    """Scores of both terms of Eq. 6 averaged over 1, 2, 4, ... draws; matrices of the first."""
+    # Of the `shown` most active latents, `kept` or `varying` are scored; `draws` is a power of 2.
     posterior = vae.encoder(x)
     order = latent_activity(vae.decoder, posterior.mean).argsort(descending=True)[:shown]
     shape = (draws, *posterior.mean.shape)
@@ -140,9 +113,10 @@ def term_scores(
                 "term": name,
                 "draws": n,
                 "score": off_diagonality(every[:n].mean(0).abs().mean(0)).item(),
+                # Standard, of an off-diagonal entry, over the entries' size: root mean squares.
                 "error": (variance / n / max(signal, 1e-300)) ** 0.5,
-                "varying": before,
-                "share": variance / (variance + max(signal, 0)),
+                "varying": before,  # one draw
+                "share": variance / (variance + max(signal, 0)),  # of an entry's mean square
             }
             for n in (2**k for k in range(draws.bit_length()))
         ]

@@ -1,8 +1,7 @@
 """Which runs a figure needs: one function a figure, from the parameters of its notebook.
 
-The notebook loads these runs and `seams sweep` trains them, by the same call, so that what was
-trained elsewhere is what the notebook finds. A parameter is described in the notebook's own cell;
-those that change the figure alone are taken and ignored.
+The notebook loads these runs and `seams sweep` trains them, by the same call, so that it finds
+what was trained elsewhere. Parameters that change the figure alone are taken and ignored.
 """
 
 from collections.abc import Callable, Sequence
@@ -215,21 +214,14 @@ def _seeds(count: int) -> range:
 
 @dataclass(frozen=True)
 class Figure:
-    """What a notebook loads.
+    """What a notebook loads."""
 
-    Attributes:
-        runs: From its parameters to its runs; None if it loads none.
-        weights: Whether it differentiates, refines or decodes: most runs of the record have no
-            weights for that.
-        says: What its claims say together, where no statement of the paper names them.
-    """
-
-    runs: Callable[..., list[TrainConfig]] | None = None
-    weights: bool = False
-    says: str = ""
+    runs: Callable[..., list[TrainConfig]] | None = None  # from its parameters, if it loads any
+    weights: bool = False  # to differentiate, refine or decode; most runs of the record have none
+    says: str = ""  # by its claims together, where no statement of the paper names them
 
 
-FIGURES = {
+FIGURES = {  # by the short names of their notebooks
     "celeba": Figure(fig08),
     "eq06": Figure(fig05, weights=True),
     "fig01": Figure(fig01, weights=True),
@@ -259,22 +251,10 @@ FIGURES = {
     ),
     "speed": Figure(says="How much faster this code computes what the paper computes."),
 }
-"""By the short names of their notebooks."""
 
 
 def load(results: Results, store: Store | None = None) -> list[Run]:
-    """The runs of a notebook, trained where they are missing, and noted in its results.
-
-    Args:
-        results: Of the notebook, with its name and parameters.
-        store: As in `seams.sweep.train_or_load`.
-
-    Returns:
-        Evaluated runs, in the order of the figure's function.
-
-    Raises:
-        ValueError: The figure has no such function.
-    """
+    """Evaluated runs of a notebook, in its figure's order: trained if missing, and noted."""
     figure = FIGURES[results.name]
     if figure.runs is None:
         raise ValueError(

@@ -13,31 +13,22 @@ from seams.paper.statements import OURS, STATEMENTS, Statement
 
 __all__ = ["ROWS", "Finding", "as_json", "find", "orphans", "printed", "taken", "tally"]
 
-ROWS = STATEMENTS + tuple(
+ROWS = STATEMENTS + tuple(  # and a row for each notebook that no statement names
     Statement(name, OURS, figure.says, (name,)) for name, figure in FIGURES.items() if figure.says
 )
-"""The paper's statements, and a row for each notebook that none of them names."""
 
 NOT_RUN = "not run"
-IN_PART = "in part"
-"""Of several claims about one statement, some are supported and some are not."""
+IN_PART = "in part"  # of several claims about one statement, some are supported and some are not
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found about a statement.
-
-    Attributes:
-        statement: The row.
-        verdict: Of all its claims together; "in part" if only some are supported.
-        claims: Notebook, profile and claim, in order.
-        missing: Notebooks that left nothing.
-    """
+    """What was found about a statement."""
 
     statement: Statement
-    verdict: str
-    claims: tuple[tuple[str, str, Mapping[str, Any]], ...]
-    missing: tuple[str, ...]
+    verdict: str  # of all its claims together
+    claims: tuple[tuple[str, str, Mapping[str, Any]], ...]  # notebook, profile and claim, in order
+    missing: tuple[str, ...]  # notebooks that left nothing
 
     @property
     def count(self) -> str:
@@ -48,15 +39,7 @@ class Finding:
 
 
 def find(results: Mapping[tuple[str, str], Result], profile: str) -> list[Finding]:
-    """What was found about each statement, in one profile.
-
-    Args:
-        results: As of `seams.paper.reading.read_results`.
-        profile: Whose results are taken; those of the run of record where it has none.
-
-    Returns:
-        One finding a row of `ROWS`.
-    """
+    """What was found about each of `ROWS` in a profile, else in the record."""
     counted = taken(results, profile)
     findings = []
     for statement in ROWS:

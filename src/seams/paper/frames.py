@@ -39,23 +39,17 @@ _TERMS = {"gram": r"$J^\top J$", "hessian": r"$(x-d)^\top H$"}
 RATIOS = tuple(f"off_diagonal_{term}_of_abs_ratio" for term in _TERMS)
 """Off-diagonality of both terms of Eq. 6 over its mean in random axes of the same latents."""
 
-MOVED = (
+MOVED = (  # below a gallery of `traversals`
     "Seed 0; the most active latents of each model, each alone at the chosen position, the others "
     "at the posterior mean of one image. Under each its rank and its activity, the variance of "
     "its posterior mean."
 )
-"""Below a gallery of `traversals`."""
 
 _SPECTRUM = 6_000  # images whose covariance is taken
 
 
 def frame(runs: Iterable[Run]) -> pd.DataFrame:
-    r"""One row a run: its configuration, its scores as numbers, and more.
-
-    Returns:
-        As `seams.training.table`, with `run`, `loss`, that of Eq. 1 without its constant,
-        $D/2\sigma^2 + \beta R$, and the columns of `RATIOS`, NaN where a run has none.
-    """
+    """As `seams.training.table`, with `run`, `loss` of Eq. 1 less its constant, and `RATIOS`."""
     runs = list(runs)
     rows = table(runs)
     rows["run"] = pd.Series(runs, rows.index, dtype=object)
@@ -66,14 +60,7 @@ def frame(runs: Iterable[Run]) -> pd.DataFrame:
 
 
 def diagonality(rows: pd.DataFrame) -> dict[str, str]:
-    """Columns that tell how diagonal both terms of Eq. 6 are, with labels for an axis.
-
-    Args:
-        rows: Of `frame`.
-
-    Returns:
-        Those of `RATIOS`; of the raw scores, if a run has these and not their ratios.
-    """
+    """Columns with labels for an axis: `RATIOS`, or raw scores if a run has these alone."""
     raw = {f"off_diagonal_{term}_of_abs": text for term, text in _TERMS.items()}
     lacking = [
         rows[ratio].isna() & rows[name].notna() for ratio, name in zip(RATIOS, raw, strict=True)
@@ -88,11 +75,7 @@ def diagonality(rows: pd.DataFrame) -> dict[str, str]:
 def predicted(
     dataset: str, resolution: int, sigma: float, betas: Iterable[float], latent: int
 ) -> list[int]:
-    r"""How many latents linear theory lets be active, one number a beta.
-
-    Returns:
-        Eigenvalues of the data covariance above $\beta\sigma^2$, at most `latent`.
-    """
+    """How many latents linear theory lets be active, at most `latent`, one number a beta."""
     images = datasets.load(dataset, resolution)
     x = images.batch(torch.arange(0, len(images), max(1, len(images) // _SPECTRUM))).double()
     spectrum = torch.linalg.eigvalsh(x.T.cov()).flip(0)
@@ -114,11 +97,7 @@ def by_kind(rows: pd.DataFrame, name: str) -> dict[str, pd.DataFrame]:
 
 
 def paired(rows: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The score with diagonal posteriors minus that with full ones, `[beta, seed]`.
-
-    Returns:
-        NaN where one of the two is.
-    """
+    """Score of diagonal minus that of full posteriors, `[beta, seed]`; NaN where one is."""
     found = by_kind(rows, name)
     return found["diagonal"] - found["full"]
 
@@ -131,11 +110,7 @@ def against_diagonal(rows: pd.DataFrame, name: str) -> pd.Series:
 
 
 def correlations(rows: pd.DataFrame, one: str, other: str, within: str) -> list[float]:
-    """Spearman correlations of two scores, one for each value of a column.
-
-    Returns:
-        By rising value of `within`; NaN with fewer than three runs, or where a score is constant.
-    """
+    """Spearman, by rising `within`; NaN of fewer than three runs or of a constant score."""
     found = []
     for _, group in rows.groupby(within):
         ranks = group[[one, other]].astype(float).dropna().rank()
@@ -145,12 +120,7 @@ def correlations(rows: pd.DataFrame, one: str, other: str, within: str) -> list[
 
 
 def means(rows: pd.DataFrame, names: Sequence[str], by: Sequence[str]) -> dict[str, float]:
-    """Means over seeds, to be recorded as values.
-
-    Returns:
-        By score and group, such as `mig_diagonal_0_3`; a score that a run of the group lacks is
-        left out.
-    """
+    """Means over seeds, such as `mig_diagonal_0_3`, of scores that all runs of a group have."""
     found = {}
     for key, group in rows.groupby(list(by)):
         label = "_".join(f"{k:g}" if isinstance(k, float) else f"{k}" for k in key)
@@ -162,35 +132,20 @@ def means(rows: pd.DataFrame, names: Sequence[str], by: Sequence[str]) -> dict[s
 
 
 def curves(runs: Sequence[Run], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """A score along training.
-
-    Returns:
-        Training images `[point]` and the score `[run, point]`, NaN where not defined.
-    """
+    """Training images `[point]` and a score along them `[run, point]`, NaN where not defined."""
     images = runs[0].arrays["curve_step"] * runs[0].config.batch
     return images, np.array([run.arrays[f"curve_{name}"] for run in runs])
 
 
 def information(runs: Iterable[Run]) -> np.ndarray:
-    """Mean over runs of the mutual information of latents and factors.
-
-    Each run's latents are ordered greedily, so that the largest entries lie on the diagonal.
-
-    Returns:
-        Nats `[latent, factor]`.
-    """
+    """Mutual information in nats `[latent, factor]`, mean over runs, latents matched greedily."""
     maps = [torch.from_numpy(run.arrays["information"]) for run in runs]
     return np.mean([m[greedy_columns(m)].numpy() for m in maps], 0)
 
 
 def unit_diagonal(runs: Iterable[Run], term: str) -> np.ndarray:
-    r"""Mean over runs of $D^{-1/2} |M| D^{-1/2}$, latents of each by falling activity.
-
-    Returns:
-        `[latent, latent]`; of the runs in which both latents are active, NaN where there is none.
-
-    Source: Appendix E.
-    """
+    """Mean over runs of $D^{-1/2} |M| D^{-1/2}$ (Appendix E), `[latent, latent]`."""
+    # Latents by falling activity; over the runs in which both are active, NaN where there is none.
     found = []
     for run in runs:
         activity = run.arrays["activity"]
@@ -204,11 +159,7 @@ def unit_diagonal(runs: Iterable[Run], term: str) -> np.ndarray:
 
 
 def reconstructions(run: Run) -> np.ndarray:
-    """Images of a run, of which there is an even number, above their reconstructions.
-
-    Returns:
-        `[4, column, side, side]`, 0..255: two pairs of rows.
-    """
+    """An even number of images above their reconstructions, `[4, column, side, side]`, 0..255."""
     side = run.config.resolution
     pairs = np.stack([run.arrays["images"], run.arrays["reconstructions"]])
     first, second = np.split(pairs, 2, axis=1)
@@ -216,11 +167,7 @@ def reconstructions(run: Run) -> np.ndarray:
 
 
 def random_dto(active: pd.Series) -> pd.Series:
-    """Distance of random orthogonal directions to the nearest axes, for comparison with `dto`.
-
-    Returns:
-        Mean over 1,000 draws of as many directions.
-    """
+    """Mean `dto` of 1,000 draws of as many random orthogonal directions as are active."""
     generator = torch.Generator().manual_seed(0)
     chance = {}
     for count in sorted(set(active.clip(lower=1).astype(int))):
@@ -230,11 +177,7 @@ def random_dto(active: pd.Series) -> pd.Series:
 
 
 def traversals(run: Run, latents: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images of the most active latents moved one by one, and the activities of these.
-
-    Returns:
-        Images `[latent, step, side, side]`, 0..255, and activities `[latent]`, most active first.
-    """
+    """Images `[latent, step, side, side]`, 0..255, and activities `[latent]`, largest first."""
     side = run.config.resolution
     moved = run.arrays["traversals"][:latents]
     activity = np.sort(run.arrays["activity"])[::-1][:latents]

@@ -15,56 +15,31 @@ import numpy as np
 
 __all__ = ["FILE", "Panel", "image_bytes", "write_gallery"]
 
-FILE = "gallery.json"
-"""Name of a gallery in a folder of results."""
+FILE = "gallery.json"  # name of a gallery in a folder of results
 
-_ACTIVE = re.compile(
+_ACTIVE = re.compile(  # what matplotlib does not draw, and what does not stay where it is
     r"<\s*(script|foreignObject|iframe|embed|object|handler|a)\b|\son\w+\s*=|javascript:"
     r"|<!ENTITY|href\s*=\s*[\"'](?!#|data:image/)",
     re.IGNORECASE,
 )
-"""What a figure that matplotlib drew does not have, and what does not stay where it is."""
 
 _LARGEST = 220_000  # bytes of PNG in a page, 300 kB as text: a blink on a slow line
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Traversals of one model.
+    """Traversals of one model."""
 
-    Attributes:
-        name: Of the model, such as "diagonal posterior".
-        group: Panels of one group are seen together, such as those of one beta.
-        traversals: `[latent, step, side, side]`, 0..255, by falling activity.
-        activity: Variance of the posterior mean over the data `[latent]`, in the same order.
-    """
-
-    name: str
-    group: str
-    traversals: np.ndarray
-    activity: np.ndarray
+    name: str  # such as "diagonal posterior"
+    group: str  # of panels that are seen together, such as those of one beta
+    traversals: np.ndarray  # [latent, step, side, side], 0..255, by falling activity
+    activity: np.ndarray  # variance of the posterior mean over the data [latent], same order
 
 
 def write_gallery(
     folder: Path, panels: Sequence[Panel], low: float, high: float, note: str = ""
 ) -> Path:
-    """Write `gallery.json`: all panels as one PNG, and what they show.
-
-    Images are averaged over blocks of 2 x 2 pixels until the PNG is small enough for a page.
-
-    Args:
-        folder: Of the results.
-        panels: One or more, with images of one size.
-        low: First position of the traversal, in prior standard deviations.
-        high: Last position.
-        note: What they have in common, as text under the gallery.
-
-    Returns:
-        Path of the file.
-
-    Raises:
-        ValueError: No panel, or sizes that differ.
-    """
+    """Write `gallery.json`: panels of one shape as one PNG, moved `low` to `high` prior sd."""
     shapes = {panel.traversals.shape for panel in panels}
     if len(shapes) != 1:
         raise ValueError(
@@ -83,7 +58,7 @@ def write_gallery(
         "steps": steps,
         "side": side,
         "latents": latents,
-        "note": note,
+        "note": note,  # under the gallery
         "panels": [
             {
                 "name": panel.name,

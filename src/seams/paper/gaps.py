@@ -33,12 +33,7 @@ LEVEL_ANGLE = float(np.arccos(2 * np.sin(np.pi / 6 * RECOVERED)))
 
 
 def with_times(rows: pd.DataFrame) -> pd.DataFrame:
-    """The same rows with the arm, the ratio, and when things were reached for good.
-
-    Returns:
-        A copy with `arm`, `ratio`, `time`, training images until each factor is recovered,
-        `in_use`, until both latents are active, and `recovered`.
-    """
+    """With `arm`, `ratio`, `recovered`; `time` and `in_use`: images until it holds for good."""
     rows = rows.assign(time=np.nan, in_use=np.nan)
     rows[["arm", "ratio"]] = rows["dataset"].str.split("-", expand=True)
     rows["ratio"] = rows["ratio"].astype(float)
@@ -58,19 +53,8 @@ def by_seed(rows: pd.DataFrame, arm: str, kind: str, name: str) -> pd.DataFrame:
 def conditions(
     arm: str, ratios: Sequence[float], side: int, sigma: float, beta: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    r"""What pulls a model onto the axes, and what Lemma 6.3 asks for, from the true decoder.
-
-    Args:
-        arm: Of `seams.data.families.known`.
-        ratios: Of the two ranges.
-        side: Of the images.
-        sigma: Of the likelihood.
-        beta: Weight of the KL.
-
-    Returns:
-        The pull over $\beta$, in nats per squared radian, and the median gap $|h_1 - h_2| s_1 s_2$
-        in the bulk of the latents, one a ratio.
-    """
+    r"""Pull onto the axes over $\beta$, nats a squared radian, and Lemma 6.3's gap, by ratio."""
+    # The gap is the median of |h_1 - h_2| s_1 s_2 in the bulk of the true decoder's latents.
     pull, lemma = [], []
     for ratio in ratios:
         made = known(f"{arm}-{ratio}", side)
@@ -87,11 +71,7 @@ def _fitted(ratio: float, variance: float) -> torch.Tensor:
 
 
 def slowness(ratios: Sequence[float], beta: float) -> np.ndarray:
-    """One over the rate of alignment of linear VAEs on the plane, in theory.
-
-    Returns:
-        One a ratio; at equal ranges, where nothing aligns, 1e9.
-    """
+    """One over a linear VAE's rate of alignment on the plane, by ratio; 1e9 at equal ranges."""
     rates = [float(alignment_rate(_fitted(r, beta), sigma=1.0, beta=beta)[0, 1]) for r in ratios]
     return np.array([1 / max(rate, 1e-9) for rate in rates])
 
@@ -111,21 +91,9 @@ def exponents(theory: np.ndarray, times: np.ndarray) -> list[float]:
 def angles_in_descent(
     ratios: Sequence[float], beta: float, starts: int, adam: float | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Turn a perfect fit of the plane, and let the exact gradient turn it back.
-
-    The loss has each diagonal posterior at its best: the evidence less
-    `seams.linear.diagonal_gap`.
-
-    Args:
-        ratios: Of the two singular values, above 1; the noise has unit variance.
-        beta: Weight of the KL.
-        starts: Angles, from 15 to 40 degrees.
-        adam: Its learning rate, for 1,000 steps; None for plain descent, as long as theory wants.
-
-    Returns:
-        Learning rate times steps `[moment]`, and the angle left, in radians, the larger of that of
-        both latents `[ratio, start, moment]`.
-    """
+    """Turn a perfect fit of the plane by 15 to 40 degrees; the exact gradient turns it back."""
+    # Gives rate times steps `[moment]` and the radians left, of the worse latent, `[ratio, start,
+    # moment]`; `adam`, its rate, takes 1,000 steps, plain descent as long as theory wants.
     f = np.stack([_fitted(ratio, beta).numpy() for ratio in ratios])
     spectrum = np.stack([np.diag([ratio**2, 1.0]) for ratio in ratios])[:, None]
     turn = np.radians(np.linspace(15, 40, starts))
@@ -146,17 +114,8 @@ def angles_in_descent(
 
 
 def loss_gradient(D: np.ndarray, spectrum: np.ndarray, variance: float) -> np.ndarray:
-    r"""Gradient of a linear VAE's loss with diagonal posteriors at their best, at unit noise.
-
-    Args:
-        D: Decoders `[*batch, 2, 2]`.
-        spectrum: Covariances of the data `[*batch, 2, 2]`.
-        variance: $\beta\sigma^2$; as $\sigma = 1$, $\beta$ too.
-
-    Returns:
-        In the entries of $D$: of $\beta$ times the negative mean evidence, plus
-        `seams.linear.diagonal_gap`.
-    """
+    r"""Gradient of $\beta$ times minus evidence plus `linear.diagonal_gap`, `[*batch, 2, 2]`."""
+    # Diagonal posteriors are at their best; noise is 1, so that `variance`, beta sigma^2, is beta.
     one, across = np.eye(2), np.swapaxes(D, -1, -2)
     inverse = np.linalg.inv(D @ across + variance * one)
     P = one + across @ D / variance
@@ -175,11 +134,7 @@ def _angle_left(D: np.ndarray, spectrum: np.ndarray, variance: float) -> np.ndar
 def times_of_descent(
     ratios: Sequence[float], beta: float, starts: int, adam: float
 ) -> dict[str, np.ndarray]:
-    """Time until recovery of descent with exact gradients, `[ratio, start]`.
-
-    Returns:
-        "gradient", until recovery; "near", from there to a tenth of the angle; "adam".
-    """
+    """Times `[ratio, start]` of descent until recovery; "near": then to a tenth of the angle."""
     found = {}
     until = lambda moments, path, angle: np.stack(
         [time_to_reach(moments, -row, -angle) for row in path]

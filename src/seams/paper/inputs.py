@@ -1,8 +1,7 @@
 """What each notebook's results depend on: one small file a notebook, for the pipeline to compare.
 
-The parameters of a profile, the notebook, the code that it reaches through imports, and the data.
-Comments and docstrings count for nothing, and of `figures` only what the notebook's entry uses. No
-module of the library is loaded for this.
+Parameters, notebook, data, and the code that it imports, less comments and docstrings, and less
+what its entry in `figures` does not use. No module of the library is loaded for this.
 """
 
 import ast
@@ -36,18 +35,7 @@ _BY_NAME = {
 def write(
     folder: Path, profile: str | None = None, root: Path | None = None, source: Path = _SOURCE
 ) -> dict[str, dict[str, Any]]:
-    """Write `NAME.json` for each notebook, and `book.json`; what is unchanged is not touched.
-
-    Args:
-        folder: Made if it is absent; files of other names that end in `.json` are removed.
-        profile: Of `params.yaml`; default the one it names.
-        root: The project.
-        source: Of the package.
-
-    Returns:
-        What was written: parameters, and hashes of the notebook, of each module that it reaches,
-        of the data, and of files that its parameters name.
-    """
+    """Write `NAME.json` for each notebook, and `book.json`, if changed; other `.json` files go."""
     root = root or project_root()
     profile = profile or default_profile(root)
     folder.mkdir(parents=True, exist_ok=True)
@@ -103,11 +91,7 @@ def _of_book(profile: str, root: Path, code: "_Code") -> dict[str, Any]:
 
 
 class _Code:
-    """Modules of ours, such as "data/dsprites": what they import, and a hash of what they do.
-
-    What was found about a text is kept in a file by the hash of that text, since parsing takes the
-    most time.
-    """
+    """Modules of ours, such as "data/dsprites": what they import, and a hash of what they do."""
 
     def __init__(self, source: Path, kept: Path) -> None:
         self.source, self.file = source, kept
@@ -115,7 +99,7 @@ class _Code:
         self.modules = {p.relative_to(source).with_suffix("").as_posix() for p in paths}
         self.version = _hash(Path(__file__).read_bytes() + sys.version.encode())
         self.used: dict[str, dict[str, Any]] = {}
-        try:
+        try:  # facts by the hash of a text, since parsing takes the most time
             kept_facts = json.loads(kept.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             kept_facts = {}

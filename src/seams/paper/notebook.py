@@ -1,15 +1,8 @@
-"""Run one notebook with checked parameters.
+"""Run one notebook with checked parameters: papermill injects whatever it is given.
 
-papermill injects whatever it is given: an unknown name only warns, and `-p betas '[1, 4]'` arrives
-as a string. Here names and types are checked against the notebook's own parameters cell first,
-output appears whole or not at all, and an unchanged notebook executes to the same bytes.
-
-A notebook that fails leaves its executed cells in `build/failed`. Whose fault was it? The user's
-(`UsageError`), if a `raise` of ours ended it, which says what to write instead, and it says either
-that a file is missing, or that a value cannot be used where the user gave values: in the call, or
-in the notebook's own section of `params.yaml`. All else is ours (`NotebookError`): an error that
-numpy, torch or Python raised, where we should have looked first, and any in a run of a profile as
-it stands.
+A failure is the user's (`UsageError`) if a `raise` of ours ended it, for a missing file, or for a
+value where the user gave some: in the call, or in the notebook's own section of `params.yaml`.
+All else is ours (`NotebookError`): an error of numpy, torch or Python, or a profile as it stands.
 """
 
 import json
@@ -67,28 +60,8 @@ def run(
     output: Path | None = None,
     root: Path | None = None,
 ) -> Path:
-    """Execute a notebook and publish its results.
-
-    If the notebook fails, the results that were there stay, and the executed cells are kept in
-    `build/failed`; the module's docstring says which error that raises.
-
-    Args:
-        name: Short name such as "fig05".
-        profile: Of `params.yaml`; default the one it names.
-        values: Parameters that override the profile's.
-        output: Folder of the results; default `results/<profile>/<name>`, or one under
-            `results/custom` if `values` are given, so that these overwrite nothing.
-        root: The project.
-
-    Returns:
-        The folder: `notebook.ipynb`, `numbers.json` and figures.
-
-    Raises:
-        UsageError: An unknown notebook, profile or parameter, a wrong type, a value that is
-            refused while the notebook runs, a file that it misses, or an `output` that holds
-            something else.
-        NotebookError: The notebook failed for another reason, or wrote no `numbers.json`.
-    """
+    """Execute a notebook and publish its results, all or none, and always in the same bytes."""
+    # A failure leaves earlier results in place, and its executed cells in `build/failed`.
     root = root or project_root()
     notebooks = available(root)
     if name not in notebooks:

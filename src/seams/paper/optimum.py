@@ -22,8 +22,7 @@ NUMBERS = ("difference", "noise", "off_gram", "off_hessian", "off_sum", "off_tur
 
 TERMS = ("gram", "hessian")
 
-Found = Mapping[tuple[str, int], Sides]
-"""Both sides by a run's id and the steps of refinement."""
+Found = Mapping[tuple[str, int], Sides]  # both sides by a run's id and the steps of refinement
 
 
 def active_of(run: Run) -> Tensor:
@@ -34,21 +33,9 @@ def active_of(run: Run) -> Tensor:
 def at_steps(
     runs: Sequence[Run], x: Tensor, steps: Sequence[int], draws: int
 ) -> tuple[pd.DataFrame, dict[tuple[str, int], Sides]]:
-    """Refine the posteriors of some data with the decoder frozen, and compare both sides there.
-
-    Refinement and comparison use different draws; both terms of the right side use the same.
-
-    Args:
-        runs: With weights.
-        x: Data.
-        steps: Of refinement, each time from the encoder's posteriors; 0 are these themselves.
-        draws: Of each posterior, for refinement and for comparison.
-
-    Returns:
-        One row a run and step: `NUMBERS`, `loss` after refinement, and at the last step each
-        term's score of Appendix E by itself, and after random rotations (`gram_score`,
-        `gram_turned`); and the sides.
-    """
+    """Refine posteriors, the decoder frozen: a row a run and step with `NUMBERS`, and sides."""
+    # Always from the encoder's posteriors, which are step 0. Refinement and comparison use
+    # different draws; both terms of the right side use the same.
     rows, found = [], {}
     for run in runs:
         vae, config, active = run.model(), run.config, active_of(run)
@@ -94,16 +81,7 @@ def _by_itself(sides: Sides, active: Tensor) -> dict[str, float]:
 
 
 def entries(sides: Sides, active: Tensor, diagonal: bool) -> tuple[np.ndarray, ...]:
-    """Entries of both sides of all data, and the standard error of the right one.
-
-    Args:
-        sides: At posteriors of one run.
-        active: Latents whose entries are taken.
-        diagonal: Those on the diagonal, or those above it.
-
-    Returns:
-        Left, right and error, flat.
-    """
+    """Left, right and its standard error, flat: on the diagonal of active latents, or above it."""
     block = active[:, None] & active
     kept = block & torch.eye(len(block), dtype=torch.bool) if diagonal else block.triu(1)
     matrices = (sides.left, sides.right.precision, sides.right.precision_error)
@@ -111,11 +89,7 @@ def entries(sides: Sides, active: Tensor, diagonal: bool) -> tuple[np.ndarray, .
 
 
 def mean_terms(runs: Sequence[Run], found: Found, step: int) -> np.ndarray:
-    r"""Mean absolute entries of both terms over $\beta\sigma^2$, and of their difference.
-
-    Returns:
-        `[term, latent, latent]`, mean over data and runs, latents of each by falling activity.
-    """
+    r"""Mean absolute terms and their difference over $\beta\sigma^2$, `[term, latent, latent]`."""
     means = []
     for run in runs:
         order = np.argsort(-run.arrays["activity"])
@@ -127,12 +101,8 @@ def mean_terms(runs: Sequence[Run], found: Found, step: int) -> np.ndarray:
 
 
 def claim_optimum(results: Results, table: pd.DataFrame) -> None:
-    """Claim that both sides agree, and what the terms of the right one are like off the diagonal.
-
-    Args:
-        results: Where the claims go; differences are between runs of a seed, mean over beta.
-        table: Of `at_steps`, with both covariances and with step 0.
-    """
+    """Claim that both sides agree, and what the right one's terms are like off the diagonal."""
+    # Differences are between runs of a seed, mean over beta; the table has step 0.
     indexed = table.set_index(["covariance", "beta", "seed", "step"])
     before = indexed.xs(0, level="step")
     after = indexed.xs(table["step"].max(), level="step")

@@ -32,9 +32,7 @@ __all__ = [
     "title_of",
 ]
 
-RUNNER = ("profile", "output")
-"""Parameters that the runner sets itself."""
-
+RUNNER = ("profile", "output")  # parameters that the runner sets itself
 _TYPES = {"str": str, "int": int, "float": float, "bool": bool}
 
 
@@ -44,19 +42,12 @@ class UsageError(ValueError):
 
 @dataclass(frozen=True)
 class Parameter:
-    """One line of a notebook's parameters cell.
-
-    Attributes:
-        name: Of the variable.
-        kind: Its annotated type: str, int, float, bool, or list of one of them.
-        default: Its literal value.
-        comment: What stands behind it.
-    """
+    """One line of a notebook's parameters cell."""
 
     name: str
-    kind: Any
-    default: Any
-    comment: str
+    kind: Any  # str, int, float, bool, or list of one of them
+    default: Any  # its literal value
+    comment: str  # what stands behind it
 
 
 def nearest(word: object, known: Iterable[str], otherwise: str = "") -> str:
@@ -183,19 +174,7 @@ def _scalar(value: Any, kind: type, parameter: Parameter) -> Any:
 
 
 def profile_of(name: str, profile: str, root: Path | None = None) -> dict[str, Any]:
-    """Values of a notebook in a profile: its own, then the profile's, then those for all profiles.
-
-    Args:
-        name: Of the notebook, such as "fig05".
-        profile: Of `params.yaml`.
-        root: The project.
-
-    Returns:
-        Every parameter but `profile` and `output`, checked.
-
-    Raises:
-        UsageError: No such notebook or profile, or a `params.yaml` that cannot be used.
-    """
+    """A notebook's values, checked: its own, then the profile's, then those for all profiles."""
     content, notebooks = _params(root), available(root)
     profiles = content["profiles"]
     if profile not in profiles:

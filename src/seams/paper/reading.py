@@ -23,39 +23,26 @@ __all__ = [
 
 _FIGURE_FILES = ("numbers.json", "gallery.json", "*.svg", "*.png")  # that the record keeps
 
-PROFILES = ("smoke", "quick", "desk", "paper")
-"""A profile only chooses numbers."""
+PROFILES = ("smoke", "quick", "desk", "paper")  # a profile only chooses numbers
+RECORDS = ("paper", "desk")  # profiles of runs of record, the better one first
 
-RECORDS = ("paper", "desk")
-"""Profiles of runs of record, the better one first."""
-
-VERDICTS = {
+VERDICTS = {  # verdict of a claim, and the class that the style sheet colours
     "supported": "supported",
     "not supported": "not-supported",
     "not testable at this scale": "not-testable",
 }
-"""Verdict of a claim, and the class that the style sheet colours."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one executed notebook left behind.
+    """What one executed notebook left behind."""
 
-    Attributes:
-        name: Name of the figure, as in `fig05`.
-        profile: One of `PROFILES`.
-        folder: Where it lies.
-        numbers: Content of `numbers.json`.
-        images: The figures, one file for each stem, SVG before PNG, `figure` first.
-        notebook: The executed notebook, or None if it was not kept.
-    """
-
-    name: str
-    profile: str
+    name: str  # as in "fig05"
+    profile: str  # one of PROFILES
     folder: Path
-    numbers: Mapping[str, Any]
-    images: tuple[Path, ...]
-    notebook: Path | None
+    numbers: Mapping[str, Any]  # content of numbers.json
+    images: tuple[Path, ...]  # one file for each stem, SVG before PNG, `figure` first
+    notebook: Path | None  # executed; None if it was not kept
 
     @property
     def claims(self) -> list[dict[str, Any]]:
@@ -66,19 +53,7 @@ class Result:
 def read_results(
     results: Path | str, record: Path | str | None = None
 ) -> dict[tuple[str, str], Result]:
-    """Everything that notebooks have written, by name and profile.
-
-    A `numbers.json` that is not what a notebook writes, or a notebook that stores an error, is
-    refused with a `ValueError`.
-
-    Args:
-        results: Folder of `PROFILE/NAME/numbers.json`.
-        record: Folder whose `figures/NAME/` stands in for `PROFILE/NAME/` where that is absent,
-            with the profile that its numbers name; default `record` in the project.
-
-    Returns:
-        One entry for each notebook that left a `numbers.json`; empty if none did.
-    """
+    """Results by name and profile, the record's where absent; `ValueError` for a malformed one."""
     found: dict[tuple[str, str], Result] = {}
     figures = Path(record or project_root() / "record") / "figures"
     for parent, profile in [(figures, ""), *((Path(results) / p, p) for p in PROFILES)]:
@@ -154,18 +129,7 @@ def _check_notebook(path: Path) -> None:
 
 
 def import_figures(results: Path, record: Path) -> Imported:
-    """Take figures and numbers that notebooks drew into the record; executed notebooks stay.
-
-    Args:
-        results: Folder with a folder for each notebook, `results/desk` or `results/paper`.
-        record: Folder of the figures of the record; made if it is absent.
-
-    Returns:
-        What was taken.
-
-    Raises:
-        ValueError: Something is wrong; nothing was changed.
-    """
+    """Take figures and numbers into the record, not the notebooks; if one is refused, none."""
     folders = sorted(path.parent for path in results.glob("[!.]*/numbers.json"))
     if not folders:
         raise ValueError(f"There are no figures in {results}: run notebooks in a profile first.")

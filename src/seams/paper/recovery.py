@@ -9,16 +9,11 @@ from seams.paper.results import Results
 
 __all__ = ["FITS", "claim_equal_ranges", "claim_recovered", "dial", "with_fit"]
 
-FITS = 0.2
-"""Nats a datum above the best run on the same data up to which a run fits, as Theorem 6.5 asks."""
+FITS = 0.2  # nats a datum above the best run on the same data up to which a run fits: Thm 6.5
 
 
 def with_fit(rows: pd.DataFrame) -> pd.DataFrame:
-    """The same rows with `recovered`, `above_best`, nats a datum, and `fits`.
-
-    Returns:
-        A copy.
-    """
+    """A copy with `recovered`, `above_best`, in nats a datum, and `fits`."""
     loss = rows["distortion"] + rows["beta"] * rows["rate"]
     above = loss - loss.groupby(rows["dataset"]).transform("min")
     recovered = rows["mcc_least"] >= RECOVERED

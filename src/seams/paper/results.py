@@ -30,14 +30,7 @@ _DIGITS = 6  # significant; more would differ between machines without meaning a
 
 
 class Results:
-    """Collects the figures, values and claims of one notebook, and writes them.
-
-    Args:
-        name: Of the figure, such as "fig05".
-        profile: Which set of parameters ran.
-        output: Folder to write to; empty for `results/notebook/<name>` under the project.
-        parameters: The notebook's parameters, as they were used.
-    """
+    """Figures, values and claims of a notebook; `output` is their folder, "" for the default."""
 
     def __init__(
         self, name: str, profile: str, output: str, parameters: Mapping[str, Any]
@@ -57,18 +50,8 @@ class Results:
 
     @classmethod
     def of(cls, name: str, namespace: Mapping[str, Any]) -> "Results":
-        """The same for the notebook that calls it, from its parameters cell.
-
-        papermill, called directly, injects whatever it is given: an unknown name or a value of
-        another type is refused here, before anything is trained.
-
-        Args:
-            name: Of the figure, such as "fig05".
-            namespace: `globals()`; its annotated names are the notebook's parameters.
-
-        Returns:
-            Empty results, with all parameters but `profile` and `output` in `parameters`.
-        """
+        """Empty results of the notebook that calls this with `globals()`: parameters checked."""
+        # papermill, called directly, injects whatever it is given: refuse it before training.
         kinds = dict(namespace["__annotations__"])
         values = {n: namespace[n] for n in kinds.keys() - {"profile", "output"}}
         for cell in namespace.get("In", ()):  # what IPython has executed
@@ -82,15 +65,8 @@ class Results:
         return cls(name, namespace["profile"], namespace["output"], parameters)
 
     def figure(self, figure: Figure, name: str = "figure") -> None:
-        """Save a figure as SVG for the book and as PDF for a paper; a notebook shows the SVG.
-
-        The figure is laid out once and drawn once for each file, then closed: each of these takes
-        seconds where there are many axes, and `Figure.savefig` does them twice.
-
-        Args:
-            figure: The figure.
-            name: File name without its ending.
-        """
+        """Save a figure as SVG for the book and PDF for a paper; a notebook shows the SVG."""
+        # Laid out and drawn once a file: each takes seconds, and `Figure.savefig` does them twice.
         figure.set_dpi(_DPI)
         FigureCanvasSVG(figure).print_svg(self.folder / f"{name}.svg")
         figure.set_layout_engine("none")
@@ -102,15 +78,7 @@ class Results:
             shell.display_pub.publish({"image/svg+xml": drawn, "text/plain": f"{name}.svg"})
 
     def value(self, name: str, value: SupportsFloat | str) -> None:
-        """Record a number that the text quotes.
-
-        Args:
-            name: Letters, digits and underscores; unique.
-            value: A finite number, or text.
-
-        Raises:
-            ValueError: The name is taken, or the number is not finite.
-        """
+        """Record a finite number or text that pages quote by a unique name: letters, digits, _."""
         if name in self.content["values"]:
             raise ValueError(f"The value {name!r} is recorded twice; name one of them otherwise.")
         if not isinstance(value, str) and not math.isfinite(value):
@@ -127,15 +95,14 @@ class Results:
         unit: str = "",
         note: str = "",
     ) -> Verdict:
-        """Test a claim of the paper on one number a seed.
+        """Test a claim of the paper on one number a seed, and give the verdict.
 
-        Supported if the 95 % interval of the mean over seeds lies wholly on the claimed side of
-        the threshold. A seed where the quantity is not defined (NaN) is left out; with
-        fewer than two, and in the smoke profile, whose models are hardly trained, nothing can be
-        said.
+        Supported if the 95 % interval of their mean lies wholly on the claimed side. NaN, where
+        the quantity is not defined, is left out; of fewer than two values, and in the smoke
+        profile, whose models are hardly trained, nothing is said.
 
         Args:
-            id: Letters, digits and underscores.
+            id: Letters, digits and underscores; unique.
             statement: The claim in our words.
             values: The quantity, one a seed.
             threshold: Fixed before the run.
@@ -204,14 +171,7 @@ def _rounded(value: Any) -> Any:
 
 
 def mean_with_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean over seeds with its 95 % interval, that of Student's t.
-
-    Args:
-        values: One a seed.
-
-    Returns:
-        Mean, lower end, upper end; all equal for one value, all NaN if one is.
-    """
+    """Mean over seeds, and both ends of its 95 % interval by Student's t; NaN if a value is."""
     sample = torch.tensor([float(value) for value in values], dtype=torch.float64)
     mean = float(sample.mean())
     if len(sample) == 1:

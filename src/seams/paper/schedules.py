@@ -33,40 +33,24 @@ _CONTROL = "A control of ours; not blind: their final MIG and distortion had bee
 
 @dataclass(frozen=True)
 class Schedule:
-    """One way of choosing beta over training.
+    """One way of choosing beta over training."""
 
-    Attributes:
-        name: In the column `schedule`: a beta, "falling" or "held".
-        label: For a figure.
-        written: For a page.
-        colour: Of its lines.
-        moves: Whether beta changes.
-    """
-
-    name: str
-    label: str
-    written: str
-    colour: Any
-    moves: bool = False
+    name: str  # in the column `schedule`: a beta, "falling" or "held"
+    label: str  # for a figure
+    written: str  # for a page
+    colour: Any  # of its lines
+    moves: bool = False  # whether beta changes
 
 
 def with_schedules(rows: pd.DataFrame) -> pd.DataFrame:
-    """The same rows with the column `schedule`: the constant beta, or "falling", or "held" first.
-
-    Returns:
-        A copy.
-    """
+    """A copy with the column `schedule`: the constant beta, "falling", or "held" first."""
     names = rows["beta"].map("{:g}".format)
     names = names.mask(rows["beta_start"].notna(), "falling")
     return rows.assign(schedule=names.mask(rows["hold"] > 0, "held"))
 
 
 def compared(rows: pd.DataFrame) -> list[Schedule]:
-    """Schedules of the figure: both ends of the range, and those that move between them.
-
-    Returns:
-        The largest beta, the least, and what moves and is there.
-    """
+    """Those of the figure: the largest beta, the least, and what moves between them."""
     high, low = rows["beta"].max(), rows["beta"].min()
     every = [
         Schedule(f"{high:g}", beta_label(high), f"β = {high:g}", BETA(1.0)),
@@ -93,11 +77,7 @@ def _betas(row: pd.Series) -> np.ndarray:
 
 
 def ways(rows: pd.DataFrame, names: Sequence[str]) -> list[dict[str, np.ndarray]]:
-    """Paths of runs through their scores; the last point is the final evaluation, on more images.
-
-    Returns:
-        A path a run: `beta`, `distortion` and each score at the points of training.
-    """
+    """Each run's beta and scores along training; the last are the final ones, on more images."""
     found = []
     for _, row in rows.iterrows():
         path = {"beta": _betas(row)}
@@ -108,12 +88,7 @@ def ways(rows: pd.DataFrame, names: Sequence[str]) -> list[dict[str, np.ndarray]
 
 
 def on_the_way(groups: Mapping[str, pd.DataFrame]) -> dict[str, float]:
-    """Mean MIG while beta falls, of moving runs and of the first group, at the largest beta.
-
-    Returns:
-        The highest MIG of falling runs and their beta there; how many images halve a falling beta,
-        and the MIG of constant runs after as many; the MIG of held runs when the fall begins.
-    """
+    """Mean MIG while beta falls, of moving runs and of the first group, at the largest beta."""
     largest = next(iter(groups.values()))
     falling = groups["falling"]
     config = falling["run"].iloc[0].config

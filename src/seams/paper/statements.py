@@ -11,21 +11,13 @@ __all__ = ["DEFINITIONS", "OURS", "STATEMENTS", "Statement"]
 
 @dataclass(frozen=True)
 class Statement:
-    """One numbered statement or figure of the paper.
-
-    Attributes:
-        id: Short name.
-        name: What the paper calls it.
-        says: The statement in our words; plain text.
-        tests: Where it is tested: short names of notebooks, or `notebook:claim` for one claim.
-        labels: Labels on the page of the theory that belong to it; the first one is linked.
-    """
+    """One numbered statement or figure of the paper."""
 
     id: str
-    name: str
-    says: str
-    tests: tuple[str, ...]
-    labels: tuple[str, ...] = ()
+    name: str  # what the paper calls it
+    says: str  # in our words; plain text
+    tests: tuple[str, ...]  # short names of notebooks, or `notebook:claim` for one claim
+    labels: tuple[str, ...] = ()  # on the page of the theory; the first one is linked
 
     @property
     def notebooks(self) -> tuple[str, ...]:
@@ -37,11 +29,8 @@ class Statement:
         return notebook in self.tests or f"{notebook}:{claim}" in self.tests
 
 
-DEFINITIONS = ("eq-1", "eq-2", "eq-5", "def-D1", "def-D3", "def-D4")
-"""Labels of what the paper defines, so that there is nothing to test."""
-
-OURS = "Ours, not the paper's"
-"""Name of the rows that the paper does not have."""
+DEFINITIONS = ("eq-1", "eq-2", "eq-5", "def-D1", "def-D3", "def-D4")  # labels; nothing to test
+OURS = "Ours, not the paper's"  # name of the rows that the paper does not have
 
 # id | name | labels, then what it says, then where it is tested.
 _ROWS = """
@@ -250,5 +239,4 @@ def _row(text: str) -> Statement:
     return Statement(id, name, says, tuple(tests), tuple(labels.split()))
 
 
-STATEMENTS = tuple(map(_row, _ROWS.split("\n\n")))
-"""All numbered statements and figures of the paper, in its order; last, what is not of it."""
+STATEMENTS = tuple(map(_row, _ROWS.split("\n\n")))  # in the paper's order, ours last

@@ -17,20 +17,7 @@ _TICKS = 21  # along each side of the square of latents
 
 
 def sheet_scores(vae: VAE, truth: Generator, z: Tensor) -> dict[str, float]:
-    r"""Where the latents of a model lead on a sheet, measured at images of points `z` of it.
-
-    Args:
-        vae: Trained on noisy points of the sheet.
-        truth: The map that made the sheet.
-        z: Its latents.
-
-    Returns:
-        `traversal`, the mean angle in degrees between the image of an axis and the model's seam
-        whose path is nearest to it; `seams`, between the model's seams and the sheet's;
-        `unexplained`, the share of the variance of a seam factor's logarithm, within two standard
-        deviations, that its own latent leaves; `c2`, and `c2_turned` after a turn of the latents,
-        mean over turns; `curvature` $|K| \sqrt{\det J^\top J}$, in radians.
-    """
+    """Where a model's latents lead on a sheet, at images under `truth` of its latents `z`."""
     x = torch.vmap(truth)(z)
     encoded = vae.encoder(x).mean
     U, _, V = jacobian_svd(vae.decoder, encoded)
@@ -50,11 +37,12 @@ def sheet_scores(vae: VAE, truth: Generator, z: Tensor) -> dict[str, float]:
     rows = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], -1)
     area = jacobian_gram(vae.decoder, encoded).det().sqrt()
     return {
-        "traversal": apart(own, image),
-        "seams": apart(U, seams),
-        "unexplained": float(sum(left) / 2),
+        "traversal": apart(own, image),  # degrees, an axis's image to the seam of the nearest path
+        "seams": apart(U, seams),  # degrees, the model's to the sheet's
+        "unexplained": float(sum(left) / 2),  # share of a log factor's variance not its latent's
         "c2": turned(torch.eye(2)),
         "c2_turned": sum(map(turned, rows.unflatten(-1, (2, 2)))) / _TURNS,
+        # |K| sqrt(det JᵀJ), in radians.
         "curvature": (gaussian_curvature(vae.decoder, encoded).abs() * area).mean().item(),
     }
 
@@ -62,19 +50,9 @@ def sheet_scores(vae: VAE, truth: Generator, z: Tensor) -> dict[str, float]:
 def circle_scores(
     vae: VAE, x: Tensor, circle: Tensor, centres: Tensor
 ) -> tuple[dict[str, float], dict[str, Tensor]]:
-    """What a decoder makes of posterior means, beside the mean of data weighted by posteriors.
-
-    Args:
-        vae: Trained on `x`.
-        x: Points of circles in the plane, equally many of each, those of one in sequence.
-        circle: Which circle each point is of.
-        centres: Of the circles.
-
-    Returns:
-        Root mean square distances: `error` of trained from predicted over the size of the plane,
-        `miss` over the radius of a circle, `unlike` of trained from data; spreads kept `within`
-        circles and `between` their means. And what is drawn, by name.
-    """
+    """A decoder at posterior means beside data weighted by posteriors: scores; what is drawn."""
+    # `x` has equally many points of each circle, those of one in sequence. Distances are root mean
+    # squares; `within` and `between` circles, what is kept of their spread.
     posterior = vae.encoder(x)
     mean, L = posterior.mean, posterior.scale_tril
     trained = vae.decoder(mean)

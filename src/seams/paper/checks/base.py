@@ -1,15 +1,4 @@
-r"""What a check is, what its thresholds mean, and the random maps that checks are made on.
-
-**Thresholds.** `ROUNDING` for closed forms and derivatives in float64: eight digits fewer than the
-dtype has leave room for condition numbers of 1e3 and sums. `DIRECTIONS` for eigenvectors of second
-derivatives of a log-determinant, over an eigenvalue gap of 0.05 or more. `GRID` for differences
-and triangles on a grid, of second order in a mesh of 0.03. `OPTIMUM` for an optimiser stopped by
-its own tolerance, whose flattest direction is a rotation.
-
-A failure counts from `NATS`, a tenth, which a plot of densities would show; from `COST`, below the
-least that Eq. S2 gives for the angles and eigenvalues drawn; from `SHARE`, the cosine of an angle
-three degrees from a right one; or from 0, where one counter-example is enough.
-"""
+"""What a check is, what its thresholds mean, and the random maps that checks are made on."""
 
 import math
 from collections.abc import Callable
@@ -21,6 +10,12 @@ from torch import Tensor
 from seams.data import generators
 from seams.data.generators import Generator
 
+# ROUNDING: float64 less eight digits, for condition numbers of 1e3 and sums. DIRECTIONS: of
+# eigenvectors of second derivatives of a log-determinant, over a gap of 0.05 or more. GRID: of
+# differences and triangles, second order in a mesh of 0.03. OPTIMUM: of an optimiser stopped by
+# its own tolerance, whose flattest direction is a rotation. A failure counts from NATS, which a
+# plot of densities would show; from COST, below the least that Eq. S2 gives for the angles and
+# eigenvalues drawn; from SHARE, the cosine three degrees from a right angle; or from 0.
 ROUNDING, DIRECTIONS, GRID, OPTIMUM = 1e-8, 1e-6, 0.01, 0.01
 NATS, COST, SHARE = 0.1, 0.005, 0.05
 
@@ -30,25 +25,15 @@ GAP = 0.05  # relative, of eigenvalues below which directions are not compared
 
 @dataclass(frozen=True)
 class Check:
-    """One claim of the notebook.
-
-    Attributes:
-        id: Of the claim.
-        name: For a figure.
-        statement: What is claimed, and what the number is.
-        measure: From a seed to the number.
-        threshold: Of the claim.
-        above: Whether the number is claimed to lie above it, or below.
-        unit: Of the number.
-    """
+    """One claim of the notebook."""
 
     id: str
-    name: str
-    statement: str
-    measure: Callable[[int], float]
+    name: str  # for a figure
+    statement: str  # what is claimed, and what the number is
+    measure: Callable[[int], float]  # from a seed to the number
     threshold: float
-    above: bool = False
-    unit: str = ""
+    above: bool = False  # whether the number is claimed to lie above, or below
+    unit: str = ""  # of the number
 
 
 def check(
