@@ -1,8 +1,8 @@
-"""Gaussian posteriors with a diagonal or a full covariance.
+"""Gaussian posteriors with a diagonal or a full covariance, as `torch.distributions` objects.
 
-Both are `torch.distributions` objects that also know what the ELBO asks of them: a draw from given
-noise, and the KL to the standard normal prior in closed form. Nothing here samples, branches on
-values or writes in place, so all of it runs under `torch.func.vmap` and `functional_call`.
+They also know what the ELBO asks of them: a draw from given noise, and the KL to the standard
+normal prior in closed form. Nothing here samples, branches on values or writes in place, so all
+of it runs under `torch.func.vmap` and `functional_call`.
 """
 
 from collections.abc import Sequence
@@ -22,14 +22,7 @@ fit is there: the bounds only keep a diverging one finite, and have zero gradien
 
 
 class DiagonalGaussian(Independent):
-    r"""Posterior $\mathcal N(\mu, \operatorname{diag}(s)^2)$: the latents are independent given x.
-
-    Args:
-        mean: $\mu$; dimensionless, as the prior is standard normal.
-        scale: Standard deviations $s > 0$, one a latent. Not validated.
-
-    Source: "Variational Autoencoder" in section 2.
-    """
+    r"""$\mathcal N(\mu, \operatorname{diag}(s)^2)$, no unit (Section 2); s > 0 is not checked."""
 
     def __init__(
         self, mean: Float[Tensor, "*#batch latent"], scale: Float[Tensor, "*#batch latent"]
@@ -60,15 +53,7 @@ class DiagonalGaussian(Independent):
     def reparameterise(
         self, noise: Float[Tensor, "*draws latent"]
     ) -> Float[Tensor, "*draws latent"]:
-        r"""Draw $z = \mu + s \odot \epsilon$ from given noise, differentiable in $\mu$ and $s$.
-
-        Args:
-            noise: $\epsilon$, standard normal; its leading axes are those of the posterior, with
-                axes of further draws before them if any.
-
-        Returns:
-            One draw for each row of `noise`.
-        """
+        r"""Draw $\mu + s \odot \epsilon$, one a row of noise, whose further axes come first."""
         return self.mean + self.stddev * noise
 
     def kl_per_latent(self) -> Float[Tensor, "*batch latent"]:
@@ -82,14 +67,7 @@ class DiagonalGaussian(Independent):
 
 
 class FullGaussian(MultivariateNormal):
-    r"""Posterior $\mathcal N(\mu, L L^\top)$ with any covariance.
-
-    Args:
-        mean: $\mu$; dimensionless, as the prior is standard normal.
-        scale_tril: Cholesky factor $L$: lower triangular, positive diagonal. Not validated.
-
-    Source: section 2; "full" in Figures 1, 2 and 5.
-    """
+    r"""$\mathcal N(\mu, L L^\top)$ (Section 2); L, lower, positive diagonal: not validated."""
 
     def __init__(
         self,
@@ -107,14 +85,9 @@ class FullGaussian(MultivariateNormal):
     ) -> "FullGaussian":
         r"""Posterior with the Cholesky factor filled from an encoder's raw outputs.
 
-        $L_{jj} = \exp(\text{log\_scale}_j)$; below its diagonal stands `off_diagonal`, row by row:
-        $L_{10}, L_{20}, L_{21}, L_{30}, \dots$ With `off_diagonal` zero this is the
-        `DiagonalGaussian` of the same first two arguments.
-
-        Args:
-            mean: $\mu$.
-            log_scale: Log of the diagonal of $L$, clamped to `LOG_SCALE_BOUNDS`.
-            off_diagonal: The $d(d-1)/2$ entries below the diagonal, unbounded.
+        $L_{jj} = \exp(\text{log\_scale}_j)$, clamped to `LOG_SCALE_BOUNDS`; below its diagonal
+        stand the $d(d-1)/2$ of `off_diagonal`, row by row: $L_{10}, L_{20}, L_{21}, \dots$ With
+        these zero it is the `DiagonalGaussian` of the same first two arguments.
 
         Returns:
             One posterior a row.
@@ -168,13 +141,7 @@ class FullGaussian(MultivariateNormal):
         return 0.5 * (self.mean.square() + variance - 1 - variance.log())
 
     def kl_to_prior(self) -> Float[Tensor, "*batch"]:
-        r"""Divergence $\mathrm{KL}(q(z \mid x) \,\|\, \mathcal N(0, I))$ in nats.
-
-        $\tfrac12 (\|\mu\|^2 + \|L\|_F^2 - d) - \sum_j \log L_{jj}$: no factorisation, no solve.
-
-        Returns:
-            One value a posterior; Eq. 1, last term.
-        """
+        r"""Nats, $\tfrac12 (\|\mu\|^2 + \|L\|_F^2 - d) - \sum_j \log L_{jj}$, as in Eq. 1."""
         squares = self.mean.square().sum(-1) + self.scale_tril.square().sum((-2, -1))
         log_determinant = self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         return 0.5 * (squares - self.mean.shape[-1]) - log_determinant

@@ -1,9 +1,9 @@
-r"""A variational autoencoder and its objective (Eq. 1).
+r"""A variational autoencoder and its objective (Eq. 1): a datum's distortion + beta * rate.
 
-Per image the loss is distortion + beta * rate: the negative log-likelihood, summed over pixels,
-and the KL divergence of the posterior to the prior in nats. For a Gaussian likelihood the
-distortion is $\|x - d(z)\|^2 / 2\sigma^2$, so only $\sigma_{\rm eff}^2 = \beta\sigma^2$ decides
-the optimum (Appendix B); the constant $\tfrac m2 \log 2\pi\sigma^2$ is left out.
+That is the negative log-likelihood, summed over pixels, and the KL of the posterior to the prior,
+in nats. For a Gaussian likelihood the distortion is $\|x - d(z)\|^2 / 2\sigma^2$, so only
+$\beta\sigma^2$ decides the optimum (Appendix B); the constant $\tfrac m2 \log 2\pi\sigma^2$ is
+left out.
 """
 
 from typing import Literal, get_args
@@ -20,19 +20,11 @@ Likelihood = Literal["gaussian", "bernoulli"]
 
 
 class VAE(nn.Module):
-    r"""Encoder, decoder and likelihood as one module.
+    """Encoder, decoder and likelihood as one module (Section 2; Appendix B if not Gaussian).
 
-    Args:
-        encoder: From x to a posterior with `reparameterise(noise)` and `kl_to_prior()`.
-        network: From z to the decoder's raw output: the mean for a Gaussian likelihood, logits for
-            a Bernoulli one.
-        sigma: Standard deviation of x given z, in the unit of x; unused by "bernoulli".
-        likelihood: "gaussian" or "bernoulli".
-
-    Raises:
-        ValueError: `sigma` is not positive, or the likelihood has another name.
-
-    Source: Section 2; Appendix B for a likelihood that is not Gaussian.
+    `encoder` goes from x to a posterior with `reparameterise(noise)` and `kl_to_prior()`;
+    `network` from z to the mean for a Gaussian likelihood, to logits for a Bernoulli one; `sigma`
+    is the standard deviation of x given z, in the unit of x, unused by "bernoulli".
     """
 
     def __init__(
@@ -62,15 +54,7 @@ class VAE(nn.Module):
     def forward(
         self, x: Float[Tensor, "*batch data"], noise: Float[Tensor, "*batch latent"]
     ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
-        r"""Distortion and rate of each datum, with one draw of the posterior.
-
-        Args:
-            x: Data.
-            noise: Standard normal draws; $z = \mu + L\,$`noise`.
-
-        Returns:
-            Negative log-likelihood without its constant, and KL to the prior, both in nats.
-        """
+        r"""Distortion, less its constant, and rate in nats a datum, at $z = \mu + L\,$`noise`."""
         posterior = self.encoder(x)
         # Sums over pixels are not for the precision of a network in bfloat16.
         output = self.network(posterior.reparameterise(noise)).to(x.dtype)
@@ -87,19 +71,6 @@ def negative_elbo(
     noise: Float[Tensor, "*batch latent"],
     beta: float = 1.0,
 ) -> Float[Tensor, "*batch"]:
-    r"""Loss of each datum, $-\log p(x|z) + \beta\, \mathrm{KL}(q \,\|\, p)$, one draw.
-
-    Args:
-        vae: The model.
-        x: Data.
-        noise: Standard normal draws, one a datum.
-        beta: Weight of the rate; 1 gives minus the evidence lower bound, but for the likelihood's
-            constant.
-
-    Returns:
-        Nats a datum.
-
-    Source: Eq. 1.
-    """
+    r"""Nats a datum, $-\log p(x|z) + \beta\, \mathrm{KL}(q\|p)$ (Eq. 1), from standard noise."""
     distortion, rate = vae(x, noise)
     return distortion + beta * rate

@@ -52,7 +52,7 @@ def load(name: str, resolution: Any) -> Any:
             and posY have different ranges, hence different singular values; "linear", "sheet",
             "circles" and "coins" are the points that the functions of these names return; for
             faces, of which the part "train" is taken, see `load_faces`; the others are members of
-            a family, such as "blobs-1.5": see `seams.data.families`.
+            a family, such as "blobs-1.5": see `seams.data.families.FAMILIES`.
         resolution: Side of the images in pixels.
 
     Returns:
@@ -75,15 +75,7 @@ def _head(name: str) -> str:
 
 
 def alike(name: str, resolution: Any) -> str:
-    """What data sets share whose runs may be trained as one stack: their number of columns.
-
-    Args:
-        name: A data set.
-        resolution: Side of its images in pixels.
-
-    Returns:
-        The name itself, unless it is a member of a family.
-    """
+    """What data sets share whose runs may be stacked: a name, or a family's number of columns."""
     if not families.is_member(name):
         return name
     return f"families of {families.columns(name, resolution)} columns"

@@ -60,15 +60,7 @@ def store(
 
 
 def read(path: Path, shape: tuple[int, ...] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
-    """What `store` wrote, mapped from the file: array, of this shape if given, and description.
-
-    Returns:
-        An array that may be written to; the file stays as it is.
-
-    Raises:
-        FileNotFoundError: A file is missing.
-        ValueError: The files are not what `store` wrote, or no longer belong together.
-    """
+    """What `store` wrote, mapped copy on write: array, of this shape if given, and description."""
     description = path.with_suffix(".json")
     for file in (path, description):
         if not file.is_file():

@@ -1,19 +1,8 @@
-r"""Families of data whose latents are known, with a dial in the name: how far a condition holds.
+"""Families of data whose latents are known, with a dial in the name: how far a condition holds.
 
-| name | data | dial |
-|---|---|---|
-| "plane-1.5" | flat, normal latents, exactly uncorrelated in the sample | ratio |
-| "curves-uniform-3-1.5" | `generators.product_of_curves`, 3 latents of that law | ratio |
-| "rolled-2" | `generators.rolled_sheet`, normal latents, uneven speeds | ratio |
-| "sheared-30" | flat, columns of W 90 - 30 degrees apart: breaks C1 | degrees |
-| "polar-0.2" | `generators.polar`, normal latents: C1 holds, breaks C2 | bend |
-| "twisted-0.3" | `generators.twisted` "curves-normal-2-2": breaks both | strength |
-| "blobs-1.5" | images of `synthetic.blob_images`, uniform place | ratio of ranges |
-| "dsprites_square-2" | dSprites: upright squares of the largest scale | ratio of ranges |
-
-A ratio is that of one singular value, or range, to the next; the least one of the
-points is 1, and the ratio of "sheared", "polar" and "twisted" is 2. Points with d latents
-have 2 d columns, by a rigid motion where fewer would do, so that runs on them can be stacked.
+A ratio is that of one singular value, or range, to the next; the least one of the points is 1,
+and the ratio of "sheared", "polar" and "twisted" is 2. Points with d latents have 2 d columns, by
+a rigid motion where fewer would do, so that runs on them can be stacked.
 """
 
 import math
@@ -42,14 +31,14 @@ from seams.shapes import Float
 __all__ = ["FAMILIES", "LAWS", "Known", "columns", "is_member", "known", "samples", "transport"]
 
 FAMILIES = (
-    "plane-RATIO",
-    "curves-LAW-LATENTS-RATIO",
-    "rolled-RATIO",
-    "sheared-DEGREES",
-    "polar-BEND",
-    "twisted-STRENGTH",
-    "blobs-RATIO",
-    "dsprites_square-RATIO",
+    "plane-RATIO",  # flat, normal latents, exactly uncorrelated in the sample
+    "curves-LAW-LATENTS-RATIO",  # `generators.product_of_curves`
+    "rolled-RATIO",  # `generators.rolled_sheet`, normal latents, uneven speeds
+    "sheared-DEGREES",  # flat, columns of W 90 - DEGREES apart: breaks C1
+    "polar-BEND",  # `generators.polar`, normal latents: C1 holds, breaks C2
+    "twisted-STRENGTH",  # `generators.twisted` of "curves-normal-2-2": breaks both
+    "blobs-RATIO",  # images of `synthetic.blob_images`, uniform place
+    "dsprites_square-RATIO",  # dSprites: upright squares of the largest scale
 )
 """Names that `samples` knows, with words where numbers go."""
 
@@ -62,20 +51,11 @@ _LATENTS = 100  # more curves than that are a slip, and would fill the memory
 _IMAGES = ("blobs", "dsprites_square")
 
 
+# "arcsine" is U-shaped between -sqrt 2 and sqrt 2, with most mass at its ends; "uniform" and
+# "laplace" have log densities without curvature, but for an edge or a peak. With a normal prior a
+# decoder has to learn this axis-aligned map (Corollary 6.7).
 def transport(law: str, z: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-    r"""Standard normal values as values of another law, $F^{-1}(\Phi(z))$, one by one.
-
-    "arcsine" is U-shaped between $\pm\sqrt 2$, with most mass at its ends; "uniform" and "laplace"
-    have log densities without curvature, but for an edge or a peak.
-
-    Returns:
-        Values of mean 0 and variance 1.
-
-    Raises:
-        ValueError: An unknown law.
-
-    Source: Corollary 6.7; the axis-aligned map that a decoder with a normal prior has to learn.
-    """
+    r"""Standard normal values as those of another law, mean 0, variance 1: $F^{-1}(\Phi(z))$."""
     if law == "normal":
         return z
     if law == "uniform":
@@ -103,20 +83,7 @@ class Known:
 
 
 def known(name: str, side: int = 16) -> Known:
-    """A member of a family with its decoder; all of them but "dsprites_square" have one.
-
-    Args:
-        name: A family with its values: see the table of this module.
-        side: Of the images of "blobs", in pixels.
-
-    Returns:
-        8,192 samples with what made them, float64.
-
-    Raises:
-        ValueError: An unknown family, or values that it cannot have.
-
-    Source: Section 6; what its conditions ask for, as dials.
-    """
+    """8,192 samples of a family in float64, with a decoder: all but "dsprites_square" have one."""
     law, latent = "normal", 2
     generator: Generator | Callable[[Tensor], Tensor]
     match _parts(name):
@@ -147,13 +114,7 @@ def known(name: str, side: int = 16) -> Known:
 
 
 def samples(name: str, side: int) -> Samples:
-    """A member of a family as a data set, with its true latents.
-
-    Returns:
-        8,192 points or blobs; of "dsprites_square" all images there are, with their two positions
-        as latents, those of posY from the middle and as few as make its range so much smaller.
-        float32, latents float64.
-    """
+    """Float32 data and true latents of a member: 8,192 points or blobs, or all squares."""
     family, *values = _parts(name)
     if family == "dsprites_square":
         return _squares(values[0], side)
@@ -197,6 +158,7 @@ def _squares(ratio: float, side: int) -> Samples:
         raise ValueError(
             f"Squares need a ratio up to 32 and a side that divides 64; got {ratio:g} and {side}."
         )
+    # The latents are the positions, posY from the middle, as few as its smaller range asks for.
     posY = torch.arange(32)[(32 - rows) // 2 :][:rows]
     one = torch.zeros(1, dtype=torch.long)
     classes = torch.cartesian_prod(one, one, one + 5, one, torch.arange(32), posY)

@@ -1,27 +1,9 @@
-r"""Known maps from latents to data that satisfy C1 and C2, one of them, or neither.
+"""Known maps from latents to data that satisfy C1 and C2, one of them, or neither (Theorem 5.2).
 
-| generator | latents | C1 | C2 | image | broken by |
-|---|---|---|---|---|---|
-| `product_of_curves` | d | yes | yes | flat | |
-| `rolled_sheet` | 2 | yes | yes | flat | |
-| `polar` | 2 | yes | no | flat: the plane | `bend`, from C1-C2 at 0 |
-| `spherical` | 3 | yes | no | flat: space | |
-| `sphere` | 2 | yes | no | curved, $1/R^2$ | |
-| `linear` | d | if columns are orthogonal | yes | flat | |
-| `rotated` | d | no | no (yes if linear) | same as before | the angle |
-| `twisted` | d | no | no | same as before | `strength` |
-
-"Image" is the manifold $\mathcal{M}_g$. Its curvature does not depend on how latents are laid over
-it, so the flat ones without C1-C2 show that flatness is necessary but not sufficient. `rotated`
-and `twisted` leave even the manifold *density* of a standard normal prior as it was: only the
-latents' relation to it changes. That is the freedom that nonlinear ICA cannot remove.
-
-The first five are examples to Theorem 5.2. A generator is called like a decoder, with one latent
-`[latent]`, and carries its closed forms. The singular values stay apart over the bulk of a
-standard normal prior at the default settings.
-
+A generator is called like a decoder, with one latent `[latent]`, and carries its closed forms.
 Scales, radii, s, W and x share one unit; latents have none, angles are in radians. A scale, spread
 or radius that is not positive, or a `warp` by which latents would turn back, is a `ValueError`.
+By default singular values stay apart over the bulk of a standard normal prior.
 """
 
 import math
@@ -49,25 +31,15 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Generator:
-    r"""A generative function $g$ with what is known of it in closed form.
-
-    Attributes:
-        latent: Number of latents d.
-        data: Number of data columns m.
-        function: One latent `[latent]` to one point `[data]`.
-        singular_values: One latent to the singular values of $J_z$, in the unit of x, not sorted;
-            where C1 holds, value $i$ belongs to latent axis $i$. None where there is no simple
-            form.
-        volume: One latent to $\sqrt{\det J^\top J}$, the product of the singular values.
-        scalar_curvature: One latent to the scalar curvature of the image, in the unit of
-            $1/x^2$; twice the Gaussian curvature if d = 2.
-    """
+    """A generative function $g$ with what is known of it in closed form, each of one latent."""
 
     latent: int
     data: int
-    function: Callable[[Tensor], Tensor]
+    function: Callable[[Tensor], Tensor]  # `[latent]` to `[data]`
+    # Of the Jacobian, in the unit of x; where C1 holds, value i is of axis i. None: no simple form
     singular_values: Callable[[Tensor], Tensor] | None
-    volume: Callable[[Tensor], Tensor]
+    volume: Callable[[Tensor], Tensor]  # product of the singular values
+    # Of the image, in the unit of 1 / x^2: twice the Gaussian curvature if there are two latents.
     scalar_curvature: Callable[[Tensor], Tensor]
 
     def __call__(self, z: Float[Tensor, " latent"]) -> Float[Tensor, " data"]:
@@ -82,13 +54,8 @@ def product_of_curves(
 
     The curve is a catenary of unit speed, $c(u) = (a \operatorname{arsinh}(u/a), \sqrt{a^2+u^2} -
     a)$, injective on all of $\mathbb{R}$ and most bent at $u = 0$, where its radius is $a$. Latent
-    $i$ has the speed $s_i(z_i) = \text{scale}_i (1 + \text{warp} \tanh z_i)$. So C1 and C2 hold,
-    m = 2 d, and the image is flat, though curved as seen from outside.
-
-    Args:
-        scales: One speed a latent.
-        warp: How uneven the speeds are, in (-1, 1); 0 is a constant speed.
-        radius: The least radius of curvature $a$.
+    $i$ has the speed $s_i(z_i) = \text{scale}_i (1 + \text{warp} \tanh z_i)$; |warp| < 1.
+    So C1 and C2 hold, m = 2 d, and the image is flat, though curved as seen from outside.
 
     Returns:
         The generator.
@@ -105,18 +72,13 @@ def product_of_curves(
 def rolled_sheet(
     scales: tuple[float, float] = (2.0, 0.8), warp: float = 0.2, radius: float = 0.5
 ) -> Generator:
-    r"""A sheet rolled up like a Swiss roll, without being stretched; d = 2, m = 3.
+    r"""A sheet rolled up like a Swiss roll, without being stretched; d = 2, m = 3, flat.
 
     The first latent runs along the roll, the involute of a circle of radius $a$ by arc length,
     $a (\cos t + t \sin t, \sin t - t \cos t)$ with $t = \sqrt{2u/a}$ and $u_1 = \text{scale}_1
     e^{\text{warp}\, z_1} / \text{warp} > 0$; its arms lie $2 \pi a$ apart. The second runs across,
     $u_2$ as in `product_of_curves`. Singular values $\text{scale}_1 e^{\text{warp}\, z_1}$ and
-    $\text{scale}_2 (1 + \text{warp} \tanh z_2)$: C1 and C2 hold.
-
-    Args:
-        scales: Speeds at z = 0.
-        warp: How uneven the speeds are, in (0, 1).
-        radius: Of the circle that is unwound.
+    $\text{scale}_2 (1 + \text{warp} \tanh z_2)$: C1 and C2 hold. `warp` is in (0, 1).
 
     Returns:
         The generator.
@@ -212,7 +174,7 @@ def linear(matrix: Float[Tensor, "data latent"]) -> Generator:
 
 
 def rotated(generator: Generator, rotation: Float[Tensor, "latent latent"]) -> Generator:
-    r"""The same manifold with its latents turned, $g(R z)$.
+    r"""The same manifold with its latents turned, $g(R z)$ (Figure 4, left; Remark 6.2).
 
     Leaves the density of a standard normal prior, U and s as they were, at each point of the
     manifold; V becomes $R^\top V$, which breaks C1 unless R is a signed permutation. C2 breaks
@@ -223,8 +185,6 @@ def rotated(generator: Generator, rotation: Float[Tensor, "latent latent"]) -> G
 
     Raises:
         ValueError: `rotation` is not orthonormal.
-
-    Source: Figure 4, left; Remark 6.2.
     """
     excess = (rotation.mT @ rotation - torch.eye(len(rotation)).to(rotation)).abs().max().item()
     # A rotation in the precision of its dtype is orthonormal to a few eps.

@@ -52,19 +52,12 @@ class Data(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Vectors in memory as a data set.
-
-    Attributes:
-        x: The data.
-        factors: True factors of each datum as integers, if they are known.
-        factor_names: One a factor.
-        latents: True latents of each datum as real numbers, if they are known.
-    """
+    """Vectors in memory as a data set."""
 
     x: Float[Tensor, "n data"]
-    factors: Int[Tensor, "n factor"] | None = None
+    factors: Int[Tensor, "n factor"] | None = None  # true ones, if known
     factor_names: tuple[str, ...] = ()
-    latents: Float[Tensor, "n true"] | None = None
+    latents: Float[Tensor, "n true"] | None = None  # likewise, as real numbers
 
     def __len__(self) -> int:
         return len(self.x)

@@ -68,12 +68,10 @@ def linear_gaussian(
     change that does it; the samples are no longer independent.
 
     Returns:
-        n samples of so many columns, and the truth: U is uniformly random if not given, V the
-        identity.
+        n samples and the truth: U is uniformly random if not given, V the identity.
 
     Raises:
-        ValueError: More latents than data columns, a negative `sigma`, or too few samples for
-            `exact`.
+        ValueError: More latents than data columns, a negative `sigma`, or too few for `exact`.
 
     Source: Eq. 2; the data of Figure 2, of which the paper gives no numbers.
     """
@@ -135,11 +133,10 @@ def sheet() -> Sheet:
     A strip that bends by 100 degrees within 2.3 standard deviations of the prior. Along it the
     singular value is exp(0.2 z_1), across it 0.45 (1 + 0.2 tanh z_2): the first is the larger at
     all points but 4, so that the seams are defined, and they change enough for densities over
-    seams that are not normal. The noise has standard deviation 0.1. The paper draws such a
-    manifold and states none.
+    seams that are not normal. The paper draws such a manifold and states none.
 
     Returns:
-        16,384 samples with what made them.
+        16,384 samples with what made them, and noise of standard deviation 0.1.
     """
     generator, sigma = rolled_sheet((1.0, 0.45), warp=0.2, radius=0.7), 0.1
     draws = torch.Generator().manual_seed(0)
@@ -175,7 +172,6 @@ def circles(
     inner_radius^2) / 2, of which inner_radius^2 / 2 lies within a small circle. By default these
     are 57.8 and 2.6: with $\sigma = 1$ the values of $\beta$ in Figure 6 (0.55, 2.2, 3.8, 60) lie
     below, between and above them. Circles much closer than these merge before their points do.
-    The paper gives no sizes.
 
     Returns:
         circle_count * points points.
@@ -183,7 +179,7 @@ def circles(
     Raises:
         ValueError: Fewer than 3 circles or points: these do not spread alike in x and y.
 
-    Source: Figure 6, after Rezende and Viola 2018.
+    Source: Figure 6, after Rezende and Viola 2018; the paper gives no sizes.
     """
     if min(circle_count, points) < 3:
         raise ValueError(
@@ -210,13 +206,7 @@ def coins() -> Float[Tensor, "n 4"]:
 def blob_images(
     centres: Float[Tensor, "n 2"], side: int, width: float
 ) -> Float[Tensor, "n side side"]:
-    r"""Blobs at given places, $\exp(-\|p - c\|^2 / 2 w^2)$ at pixel centres $p$.
-
-    Entry (row i, column j) is the pixel centred at (j + 1/2, i + 1/2), x right and y down.
-
-    Returns:
-        Images between 0 and 1, differentiable in the centres.
-    """
+    r"""Blobs $\exp(-\|p - c\|^2 / 2 w^2)$, where row i, column j is at p = (j + 1/2, i + 1/2)."""
     pixel = torch.arange(side, dtype=centres.dtype, device=centres.device) + 0.5
     column, row = (
         torch.exp(-((pixel - centres[:, axis, None]) ** 2) / (2 * width**2)) for axis in (0, 1)

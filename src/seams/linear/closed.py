@@ -1,23 +1,9 @@
 r"""Closed forms of the linear Gaussian model: PPCA, linear VAEs, the cost of a diagonal posterior.
 
-The model is $p(z) = \mathcal N(0, I)$, $p(x|z) = \mathcal N(D z, \sigma^2 I)$ with a matrix
-`decoder` = $D$ and centred $x$ (Eq. 2). A weight $\beta$ on the KL moves every optimum to that of
-noise variance $v = \beta\sigma^2$ (Appendix B). Functions take `sigma`, the standard deviation of
-x given z in the unit of x, and `beta` by keyword, and raise ValueError unless both are positive;
-`decoder` is $D$ and `singular_values` are its $s$, in the unit of x.
-
-The data determine $U$ and $S$ of $D = U S V^\top$; $V$ enters through the posterior alone. The
-optimal precision is $P = I + D^\top D / v$ (Eq. 3, left). A posterior held diagonal keeps only
-its diagonal and loses $\tfrac\beta2 (\sum_j \log P_{jj} - \log\det P)$ nats (`diagonal_gap`). By
-Hadamard's inequality that is zero if and only if $P$ is diagonal: for distinct singular values, if
-and only if $V$ is a signed permutation (Eq. 4). Turning $V$ away from the axes by $\theta$, in the
-plane of latents $i, j$, costs exactly
-
-$$\tfrac\beta2 \log\big(1 + \tfrac\kappa4 \sin^2 2\theta\big), \qquad
-\kappa = (s_i^2 - s_j^2)^2 / \lambda_i\lambda_j, \quad \lambda = s^2 + v,$$
-
-because $P_{ii} P_{jj} = p_i p_j + (p_i - p_j)^2 \sin^2\theta \cos^2\theta$ with $p = \lambda / v$.
-So the symmetry breaks with curvature $\beta\kappa$, and not at all where singular values coincide.
+$p(z) = \mathcal N(0, I)$, $p(x|z) = \mathcal N(D z, \sigma^2 I)$, with the matrix `decoder` $D = U
+S V^\top$ and centred $x$ (Eq. 2). `sigma` and $s$ are in the unit of x. A weight $\beta$ on the KL
+moves every optimum to that of noise variance $v = \beta\sigma^2$ (Appendix B); unless both are
+positive, functions raise ValueError. Only the posterior determines $V$ (`rotation_curvature`).
 """
 
 import math
@@ -47,13 +33,7 @@ __all__ = [
 def posterior_precision(
     decoder: Float[Tensor, "*batch data latent"], *, sigma: float, beta: float = 1.0
 ) -> Float[Tensor, "*batch latent latent"]:
-    r"""Optimal posterior precision, $P = I + D^\top D / (\beta\sigma^2)$, the same for every x.
-
-    Returns:
-        $P$; the inverse of the paper's $M$ at $\beta = 1$.
-
-    Source: Eq. 3, left; Eq. 6 with zero Hessian.
-    """
+    r"""Optimal precision $P = I + D^\top D / v$ for every x; $M^{-1}$ of Eq. 3 at $\beta = 1$."""
     variance = _noise_variance(sigma, beta)
     identity = torch.eye(decoder.shape[-1], dtype=decoder.dtype, device=decoder.device)
     return identity + decoder.mT @ decoder / variance
@@ -98,19 +78,11 @@ def log_evidence(
     sigma: float,
     beta: float = 1.0,
 ) -> Float[Tensor, " batch"]:
-    r"""Log density of the data, $\log \mathcal N(x; 0, D D^\top + v I)$, by Woodbury.
-
-    The quadratic form is $\|x - D\mu\|^2 / v + \|\mu\|^2$ with the posterior mean $\mu$: only a
-    latent-sized system is solved, and nothing cancels at small $v$.
-
-    Returns:
-        Nats, one value a row of `x`.
-
-    Source: Eq. 2, z integrated out.
-    """
+    r"""Nats of each row, $\log \mathcal N(x; 0, D D^\top + v I)$: Eq. 2, z integrated out."""
     variance = _noise_variance(sigma, beta)
     root = torch.linalg.cholesky(posterior_precision(decoder, sigma=sigma, beta=beta))
     mean = torch.cholesky_solve(decoder.mT @ x.mT, root).mT / variance
+    # By Woodbury: only a latent-sized system is solved, and nothing cancels at small variance.
     quadratic = (x - mean @ decoder.mT).square().sum(-1) / variance + mean.square().sum(-1)
     half_log_determinant = root.diagonal().log().sum()
     return -0.5 * (quadratic + x.shape[-1] * math.log(2 * math.pi * variance)) - (
@@ -150,15 +122,16 @@ def linear_elbo(
 def diagonal_gap(
     decoder: Float[Tensor, "*batch data latent"], *, sigma: float, beta: float = 1.0
 ) -> Float[Tensor, " *batch"]:
-    r"""ELBO lost by a diagonal posterior, $\tfrac\beta2 (\sum_j \log P_{jj} - \log\det P) \ge 0$.
+    r"""Nats lost by a diagonal posterior, $\tfrac\beta2 (\sum_j \log P_{jj} - \log\det P) \ge 0$.
 
-    Both posteriors are at their optimum for this decoder. The loss is the same for every x. It is
-    zero if and only if the columns of $D$ are orthogonal.
+    Both posteriors are at their optimum for this decoder. The loss is the same for every x. By
+    Hadamard's inequality it is zero if and only if the columns of $D$ are orthogonal: for distinct
+    singular values, if and only if $V$ is a signed permutation.
 
     Returns:
-        Nats.
+        One value a decoder: $\beta$ times the KL of the diagonal optimum to the full one.
 
-    Source: Our own reading of Eq. 4: $\beta$ times the KL of the diagonal optimum to the full one.
+    Source: Our own reading of Eq. 4.
     """
     precision = posterior_precision(decoder, sigma=sigma, beta=beta)
     scale = precision.diagonal(dim1=-2, dim2=-1).sqrt()
@@ -170,18 +143,19 @@ def diagonal_gap(
 def rotation_curvature(
     singular_values: Float[Tensor, " latent"], *, sigma: float, beta: float = 1.0
 ) -> Float[Tensor, "latent latent"]:
-    r"""Curvature of `diagonal_gap` along rotations, $\beta (s_i^2-s_j^2)^2 / \lambda_i\lambda_j$.
+    r"""Curvature of `diagonal_gap` along rotations, $\beta\kappa_{ij}$, nats per squared radian.
 
-    Entry $(i, j)$ is $d^2 / d\theta^2$ at $\theta = 0$ for the decoder $U S V(\theta)^\top$, with
-    $V(\theta)$ a rotation by $\theta$ in the plane of latents i and j, and $\lambda = s^2 +
-    \beta\sigma^2$. It vanishes where two singular values coincide. It holds for any $S$, fitted or
-    not; letting $U$ and $S$ readjust changes nothing, as the mixed derivatives are zero. At the
-    optimum it equals the curvature of the evidence when $U$ is turned in the same plane.
+    With $\lambda = s^2 + v$ and $\kappa = (s_i^2 - s_j^2)^2 / \lambda_i\lambda_j$, turning V away
+    from the axes by $\theta$, in the plane of latents i and j, costs just $\tfrac\beta2 \log(1 +
+    \tfrac\kappa4 \sin^2 2\theta)$, because $P_{ii} P_{jj} = p_i p_j + (p_i - p_j)^2 \sin^2\theta
+    \cos^2\theta$ with $p = \lambda / v$: nothing where two singular values coincide. It holds for
+    any $S$, fitted or not; letting $U$ and $S$ readjust changes nothing, as the mixed derivatives
+    are zero. At the optimum the evidence curves as much when $U$ is turned in the same plane.
 
     Returns:
-        Nats per squared radian; symmetric, zero diagonal.
+        Symmetric, zero diagonal.
 
-    Source: Derived here (module docstring) from Eq. 3 and 4.
+    Source: Derived here from Eq. 3 and 4.
     """
     square = singular_values.square()
     eigenvalue = square + _noise_variance(sigma, beta)
@@ -199,11 +173,10 @@ def alignment_rate(
     steps), and one with $(s_i + s_j)^2$. A full posterior has zero (V never aligns) and
     `fitting_rate` instead, so the plane converges slower by $(s_i - s_j)^2 / (s_i^2 + s_j^2)$.
 
-    Both follow from `rotation_curvature` $h$, which at the optimum is the curvature for turning V
-    *and* for turning U: the entries (i, j) and (j, i) of $U^\top D$ move by $A (\theta_V,
-    \theta_U)^\top$, where $A$ has singular values $s_i \pm s_j$, so the Hessian in them is $h (A
-    A^\top)^{-1}$. Training the encoder as well, instead of keeping it at its optimum, can only
-    lower the smallest eigenvalue: this Hessian is a Schur complement of the joint one.
+    Both follow from `rotation_curvature` $h$: the entries (i, j) and (j, i) of $U^\top D$ move by
+    $A (\theta_V, \theta_U)^\top$, where $A$ has singular values $s_i \pm s_j$, so the Hessian in
+    them is $h (A A^\top)^{-1}$. Training the encoder too can only lower the smallest eigenvalue:
+    this Hessian is a Schur complement of the joint one.
 
     Returns:
         Symmetric, zero diagonal; in the inverse unit of $x^2$.
@@ -227,8 +200,6 @@ def fitting_rate(
 
     Returns:
         Symmetric and positive; in the inverse unit of $x^2$.
-
-    Source: Derived here, as `alignment_rate`.
     """
     square = singular_values.square()
     eigenvalue = square + _noise_variance(sigma, beta)
@@ -238,16 +209,7 @@ def fitting_rate(
 def predicted_active(
     spectrum: Float[Tensor, " direction"], *, sigma: float, beta: float = 1.0
 ) -> Bool[Tensor, " direction"]:
-    r"""Principal directions that pay for a latent, $\lambda > \beta\sigma^2$.
-
-    `spectrum` holds eigenvalues $\lambda$ of the data covariance, in the unit of $x^2$.
-
-    Returns:
-        True where the optimal linear decoder is nonzero; their number is the number of active
-        latents, if the model has that many.
-
-    Source: Eq. 3, right, with Appendix B.
-    """
+    r"""Where $\lambda$ of the data covariance pays for a latent, $\lambda > v$ (Eq. 3, right)."""
     return spectrum > _noise_variance(sigma, beta)
 
 
@@ -263,8 +225,7 @@ def decoder_mle(
 
     With a full posterior any $R$ is optimal, with a diagonal one only signed permutations are.
     Directions with $\lambda \le v$ get a zero column (before $R$). `covariance` is $X^\top X / n$
-    of the centred data, rows of $X$ being samples; `rotation` is $R$, orthonormal, so that $V =
-    R^\top$, and the identity if None.
+    of the centred data; `rotation` is $R = V^\top$, orthonormal, the identity if None.
 
     Returns:
         $W_*$, in the unit of x. Signs of its columns are arbitrary.
@@ -298,9 +259,8 @@ def ppca_em(
     r"""PPCA by expectation maximisation, $\sigma$ known: the decoder after each iteration.
 
     E step: `optimal_posterior`. M step: $D \leftarrow X^\top Z (n P^{-1} + Z^\top Z)^{-1}$, rows
-    of $Z$ being posterior means. Together they need the covariance of the data only, so more data
-    cost no more an iteration. Starts from independent normal entries of variance 1 / data, drawn
-    on the CPU.
+    of $Z$ being posterior means; both need the covariance of the data only. Starts from
+    independent normal entries of variance 1 / data, drawn on the CPU.
 
     Returns:
         `iterations` + 1 decoders, the start first; in the unit of x.

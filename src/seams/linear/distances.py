@@ -25,15 +25,14 @@ def decoder_distances(
     U: Float[Tensor, "data latent"],
     s: Float[Tensor, " latent"],
 ) -> DecoderDistances:
-    r"""The three curves of Figure 2: distance of a decoder's U, s and V to the truth.
+    """The three curves of Figure 2: distance of a decoder's U, s and V to the truth, without unit.
 
-    U and V are compared up to order and sign (`axis_distance`), V with the identity, as the true V
-    is not in the data (Remark 6.2). Singular values: in descending order, relative to the norm of
-    the truth. Where two of them coincide, U and V are arbitrary within their plane, and so are
-    their distances; `subspace_distance` is not.
+    U and V are compared up to order and sign (`axis_distance`), V with the identity, as the true
+    V is not in the data (Remark 6.2); s in descending order, relative to the norm of the truth.
+    Where two of these coincide, U and V are arbitrary in their plane; `subspace_distance` is not.
 
     Returns:
-        Three distances a decoder, without unit.
+        Three distances a decoder.
 
     Source: Figure 2, left and centre; the paper does not define its losses.
     """
@@ -50,11 +49,10 @@ def decoder_distances(
 def axis_distance(
     axes: Float[Tensor, "*batch space axis"], reference: Float[Tensor, "space axis"]
 ) -> Float[Tensor, " *batch"]:
-    r"""Frobenius distance up to order and sign of columns, $\min_Q \|A Q - B\|_F$.
+    r"""Frobenius distance up to order and sign of orthonormal columns, $\min_Q \|A Q - B\|_F$.
 
-    With orthonormal columns $A$, `axes`, and $B$, `reference`. The minimum over signed
-    permutations $Q$ is exact: a linear assignment on $|A^\top B|$. Its largest value for $a$ axes
-    is $\sqrt{2a}$, when the two sets are orthogonal.
+    Exact, over signed permutations $Q$: a linear assignment on $|A^\top B|$. At most $\sqrt{2a}$
+    for $a$ axes, when the two sets are orthogonal.
 
     Returns:
         One distance a matrix, without unit.
@@ -69,8 +67,7 @@ def subspace_distance(
 ) -> Float[Tensor, " *batch"]:
     r"""Chordal distance of two spans, $\|(I - B B^\top) A\|_F$: root of summed squared sines.
 
-    Unlike `axis_distance` it does not care about the basis of either span, so it is defined, and
-    goes to zero in a fit, where singular values coincide.
+    Unlike `axis_distance` it is defined, and goes to 0 in a fit, where singular values coincide.
 
     Returns:
         One distance a matrix, between 0 and $\sqrt a$ for $a$ axes.

@@ -1,9 +1,8 @@
-r"""Encoders and decoders: linear, fully connected, and the convolutional net of Burgess 2018.
+"""Encoders and decoders: linear, fully connected, and the convolutional net of Burgess 2018.
 
 Every network maps one flat vector to one flat vector and reshapes from the last axis, so it runs
 with or without a batch axis; derivatives and `torch.func.vmap` rely on that. Activations are
-smooth by default: a piecewise linear decoder has no Hessian, and Eq. 6 would not close (see
-`seams.derivatives`).
+smooth by default: a piecewise linear decoder has no Hessian, and Eq. 6 would not close.
 """
 
 from typing import Literal, get_args
@@ -53,18 +52,7 @@ def _activation(name: str) -> nn.Module:
 def mlp(
     inputs: int, width: int, depth: int, outputs: int | None, activation: str = "silu"
 ) -> nn.Sequential:
-    """Fully connected net, `depth` hidden layers of `width` units.
-
-    Args:
-        inputs: Size of the last axis of the input.
-        width: Units of each hidden layer.
-        depth: Number of hidden layers; 0 with `outputs` given is one affine map.
-        outputs: Size of the linear last layer, or None to end after the last activation.
-        activation: Between the layers.
-
-    Returns:
-        A module from `[..., inputs]` to `[..., outputs]` (or `[..., width]`).
-    """
+    """`depth` hidden layers of `width` units; `outputs` None ends after the last activation."""
     layers: list[nn.Module] = []
     size = inputs
     for _ in range(depth):
@@ -78,11 +66,8 @@ def mlp(
 def burgess_features(side: int, channels: int = 1, activation: str = "silu") -> nn.Sequential:
     """Convolutional features: 4 x 4 kernels with stride 2 down to 4 x 4, then two dense layers.
 
-    Args:
-        side: Height and width of the image in pixels; a power of two, 8 or more. At 64 the four
-            convolutions of 32 channels are those of the reference.
-        channels: Colour channels of the image.
-        activation: After every layer; the reference has ReLU.
+    `side`, of the image in pixels, is a power of two, 8 or more; at 64 the four convolutions of 32
+    channels are those of the reference, which has ReLU.
 
     Returns:
         A module from `[..., channels * side * side]` to `[..., 256]`.
@@ -107,17 +92,7 @@ def burgess_features(side: int, channels: int = 1, activation: str = "silu") -> 
 def burgess_decoder(
     latent: int, side: int, channels: int = 1, activation: str = "silu"
 ) -> nn.Sequential:
-    """Mirror image of `burgess_features`, whose arguments it has, with a linear last layer.
-
-    Args:
-        latent: Latents d.
-        side: Of the image.
-        channels: Of the image.
-        activation: After every layer but the last.
-
-    Returns:
-        A module from `[..., latent]` to `[..., channels * side * side]`.
-    """
+    """Mirror of `burgess_features`, to `[..., channels * side * side]`, last layer affine."""
     layers: list[nn.Module] = [
         Affine(latent, _UNITS),
         _activation(activation),
@@ -148,16 +123,10 @@ def _halvings(side: int) -> int:
 
 
 class GaussianEncoder(nn.Module):
-    r"""Amortised posterior $q(z|x) = \mathcal N(z; e(x), \Sigma_x)$.
+    r"""Amortised posterior $q(z|x) = \mathcal N(z; e(x), \Sigma_x)$ over features `[..., width]`.
 
     The heads are made in the order mean, log scale, off-diagonal, so that under one seed a
     diagonal and a full encoder start from the same mean and scale: runs can be compared in pairs.
-
-    Args:
-        features: Any module to `[..., width]`.
-        width: Size of the features.
-        latent: Latents d.
-        covariance: Of the posterior: "diagonal", or "full" by its Cholesky factor.
     """
 
     def __init__(
@@ -182,15 +151,7 @@ class GaussianEncoder(nn.Module):
 
 
 class LinearEncoder(nn.Module):
-    r"""Posterior of the linear VAE, $q(z|x) = \mathcal N(z; E x, \Sigma)$, one $\Sigma$ for all x.
-
-    Args:
-        data: Size m of one datum.
-        latent: Latents d.
-        covariance: Of the posterior.
-
-    Source: Section 2, Linear VAE.
-    """
+    r"""$\mathcal N(z; E x, \Sigma)$ of the linear VAE, one $\Sigma$ for all x (Section 2)."""
 
     def __init__(self, data: int, latent: int, covariance: Covariance) -> None:
         super().__init__()

@@ -3,12 +3,6 @@
 The parameters of a stack have a leading run axis; then the input has it too,
 `[run, batch, ...]`. A layer computes in the precision of its weights where these or its input are
 bfloat16.
-
-A convolution with 4 x 4 kernels, stride 2 and padding 1 sees the larger image as cells of 2 x 2
-pixels, offset by one: in cells its kernel is 2 x 2 with stride 1. That can be one matrix product
-in two ways: over *patches*, gathered before, or for each *tap* of the kernel, shifted and added
-up after. Which one holds less in between depends on the number of channels, here known for each
-layer; that decides how fast it is, since memory traffic is what it costs.
 """
 
 import math
@@ -23,6 +17,10 @@ from seams.shapes import Float
 
 __all__ = ["Affine", "DoublingConv", "Form", "HalvingConv", "compute_by"]
 
+# A convolution with 4 x 4 kernels, stride 2 and padding 1 sees the larger image as cells of 2 x 2
+# pixels, offset by one: in cells its kernel is 2 x 2 with stride 1. That is one matrix product
+# over *patches*, gathered before, or for each *tap* of the kernel, shifted and added up after.
+# Memory traffic is what it costs: the channels say which one holds less in between, and is faster.
 Form = Literal["convolution", "product", "patches", "taps"]
 """How a convolution is computed: by torch's own, for a stack with one group a run and channels
 last; as the matrix product that holds less in between; as either of them."""
@@ -31,14 +29,11 @@ last; as the matrix product that holds less in between; as either of them."""
 def compute_by(
     module: nn.Module, form: Form, parts: int = 1, to_images: Form | None = None
 ) -> None:
-    """Choose how the convolutions in a module compute; all ways agree to rounding.
+    """Choose how the convolutions in a module compute, in place; all ways agree to rounding.
 
-    Args:
-        module: Changed in place.
-        form: Of every convolution in it.
-        parts: Into how many parts of the batch a product's weight gradient is split: a sum over
-            many rows into a small matrix keeps little of a large GPU busy.
-        to_images: The form of layers that reduce the number of channels, default `form`.
+    A product's weight gradient is split into `parts` of the batch: a sum over many rows into a
+    small matrix keeps little of a large GPU busy. Layers that reduce the number of channels take
+    the form `to_images`, default `form`.
 
     Raises:
         ValueError: There is no such form.
@@ -79,12 +74,7 @@ class _StackedAffine(torch.autograd.Function):
 
 
 class HalvingConv(nn.Conv2d):
-    """Convolution with 4 x 4 kernels, stride 2 and padding 1: half the height and width.
-
-    Args:
-        inputs: Channels before.
-        outputs: Channels after.
-    """
+    """Convolution with 4 x 4 kernels, stride 2 and padding 1: half the height and width."""
 
     form: Form = "convolution"
     parts = 1
@@ -110,14 +100,7 @@ class HalvingConv(nn.Conv2d):
 
 
 class DoublingConv(nn.ConvTranspose2d):
-    """Transposed convolution with 4 x 4 kernels, stride 2, padding 1: twice the height and width.
-
-    The adjoint of `HalvingConv`.
-
-    Args:
-        inputs: Channels before.
-        outputs: Channels after.
-    """
+    """Adjoint of `HalvingConv`: a transposed convolution to twice the height and width."""
 
     form: Form = "convolution"
     parts = 1

@@ -1,7 +1,4 @@
-"""One function a kind of panel: arrays and an axis in, the artist out.
-
-Nothing here loads or saves. Each module has a topic; names of panels that figures share are here.
-"""
+"""One function a kind of panel: arrays and an axis in, the artist out; nothing loads or saves."""
 
 from seams.plotting.annealing import plot_schedule_curves, plot_schedules, plot_tradeoff
 from seams.plotting.groups import plot_groups

@@ -24,18 +24,7 @@ def plot_schedules(
     reconstructions: Sequence[np.ndarray],
     traversals: Sequence[np.ndarray],
 ) -> None:
-    """A row a schedule: mutual information, images above their reconstructions, traversals.
-
-    Args:
-        figure: Empty.
-        labels: One a row, as are those that follow.
-        information: Nats `[latent, factor]`, ordered; one colour range for all.
-        factors: Names of the columns of these.
-        reconstructions: As `plot_images` takes them.
-        traversals: Likewise.
-
-    Source: Figure 11.
-    """
+    """A row a schedule: nats `[latent, factor]`, reconstructions and traversals (Figure 11)."""
     latents, steps = traversals[0].shape[:2]
     widths = [1.1, 1.0, steps / latents]
     panels = figure.subplots(len(labels), 3, width_ratios=widths, squeeze=False)
@@ -65,15 +54,10 @@ def plot_tradeoff(
     names: Mapping[str, str],
     colours: Mapping[str, Any],
 ) -> None:
-    """Distortion against other scores: runs of constant beta, and the ways of those that move it.
+    """Distortion against scores: runs of constant beta, and the ways of those that move it.
 
-    Args:
-        figure: Empty.
-        constant: One row a run: `distortion`, `beta` and the scores; drawn as dots.
-        ways: By label, a path a run: `beta`, `distortion` and the scores along training; a row of
-            panels each.
-        names: From scores to labels; a column of panels each.
-        colours: Of the ends of the ways, by label.
+    `constant` has a row a run: `distortion`, `beta` and the scores of `names`, which are drawn as
+    dots. `ways` has by label a path a run, of the same along training; a row of panels each.
     """
     norm = LogNorm(constant["beta"].min(), constant["beta"].max())
     means = constant.groupby("beta")[["distortion", *names]].mean()
@@ -106,15 +90,7 @@ def plot_schedule_curves(
     colours: Mapping[str, Any],
     start: float = 2e3,
 ) -> None:
-    """Scores along training, a panel each and a line a schedule; the first one on a log scale.
-
-    Args:
-        figure: Empty.
-        curves: By score and label, training images `[point]` and values `[seed, point]`.
-        names: From scores to labels of the vertical axes.
-        colours: By label of the schedule.
-        start: Of the axis of training images.
-    """
+    """Scores `[seed, point]` over training images `[point]`, a panel each, the first one log."""
     panels = figure.subplots(1, len(curves))
     for ax, (name, of_labels) in zip(panels, curves.items(), strict=True):
         for label, (images, values) in of_labels.items():

@@ -21,14 +21,11 @@ def averages_figure(
 ) -> Figure:
     """Points of circles, what is made of them, and their posteriors, a column a beta.
 
-    Args:
-        x: The data `[point, 2]`.
-        circle: Which each is of.
-        near: Centre of the circle that is drawn larger `[2]`.
-        pictures: By beta, as of `seams.paper.two_latents.circle_scores`.
+    From the top: all points `x` `[point, 2]`; those about `near` `[2]`; the plane of latents.
+    `pictures` are, by beta, as of `seams.paper.two_latents.circle_scores`.
 
     Returns:
-        All points, one circle, and the plane of latents, from the top.
+        The figure.
     """
     figure = Figure(figsize=(7.1, 4.5))
     panels = figure.subplots(3, len(pictures), squeeze=False, sharex="row", sharey="row")

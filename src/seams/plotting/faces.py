@@ -1,6 +1,7 @@
 """Many latents, several betas and both posteriors in one figure: Figures 8 to 10 and CelebA.
 
-Arrays are named by covariance and beta, both covariances in the order of the panels.
+Arrays are named by covariance and beta, both covariances in the order of the panels; where they
+are named by term too, that varies fastest.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,15 +34,7 @@ def some_betas(betas: Sequence[float]) -> list[float]:
 
 
 def activity_figure(activity: Mapping[tuple[str, float], np.ndarray], legend: str) -> Figure:
-    """Activities `[run, latent]` by falling order, mean over runs with one standard deviation.
-
-    Args:
-        activity: By covariance, a panel each, and by rising beta; sorted.
-        legend: Where it stands, in the second panel.
-
-    Returns:
-        On a logarithmic scale; the band is cut at the least run.
-    """
+    """Mean activities of `[run, latent]`, falling, log, +- one deviation, cut at the least run."""
     kinds, betas = (list(dict.fromkeys(names)) for names in zip(*activity, strict=True))
     colours = colormaps["viridis"](np.linspace(0.85, 0.1, len(betas)))
     figure = Figure(figsize=(6.75, 2.7))
@@ -61,14 +54,7 @@ def activity_figure(activity: Mapping[tuple[str, float], np.ndarray], legend: st
 
 
 def term_strips_figure(entries: Mapping[tuple[str, float, str], np.ndarray]) -> Figure:
-    r"""Both terms of Eq. 6 over $\beta\sigma^2$, a row a covariance, beta and term.
-
-    Args:
-        entries: Of each datum `[datum, latent, latent]`; the term varies fastest.
-
-    Returns:
-        Absolute entries on a logarithmic scale of four decades, one range a term.
-    """
+    r"""Eq. 6's terms over $\beta\sigma^2$, `[datum, latent, latent]`, absolute, four decades."""
     figure = Figure(figsize=(6.75, 0.6 * len(entries) + 0.9))
     panels, tops, images = figure.subplots(len(entries), 1), _tops(entries), {}
     for ax, ((_, beta, name), matrices) in zip(panels, entries.items(), strict=True):

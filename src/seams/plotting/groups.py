@@ -18,17 +18,7 @@ def plot_groups(
     bars: Sequence[float] | None = None,
     **style: Any,
 ) -> None:
-    """Numbers of each group as dots, groups beside each other.
-
-    Args:
-        ax: Where to draw.
-        groups: Numbers of each.
-        colours: One a group.
-        along: The axis of the numbers; on "x" the first group is above the others.
-        spread: Half of the width over which the dots of a group lie, in groups.
-        bars: A number of each group to mark, such as a threshold or median.
-        **style: For the dots.
-    """
+    """Numbers of each group as dots, `spread` groups to either side, and one in `bars` to mark."""
     turn = (lambda v, at: (v, at)) if along == "x" else (lambda v, at: (at, v))
     for place, (values, colour) in enumerate(zip(groups, colours, strict=True)):
         at = place + np.linspace(-spread, spread, len(values))

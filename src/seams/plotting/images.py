@@ -8,18 +8,7 @@ from matplotlib.image import AxesImage
 
 
 def plot_images(ax: Axes, images: np.ndarray, gap: int = 1, **style: Any) -> AxesImage:
-    """Small images in rows, grey or in colour.
-
-    Args:
-        ax: Where to draw.
-        images: `[row, column, side, side]`, 0..255; or `[row, column, channel, side, side]` with 1
-            channel or with 3: red, green and blue.
-        gap: White pixels between them.
-        **style: For `imshow`.
-
-    Returns:
-        The image of the whole sheet.
-    """
+    """Images in rows, 0..255: `[row, column, side, side]`, or 1 or 3 channels before the sides."""
     if images.ndim == 4:
         images = images[:, :, None]
     rows, columns, channels, height, width = images.shape

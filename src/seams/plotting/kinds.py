@@ -48,20 +48,7 @@ def plot_kinds(
     label: str = "{}",
     **style: Any,
 ) -> list[Line2D]:
-    """One score against beta: a line for each posterior, with its band and its seeds.
-
-    Args:
-        ax: Where to draw.
-        frame: One row a run.
-        name: Column of the score; NaN is left out.
-        interval: For the band.
-        scale: Of the axis of beta, as in `plot_against_beta`.
-        label: Of a line, with the posterior for `{}`.
-        **style: For the lines.
-
-    Returns:
-        The lines, diagonal posteriors first.
-    """
+    """One score against beta, a line a posterior, diagonal first, named by `{}` in `label`."""
     lines = []
     for kind, group in frame.groupby("covariance"):
         seeds = group.pivot(index="beta", columns="seed", values=name).astype(float)
@@ -82,20 +69,7 @@ def plot_kind_panels(
     shared: bool = False,
     **style: Any,
 ) -> dict[str, Axes]:
-    """A panel a score against beta, from 0 up, with one legend above them.
-
-    Args:
-        figure: Empty.
-        frame: One row a run.
-        names: From columns to labels of the vertical axes.
-        interval: For the bands.
-        rows: Of panels.
-        shared: Whether the panels of a row have one vertical scale.
-        **style: For the lines.
-
-    Returns:
-        The panels by column.
-    """
+    """A panel a score against beta, from 0 up; `names` goes from columns to labels."""
     columns = -(-len(names) // rows)
     panels = figure.subplots(
         rows, columns, sharex=True, sharey="row" if shared else "none", squeeze=False
@@ -130,21 +104,13 @@ def plot_sweep(
     names: Mapping[str, str],
     interval: Interval,
 ) -> list[Axes]:
-    """Maps of mutual information, each above its beta, and scores below them.
+    """Maps of mutual information, each above its beta, and scores below them (Figure 5, left).
 
-    Args:
-        figure: Empty, or a part of one.
-        frame: One row a run.
-        information: By posterior and beta, nats `[latent, factor]`, already ordered.
-        factors: Names of the columns of these.
-        names: From columns of `frame` to labels, from top to bottom; one that ends in `_ratio`
-            has a dotted line at 1.
-        interval: For the bands.
+    `information` is nats `[latent, factor]`, already ordered. `names` goes from columns to labels;
+    one that ends in `_ratio` has a dotted line at 1.
 
     Returns:
         The panels of scores.
-
-    Source: Figure 5, left and middle.
     """
     betas = sorted({beta for _, beta in information})
     top = max(matrix.max() for matrix in information.values())
@@ -181,14 +147,7 @@ def plot_sweep(
 def plot_unit_diagonals(
     figure: FigureBase, cells: Mapping[tuple[str, float], Mapping[str, np.ndarray]]
 ) -> None:
-    """Matrices scaled to a unit diagonal: a row for each posterior and beta, a column a term.
-
-    Args:
-        figure: Empty, or a part of one.
-        cells: By posterior and beta, from the title of a column to its matrix.
-
-    Source: Figure 5, right.
-    """
+    """Matrices of unit diagonal, a row a posterior and beta, a column a term (Figure 5, right)."""
     columns = list(next(iter(cells.values())))
     panels = figure.subplots(len(cells), len(columns), squeeze=False)
     images = []
@@ -211,16 +170,7 @@ def plot_unit_diagonals(
 def plot_kind_curves(
     ax: Axes, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], **style: Any
 ) -> list[Line2D]:
-    """A score along training: a line for each posterior, with its seeds.
-
-    Args:
-        ax: Where to draw.
-        curves: By posterior, training images `[point]` and the score `[seed, point]`.
-        **style: For the lines.
-
-    Returns:
-        The lines of the means.
-    """
+    """A score `[seed, point]` over training images `[point]`: a line a posterior, and seeds."""
     lines = []
     for kind, (images, values) in curves.items():
         options = {"color": COLOURS[kind], "label": kind} | style
@@ -244,17 +194,7 @@ def plot_grid_of_curves(
     label: str,
     start: float = 2e3,
 ) -> np.ndarray:
-    """A score along training, a panel for each of two properties of the runs, all on one scale.
-
-    Args:
-        figure: Empty.
-        curves: By the names of row and column, what `plot_kind_curves` takes.
-        label: Of the score.
-        start: Of the axis of training images.
-
-    Returns:
-        The panels `[row, column]`.
-    """
+    """A panel `[row, column]` for two properties of runs, one scale; see `plot_kind_curves`."""
     rows, columns = (list(dict.fromkeys(names)) for names in zip(*curves, strict=True))
     panels = figure.subplots(len(rows), len(columns), sharex=True, sharey=True, squeeze=False)
     for (row, column), of_kinds in curves.items():

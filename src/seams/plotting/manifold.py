@@ -27,16 +27,7 @@ _SEEN = 0.9708  # width of what matplotlib shows at zoom 1, in diagonals of the 
 
 
 def plot_vectors(ax: Axes, vectors: np.ndarray, **style: Any) -> list[Line2D]:
-    """Vectors of the plane as lines from the origin, with a marker, if any, at the end alone.
-
-    Args:
-        ax: Where to draw; its aspect is made equal.
-        vectors: `[vector, 2]`.
-        **style: For the lines; `colors` may give one colour each.
-
-    Returns:
-        The lines.
-    """
+    """Vectors `[vector, 2]` as lines from the origin, marked at the end; `colors` for each."""
     colours = style.pop("colors", [None] * len(vectors))
     style.setdefault("markevery", [1])
     lines: list[Line2D] = []
@@ -49,17 +40,7 @@ def plot_vectors(ax: Axes, vectors: np.ndarray, **style: Any) -> list[Line2D]:
 
 
 def plot_density(ax: Axes, density: np.ndarray, reach: float, **style: Any) -> AxesImage:
-    """A density on the latent plane as a shaded disc about the origin, without a frame.
-
-    Args:
-        ax: Where to draw; its aspect is made equal.
-        density: `[row, column]` over the square of half side `reach`, rows along the first latent.
-        reach: Radius of the disc; dimensionless.
-        **style: For `imshow`.
-
-    Returns:
-        The image.
-    """
+    """A density `[row, column]` as a disc of radius `reach`; rows run along the first latent."""
     style.setdefault("cmap", DENSITY)
     style.setdefault("interpolation", "bilinear")
     image = ax.imshow(density.T, origin="lower", extent=(-reach, reach) * 2, **style)
@@ -71,17 +52,7 @@ def plot_density(ax: Axes, density: np.ndarray, reach: float, **style: Any) -> A
 def plot_ellipses(
     ax: Axes, mean: np.ndarray, scale_tril: np.ndarray, **style: Any
 ) -> EllipseCollection:
-    """Gaussians of the plane as ellipses of one standard deviation.
-
-    Args:
-        ax: Where to draw; its aspect is made equal.
-        mean: Centres `[n, 2]`.
-        scale_tril: Cholesky factors of the covariances `[n, 2, 2]`.
-        **style: For the collection.
-
-    Returns:
-        The ellipses.
-    """
+    """One standard deviation of Gaussians of means `[n, 2]`, Cholesky factors `[n, 2, 2]`."""
     axes, lengths, _ = np.linalg.svd(scale_tril)
     angles = np.degrees(np.arctan2(axes[:, 1, 0], axes[:, 0, 0]))
     style = {"linewidth": 0.5, "zorder": 2, **style}
@@ -102,16 +73,10 @@ def plot_ellipses(
 def plot_surface(
     ax: Axes3D, points: np.ndarray, density: np.ndarray, **style: Any
 ) -> Poly3DCollection:
-    """A surface in space, coloured by a density and lit from the upper left.
+    """A surface `[row, column, 3]`, coloured by a density from 0 up and lit from the upper left.
 
     Drawn as pixels also in SVG and PDF, and below all other panels' functions: choose a view in
-    which no part of the surface hides another.
-
-    Args:
-        ax: Where to draw; made with `computed_zorder=False`.
-        points: A grid on the surface `[row, column, 3]`.
-        density: One value a point `[row, column]`; colours run from 0 to its maximum.
-        **style: For the collection; `cmap` for the colours.
+    which no part hides another. `ax` must be made with `computed_zorder=False`.
 
     Returns:
         The surface.
@@ -135,17 +100,7 @@ def plot_surface(
 
 
 def plot_path(ax: Axes, points: np.ndarray, kind: Kind, **style: Any) -> Line2D:
-    """A singular-vector path, a seam, or a traversal, in the plane or in space.
-
-    Args:
-        ax: Where to draw.
-        points: `[point, 2]`, or `[point, 3]` in a 3-D axis.
-        kind: What it is: paths and seams are dashed, a traversal is broad and lies below them.
-        **style: For the line.
-
-    Returns:
-        The line.
-    """
+    """A path or seam (dashed), or a traversal (broad, below them): `[point, 2]`, or 3 in space."""
     style.setdefault("color", CURVES[kind])
     style.setdefault("zorder", _LAYERS[kind])
     if kind == "traversal":
@@ -164,19 +119,7 @@ def plot_marginal(
     kind: Kind,
     **style: Any,
 ) -> PolyCollection:
-    """A one-dimensional density, standing on a curve like a flap beside what it is a margin of.
-
-    Args:
-        ax: Where to draw.
-        base: The curve `[point, 2]`, or `[point, 3]` in a 3-D axis.
-        direction: Where the flap rises, times what one unit of density is drawn as; as `base`.
-        density: One value a point `[point]`.
-        kind: What the curve is, for the colour.
-        **style: For the area.
-
-    Returns:
-        The area between the curve and the density.
-    """
+    """A density `[point]` on the curve `base` like a flap; `direction` is one unit of density."""
     top = base + density[:, None] * direction
     outline = np.concatenate([base, top[::-1]])
     colour = style.pop("color", CURVES[kind])
@@ -197,15 +140,7 @@ def plot_marginal(
 def use_view(
     ax: Axes3D, points: np.ndarray, elevation: float, azimuth: float, width: float
 ) -> None:
-    """Look at points in parallel projection, at a given scale and without a box.
-
-    Args:
-        ax: The axis, which is square.
-        points: What shall be in the middle `[..., 3]`.
-        elevation: Of the eye above the plane of the first two columns, in degrees.
-        azimuth: Of the eye about the third column, in degrees.
-        width: Of what is seen, in the unit of the points; equal widths give equal scales.
-    """
+    """Look at `[..., 3]` in parallel projection; angles in degrees, width in the points' unit."""
     low, high = (end(points.reshape(-1, 3), axis=0) for end in (np.min, np.max))
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
     ax.set_box_aspect(high - low, zoom=_SEEN * float(np.linalg.norm(high - low)) / width)

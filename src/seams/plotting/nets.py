@@ -28,16 +28,7 @@ _GAP, _HEIGHT = 0.08, 1.2  # of the margins on the manifold: distance, and unit 
 
 
 def net_panels(height: float, side: float, letter: str) -> tuple[Figure, list[Axes], list[Axes3D]]:
-    """A figure with two latent planes above two manifolds, and an arrow named by the map.
-
-    Args:
-        height: Of the figure, in inches.
-        side: Of the squares of the planes, in inches.
-        letter: The name of the map.
-
-    Returns:
-        The figure, the planes, and the spaces of the manifolds.
-    """
+    """Two latent planes above two manifolds, and an arrow named `letter`; sizes in inches."""
     figure, square = Figure(figsize=(_WIDTH, height)), (side / _WIDTH, side / height)
     left, bottom = 0.25 - square[0] / 2, 1 - square[1] - 0.225 / height
     planes, spaces = [], []
@@ -67,16 +58,7 @@ def plot_net(
     density: np.ndarray,
     radius: float = np.inf,
 ) -> None:
-    """Paths in the plane, and the manifold with their images; those of the origin are thicker.
-
-    Args:
-        plane: Of the latents.
-        space: Of the manifold.
-        net: Its paths and seams.
-        surface: The manifold `[row, column, 3]`.
-        density: On it `[row, column]`.
-        radius: Of the disc of latents in which paths are drawn.
-    """
+    """Paths within `radius`, and seams on a surface `[row, column, 3]`; the origin's are thick."""
     plot_surface(space, np.asarray(surface), np.asarray(density))
     for paths, images in zip(np.asarray(net.z), np.asarray(net.seams), strict=True):
         for offset, path, seam in zip(net.offsets, paths, images, strict=True):

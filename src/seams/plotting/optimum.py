@@ -17,13 +17,7 @@ _LABELS = (r"$G/\beta\sigma^2$", r"$H/\beta\sigma^2$", r"$(G-H)/\beta\sigma^2$")
 
 
 def plot_sides(ax: Axes, points: Mapping[int, tuple[np.ndarray, ...]], kind: str) -> None:
-    """Right side against left, with the error of the right one and the line where they are equal.
-
-    Args:
-        ax: Where to draw.
-        points: By steps of refinement, left, right and error; the last ones in colour.
-        kind: Posterior covariance, for the colour.
-    """
+    """Right side, with its error, against left by steps of refinement, the last in colour."""
     for step, (left, right, error) in points.items():
         ax.errorbar(
             left,
@@ -43,13 +37,7 @@ def plot_sides(ax: Axes, points: Mapping[int, tuple[np.ndarray, ...]], kind: str
 
 
 def plot_refinement(ax: Axes, table: pd.DataFrame, near: float) -> None:
-    """Difference of both sides against steps of refinement, a line a run, and that of the noise.
-
-    Args:
-        ax: Where to draw.
-        table: One row a run and step: `covariance`, `beta`, `seed`, `step`, `difference`, `noise`.
-        near: Value of beta whose runs have solid lines.
-    """
+    """Difference of both sides, and its noise, against steps; runs of beta `near` are solid."""
     steps = sorted(set(table["step"]))
     groups: list[tuple[Any, pd.DataFrame]] = list(table.groupby(["covariance", "beta", "seed"]))
     for (kind, beta, seed), group in groups:
@@ -73,14 +61,7 @@ def plot_terms(
     means: Mapping[str, np.ndarray],
     clouds: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]],
 ) -> None:
-    """Both terms and their difference as maps, and their off-diagonal entries as clouds.
-
-    Args:
-        figure: Empty.
-        means: By posterior, mean absolute entries `[3, latent, latent]`; one range for all, of
-            three decades.
-        clouds: By posterior, for each run the entries of the first and of the second term.
-    """
+    """Terms and difference, means `[3, latent, latent]` over three decades; entries as clouds."""
     maps, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[2, 1])[0]
     panels = maps.subplots(len(means), len(_LABELS), squeeze=False)
     top = max(mean.max() for mean in means.values())
@@ -105,13 +86,7 @@ def plot_terms(
 
 
 def plot_term_scores(figure: Figure, table: pd.DataFrame, terms: Sequence[str]) -> None:
-    """Score of each term in the latent axes, joined to that after random rotations.
-
-    Args:
-        figure: Empty.
-        table: One row a run: `covariance`, `beta`, and `<term>_score` and `<term>_turned`.
-        terms: One panel each, in the order of Eq. 6.
-    """
+    """Each term's `<term>_score` in the latent axes, joined to `<term>_turned`, a panel each."""
     panels = figure.subplots(1, len(terms), sharey=True)
     groups: list[tuple[Any, pd.DataFrame]] = list(table.groupby(["covariance", "beta"]))
     for ax, term, title in zip(panels, terms, _LABELS, strict=False):

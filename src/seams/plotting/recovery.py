@@ -41,13 +41,7 @@ def use_ratios(ax: Axes, ratios: Sequence[float]) -> None:
 
 
 def plot_ends(ax: Axes, frame: pd.DataFrame, name: str) -> None:
-    """A final score against the ratio of two ranges: dots are runs, lines their means.
-
-    Args:
-        ax: Where to draw.
-        frame: Runs of one arm.
-        name: Column of the score; NaN is left out.
-    """
+    """A final score of one arm against the ratio of ranges: dots are runs, lines their means."""
     for kind, shift in _SHIFT.items():
         group = frame[frame["covariance"] == kind]
         means = group.groupby("ratio")[name].mean()
@@ -57,17 +51,7 @@ def plot_ends(ax: Axes, frame: pd.DataFrame, name: str) -> None:
 
 
 def plot_times(ax: Axes, frame: pd.DataFrame, limit: float, ceiling: float) -> pd.Series:
-    """Training images until recovery against the ratio, diagonal posteriors.
-
-    Args:
-        ax: Where to draw.
-        frame: Runs of one arm.
-        limit: Training images of each, as a grey line.
-        ceiling: Where runs that did not arrive are drawn, as triangles.
-
-    Returns:
-        The median run by ratio, of those ratios where it arrived; drawn as a line.
-    """
+    """Images until recovery, diagonal posteriors; the median run by ratio, where it arrived."""
     runs = frame[frame["covariance"] == "diagonal"]
     done = np.isfinite(runs["time"])
     style = _DOTS | {"color": COLOURS["diagonal"]}
@@ -93,15 +77,9 @@ def plot_arms(
 ) -> None:
     """A column an arm: correlation with the truth at the end, and images until recovery.
 
-    Args:
-        figure: Empty.
-        frame: Runs of all arms.
-        titles: By arm.
-        limits: Training images of a run, by arm.
-        level: Correlation of a random rotation.
-        theory: For some arms ratios and times, up to the unit of time, which is that of the
-            median runs.
-        begun: For some arms by ratio, images until both latents are in use.
+    `limits` are a run's training images, `level` is what a random rotation scores. `theory` has
+    ratios and times, whose unit is fitted to the median runs; `begun` has by ratio the images
+    until both latents are in use.
     """
     panels = figure.subplots(
         2, len(titles), sharex=True, sharey="row", height_ratios=[1, 1.15], squeeze=False
@@ -134,14 +112,7 @@ def plot_arms(
 def plot_arm_scores(
     figure: Figure, frame: pd.DataFrame, titles: Mapping[str, str], names: Mapping[str, str]
 ) -> None:
-    """A column an arm and a row a score, at the end of training, against the ratio.
-
-    Args:
-        figure: Empty.
-        frame: Runs of all arms.
-        titles: By arm.
-        names: From scores to labels.
-    """
+    """A column an arm and a row a score, at the end of training, against the ratio."""
     panels = figure.subplots(len(names), len(titles), sharex=True, sharey="row", squeeze=False)
     for row, (name, label) in zip(panels, names.items(), strict=True):
         for ax, arm in zip(row, titles, strict=True):
@@ -158,14 +129,7 @@ def plot_arm_scores(
 def plot_exponents(
     ax: Axes, slowness: np.ndarray, times: Mapping[str, tuple[np.ndarray, str, str, float]]
 ) -> None:
-    """Times against what theory says they are proportional to, over those at the largest ratio.
-
-    Args:
-        ax: Where to draw.
-        slowness: One over the rate in theory, falling `[ratio]`.
-        times: By label, times `[ratio, run]`, a colour, a marker, and the exponent of the medians,
-            which goes into the legend unless it is NaN.
-    """
+    """Times `[ratio, run]`, over those at the last ratio, against 1 / rate in theory, falling."""
     for label, (found, colour, mark, slope) in times.items():
         middle = np.median(found, axis=1)
         text = f"{label}: {slope:.2f}" if np.isfinite(slope) else label
@@ -179,13 +143,7 @@ def plot_exponents(
 def plot_fan(
     ax: Axes, curves: Mapping[float, tuple[np.ndarray, np.ndarray]], level: float
 ) -> None:
-    """A score along training, a line a ratio, the darker the larger; dashed at a level.
-
-    Args:
-        ax: Where to draw.
-        curves: By ratio, training images `[point]` and the score `[seed, point]`.
-        level: What chance scores.
-    """
+    """A score `[seed, point]` over images, a line a ratio, large ones dark; dashed at chance."""
     norm = LogNorm(min(curves), max(curves))
     for ratio, (seen, values) in curves.items():
         colour = colormaps["viridis_r"](0.1 + 0.9 * norm(ratio))
@@ -206,12 +164,8 @@ def plot_generators(
 ) -> None:
     """Correlation with the true latents and distance to the axes, a row a generator, a dot a run.
 
-    Args:
-        figure: Empty.
-        frame: One row a run: `dataset`, `covariance`, `latent`, `mcc` and `dto`.
-        groups: From data sets to labels, from top to bottom, with a gap between groups.
-        chance: By number of latents, what a random rotation scores; a black tick.
-        without: Data sets whose distance is not defined.
+    `groups` go from data sets to labels, from the top; `chance` is, by number of latents, what a
+    random rotation scores (a black tick); sets in `without` have no defined distance.
     """
     panels = figure.subplots(1, 2, sharey=True, width_ratios=[1.6, 1])
     labels = {name: label for group in groups for name, label in group.items()}
@@ -243,13 +197,7 @@ def plot_generators(
 
 
 def plot_dial(ax: Axes, values: Sequence[float], scores: np.ndarray) -> None:
-    """A score of diagonal posteriors against a dial: dots are runs, the line their mean.
-
-    Args:
-        ax: Where to draw.
-        values: Of the dial.
-        scores: `[value, seed]`.
-    """
+    """A score `[value, seed]` of diagonal posteriors against a dial: runs as dots, their mean."""
     style: dict[str, Any] = {"color": COLOURS["diagonal"]}
     ax.plot(values, scores.mean(axis=1), "-", label="diagonal", **style)
     ax.plot(values, scores, ".", alpha=0.6, markersize=4, **style)

@@ -29,21 +29,7 @@ def plot_against_beta(
     scale: Literal["log", "even"] = "log",
     **style: Any,
 ) -> Line2D:
-    """Mean over seeds against beta, with a band, and every seed as a dot.
-
-    Args:
-        ax: Where to draw.
-        betas: Values of beta, rising.
-        values: One a beta and seed `[beta, seed]`; NaN is left out.
-        low: Lower end of the band `[beta]`.
-        high: Upper end of the band `[beta]`.
-        scale: Of the axis of beta; "even" gives each value the same width, so that something can
-            stand above it.
-        **style: For the line.
-
-    Returns:
-        The line of the means.
-    """
+    """Mean of `[beta, seed]` with a band, seeds as dots; "even" gives each beta the same width."""
     style.setdefault("marker", "o")
     x = list(betas) if scale == "log" else list(range(len(betas)))
     with _gaps():
@@ -69,19 +55,7 @@ def _gaps() -> Iterator[None]:
 
 
 def plot_curves(ax: Axes, x: np.ndarray, values: np.ndarray, **style: Any) -> Line2D:
-    """Mean over seeds along training, with every seed as a thin line if there are few.
-
-    With more than eight, a band from the 5 % to the 95 % quantile of the seeds stands for them.
-
-    Args:
-        ax: Where to draw.
-        x: Progress of training `[point]`.
-        values: One a seed and point `[seed, point]`; NaN is left out.
-        **style: For the line of the mean.
-
-    Returns:
-        The line of the mean.
-    """
+    """Mean of `[seed, point]`, and up to eight seeds; of more, their 5 % to 95 % quantiles."""
     with _gaps():
         (line,) = ax.plot(x, np.nanmean(values, axis=0), **style)
     if 1 < len(values) <= _SINGLE_RUNS:
@@ -97,19 +71,7 @@ def plot_curves(ax: Axes, x: np.ndarray, values: np.ndarray, **style: Any) -> Li
 def plot_moving_beta(
     ax: Axes, x: np.ndarray, y: np.ndarray, betas: np.ndarray, norm: Normalize, **style: Any
 ) -> LineCollection:
-    """The path of one run through a plane of two scores, coloured by beta on the way.
-
-    Args:
-        ax: Where to draw; its limits are widened to hold the path.
-        x: Horizontal score `[point]`; points where either score is NaN are left out.
-        y: Vertical score `[point]`.
-        betas: Value of beta `[point]`; a piece has the colour of its later end.
-        norm: Of the colours, shared by all paths and dots that are compared.
-        **style: For the path; `cmap` defaults to that of beta.
-
-    Returns:
-        The path.
-    """
+    """One run's path through two scores; a piece has the colour of its later end's beta."""
     known = np.isfinite(x) & np.isfinite(y)
     points = np.column_stack([x, y])[known]
     style = {"cmap": BETA, "linewidth": 1.0, "capstyle": "round", **style}
@@ -123,18 +85,7 @@ def plot_moving_beta(
 def plot_information(
     ax: Axes, information: np.ndarray, factors: Sequence[str], top: float, **style: Any
 ) -> AxesImage:
-    """Mutual information of factors (rows) and latents (columns) as a heatmap.
-
-    Args:
-        ax: Where to draw.
-        information: Nats `[latent, factor]`, already ordered.
-        factors: Names of the columns of `information`.
-        top: End of the colour range, shared by all maps that are compared.
-        **style: For `imshow`.
-
-    Returns:
-        The image.
-    """
+    """Mutual information, nats `[latent, factor]`, as a heatmap from 0 to `top`; rows: factors."""
     style.setdefault("vmin", 0)
     style.setdefault("vmax", top)
     style.setdefault("cmap", "Blues")
@@ -150,21 +101,7 @@ def plot_information(
 def plot_magnitude(
     ax: Axes, matrix: np.ndarray, floor: float, top: float, **style: Any
 ) -> AxesImage:
-    """Absolute entries of a matrix on a logarithmic colour scale.
-
-    Args:
-        ax: Where to draw.
-        matrix: Square, already ordered; entries below `floor` are drawn as `floor`.
-        floor: Lower end of the colour range, to be stated in the caption.
-        top: Upper end, shared by all maps that are compared.
-        **style: For `imshow`.
-
-    Returns:
-        The image.
-
-    Raises:
-        ValueError: The range is empty or not positive, as for a matrix of zeros.
-    """
+    """Absolute entries on a logarithmic colour scale; those below `floor` are drawn as `floor`."""
     if not 0 < floor < top:
         raise ValueError(
             f"A logarithmic scale needs 0 < `floor` < `top`; got {floor} and {top}. Is the matrix "
@@ -181,19 +118,7 @@ def plot_magnitude(
 
 
 def plot_unit_diagonal(ax: Axes, matrix: np.ndarray, **style: Any) -> AxesImage:
-    r"""A matrix scaled to a unit diagonal, $D^{-1/2}|M|D^{-1/2}$, on a linear scale from 0 to 1.
-
-    Args:
-        ax: Where to draw.
-        matrix: Square, already scaled and ordered; entries above 1 are drawn as 1, and NaN, for a
-            latent that is inactive, in grey.
-        **style: For `imshow`.
-
-    Returns:
-        The image.
-
-    Source: Appendix E, the matrix whose off-diagonal is the score.
-    """
+    """$D^{-1/2}|M|D^{-1/2}$ (Appendix E) from 0 to 1; NaN, an inactive latent, is grey."""
     style.setdefault("vmin", 0)
     style.setdefault("vmax", 1)
     style.setdefault("cmap", _UNIT)

@@ -1,8 +1,4 @@
-"""The style sheet, colours and labels that all figures share.
-
-Diagonal and full posteriors have their two colours everywhere, which the colour-blind can tell
-apart; beta is a sequence. So have paths, seams and traversals, in the plane and on the manifold.
-"""
+"""The style sheet, colours and labels that all figures share, told apart by the colour-blind."""
 
 from pathlib import Path
 
@@ -30,12 +26,5 @@ def use_style() -> None:
 
 
 def beta_label(beta: float) -> str:
-    r"""Short text for a value of beta.
-
-    Args:
-        beta: The value.
-
-    Returns:
-        Such as `$\beta=0.3$`.
-    """
+    r"""Short text for a value of beta, such as `$\beta=0.3$`."""
     return rf"$\beta={beta:g}$"

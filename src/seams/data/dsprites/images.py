@@ -36,29 +36,19 @@ _POOLED = {64: 1, 32: 2, 16: 4}  # resolution -> side of a block of pixels
 class DSprites:
     """A subset of dSprites in memory, with its ground truth; `batch` makes images of it.
 
-    Attributes:
-        images: What `batch` reads. At 64, packed bits, eight pixels a byte, leftmost highest; at
-            32 and 16 the number of white pixels in each block, 0..4 and 0..16. Rows, then columns.
-        factors: Classes of shape, scale, orientation, posX, posY, from 0; color never varies.
-        factor_names: Names of the columns of `factors`.
-        factor_sizes: Number of classes of each column.
-        scale: What one unit of `images` adds to the mean of its block: 1, 1/4 or 1/16.
-        resolution: Rows, and columns, of an image: 64, 32 or 16.
-        source: `"original"` or `"rendered"`. The latter: Not proven bit-identical to the original
-            npz.
-        checksum: sha256 of the packed bits of the whole set.
-        latents: None: factors are classes here.
+    At 64, `images` are packed bits, eight pixels a byte, leftmost highest; at 32 and 16 the number
+    of white pixels in each block, 0..4 and 0..16. Rows, then columns.
     """
 
     images: UInt8[Tensor, "image stored"]
-    factors: Int[Tensor, "image factor"]
+    factors: Int[Tensor, "image factor"]  # classes, from 0; color never varies
     factor_names: tuple[str, ...]
-    factor_sizes: tuple[int, ...]
-    scale: float
-    resolution: int
-    source: str
-    checksum: str
-    latents: None = None
+    factor_sizes: tuple[int, ...]  # number of classes
+    scale: float  # what one unit of `images` adds to the mean of its block: 1, 1/4 or 1/16
+    resolution: int  # rows, and columns, of an image: 64, 32 or 16
+    source: str  # "original", or "rendered": Not proven bit-identical to the original npz.
+    checksum: str  # sha256 of the packed bits of the whole set
+    latents: None = None  # factors are classes here
 
     def __len__(self) -> int:
         return len(self.images)
@@ -70,14 +60,7 @@ class DSprites:
     def batch(
         self, indices: Int[Tensor, "*batch"], dtype: torch.dtype | None = None
     ) -> Float[Tensor, "*batch data"]:
-        """Images at these places, each pixel the mean of its block, in [0, 1].
-
-        Data are row by row, left to right: `unflatten(-1, (resolution, resolution))` shows them.
-        Every value is exact in every floating dtype, bfloat16 included.
-
-        Returns:
-            Pixels, 0 (black) to 1 (white); of torch's default dtype if none is given.
-        """
+        """Pixels at these places, means of blocks, 0 to 1, row by row; exact even in bfloat16."""
         stored = self.images[indices]
         dtype = dtype or torch.get_default_dtype()
         if self.resolution < SIDE:
@@ -92,17 +75,13 @@ def write(folder: Path | str, source: Path | str | None = None) -> dict[str, Any
 
     A row is one image, 64 lines of 8 bytes, as `numpy.packbits` makes them: leftmost pixel in the
     highest bit. The files are the same on every machine: what is rendered is checked against
-    `RENDERED_SHA256`. Not proven bit-identical to the original npz.
-
-    Takes 2 to 4 s of one core and 377 MB on disk; from the npz about 10 s.
+    `RENDERED_SHA256`. Takes 2 to 4 s of one core and 377 MB on disk; from the npz about 10 s.
 
     With the original `dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz` as source, that is packed
     instead: its checksum is verified, and its pickled metadata is never read.
 
     Returns:
         What `dsprites.json` holds: source, images, white_pixels, sha256 (of the packed bits).
-
-    Source: rule recovered from the frames of the official animation (Matthey et al., 2017).
     """
     every, white = np.arange(32), 0
     poses = range(IMAGES // POSITIONS)
@@ -132,24 +111,20 @@ def load(
     subset: Literal["full", "half_height"] = "full",
     resolution: Literal[64, 32, 16] = 64,
 ) -> DSprites:
-    """Read what `write` wrote, as a subset at a resolution.
+    """Read what `write` wrote, as a subset at a resolution, onto the CPU.
 
     `half_height` keeps posY classes 8..23, so that posY has half the range of posX, and the two
     can have distinct singular values; its classes are counted from 0. Lower resolutions are means
-    over blocks of pixels.
-
-    Memory for the full set: 377 MB at 64 (mapped from the file, so read as needed), 755 MB at 32,
-    189 MB at 16, and 29 MB for the factors; half as much for `half_height`, which at 64 is a copy.
-    The checksum is computed once for a file that does not change.
+    over blocks of pixels. Memory for the full set: 377 MB at 64 (mapped from the file, so read as
+    needed), 755 MB at 32, 189 MB at 16, and 29 MB for the factors; half as much for `half_height`,
+    which at 64 is a copy. The checksum is computed once for a file that does not change.
 
     Returns:
-        The data set, on the CPU.
+        The data set.
 
     Raises:
         FileNotFoundError: `write` has not been run for this folder.
         ValueError: The file is not what `write` makes.
-
-    Source: Section 7 (dSprites); subset and block means are ours.
     """
     try:
         packed, record = arrays.read(Path(folder) / "dsprites.npy", (IMAGES, _WIDTH))

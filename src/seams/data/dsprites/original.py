@@ -19,16 +19,7 @@ READ = 1024
 def packed_original(
     source: Path, md5: str = ORIGINAL_MD5, images: int = IMAGES
 ) -> Iterator[np.ndarray]:
-    """Images of the original as packed bits, straight out of the zip, in order.
-
-    `numpy.load` would make 3 GB of them, and unpickle what lies beside them.
-
-    Yields:
-        A few images, uint8 [images, 512].
-
-    Raises:
-        ValueError: It is another file.
-    """
+    """Images in order as packed bits `[images, 512]`, a few at once, out of the zip, no pickle."""
     with source.open("rb") as stream:
         if not zipfile.is_zipfile(stream):
             raise ValueError(

@@ -65,15 +65,12 @@ def render(
 ) -> UInt8[Tensor, "image 64 64"]:
     """Images with these classes, drawn by the rule of this package.
 
-    Axes are image, row (top first), column (left first). Arithmetic on rounded vertices is exact,
-    and no vertex lies near a tie of the rounding, so every machine draws the same pixels.
-    Not proven bit-identical to the original npz.
+    Axes are image, row (top first), column (left first); columns of `classes` are `FACTOR_NAMES`.
+    Arithmetic on rounded vertices is exact, and no vertex lies near a tie of the rounding, so
+    every machine draws the same pixels. Not proven bit-identical to the original npz.
 
     The whole set takes 2 s of one core, and as long as the machine needs to hand out the 3.0 GB
     of the result (10 s or more); `write` stores it in 377 MB.
-
-    Args:
-        classes: One class per factor in the original order, color first: see `FACTOR_NAMES`.
 
     Returns:
         1 where white, 0 where black, on the CPU.

@@ -66,8 +66,6 @@ def load_celeba(
     Raises:
         FileNotFoundError: Neither zip nor cache is there.
         ValueError: The zip is not what it should be.
-
-    Source: Figures 7-10; crop and resolution are ours.
     """
     archive, cache = Path(archive), Path(cache)
     crop = "centred square, 148/178 of the width"

@@ -31,14 +31,11 @@ def load_folder(
     The first call writes pixels and their origin to `cache` as .npy and .json. Later calls map
     the pixels from there, as long as the images have the same names, sizes and times of change.
 
-    An unreadable image, one of more than 8 bits a channel, and one smaller than `resolution` are
-    errors that name it.
-
     Returns:
         The images, mapped from the cache; with one channel, grey by the luma of ITU-R 601.
 
     Raises:
-        ValueError: There are no images.
+        ValueError: No image, or an unreadable one, of more than 8 bits a channel, or too small.
     """
     folder, cache = Path(folder).resolve(), Path(cache)
     paths = dict(sorted(_images_below(folder)))

@@ -17,21 +17,13 @@ __all__ = ["Faces", "cached", "kept", "tenths"]
 
 @dataclass(frozen=True, eq=False)
 class Faces:
-    """Images of faces, in memory or mapped from a file; `batch` makes floats of them.
+    """Images of faces, in memory or mapped from a file; `batch` makes floats of them."""
 
-    Attributes:
-        images: Grey or red, green and blue; rows top first, columns left first.
-        split: Places of the parts "train", "validation" and "test".
-        source: What the images are, for a caption; with the credit due.
-        checksum: sha256 of `images`, of the whole set where this is a part of it.
-        factors: None, as nothing is known of them; likewise their names, and latents.
-    """
-
-    images: UInt8[Tensor, "image channel side side"]
-    split: Mapping[str, range]
-    source: str
-    checksum: str
-    factors: None = None
+    images: UInt8[Tensor, "image channel side side"]  # grey or RGB; rows top first
+    split: Mapping[str, range]  # places of the parts "train", "validation" and "test"
+    source: str  # for a caption, with the credit due
+    checksum: str  # sha256 of `images`, of the whole set where this is a part of it
+    factors: None = None  # nothing is known of them, nor of latents
     factor_names: tuple[str, ...] = ()
     latents: None = None
 
@@ -68,15 +60,7 @@ class Faces:
     def batch(
         self, indices: Int[Tensor, "*batch"], dtype: torch.dtype | None = None
     ) -> Float[Tensor, "*batch data"]:
-        """Images at these places, in [0, 1].
-
-        Data are channel by channel, in it row by row:
-        `unflatten(-1, (channels, resolution, resolution))` shows them.
-
-        Returns:
-            Pixels, 0 (dark) to 1 (bright), in steps of 1/255; of torch's default dtype if none
-            is given.
-        """
+        """Images at these places, 0 (dark) to 1, flat: channel by channel, in it row by row."""
         stored = self.images[indices].flatten(-3)
         return stored.to(dtype or torch.get_default_dtype()) / 255
 
