@@ -766,6 +766,20 @@ def test_mean_interval_of_a_known_sample() -> None:
         metrics.mean_interval(torch.ones(3), level=95.0)
 
 
+def test_difference_interval_is_that_of_welch() -> None:
+    """By the formula of another library; of groups that do not vary, the difference itself."""
+    from scipy.stats import ttest_ind
+
+    one, other = torch.tensor([0.215, 0.172, 0.171]), torch.tensor([0.008, 0.029])
+    wanted = ttest_ind(one.numpy(), other.numpy(), equal_var=False).confidence_interval(0.9)
+    assert metrics.difference_interval(one, other, 0.9) == pytest.approx(tuple(wanted), rel=1e-9)
+    assert metrics.difference_interval(torch.ones(3), torch.zeros(2)) == (1.0, 1.0)
+    with pytest.raises(ValueError, match="2 or more runs; got 1. Train more seeds"):
+        metrics.difference_interval(one, torch.ones(1))
+    with pytest.raises(ValueError, match=r"between 0 and 1; got 2"):
+        metrics.difference_interval(one, other, level=2.0)
+
+
 def test_greedy_columns_leave_the_factors_in_place() -> None:
     information = torch.tensor([[0.1, 0.9], [0.0, 0.2], [0.8, 0.7], [0.3, 0.3]])
     # the largest entry (0, 1), then (2, 0); the rest by their largest: latent 3 before latent 1

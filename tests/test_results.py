@@ -285,3 +285,17 @@ def test_a_whole_number_is_a_float_where_one_is_due(tmp_path: Path) -> None:
     namespace |= {"output": str(tmp_path), "betas": [1, 4], "In": ["# Parameters\nbetas = [1, 4]"]}
     (first, second) = Results.of("fig05", namespace).parameters["betas"]
     assert (type(first), first, second) == (float, 1.0, 4.0)
+
+
+def test_a_difference_of_groups_has_welchs_interval(tmp_path: Path) -> None:
+    """Groups of 3 and 2 runs, one undefined left out; a single run bounds nothing."""
+    results = Results("fig05", "desk", str(tmp_path / "out"), {})
+    diagonal, full = [0.215, 0.172, 0.171, math.nan], [0.008, 0.029]
+    assert results.claim("mig", "More.", diagonal, 0.0, minus=full) == "supported"
+    claim = results.content["claims"][-1]
+    assert claim["n"] == 2 and claim["value"] == pytest.approx(0.1675)
+    low, high = claim["uncertainty"]
+    assert low == pytest.approx(0.110503, abs=1e-6) and low + high == pytest.approx(2 * 0.1675)
+    assert results.claim("reversed", "Less.", full, 0.0, minus=diagonal) == "not supported"
+    for id, one, other in (("one", diagonal, full[:1]), ("none", diagonal, [])):
+        assert results.claim(id, "More.", one, 0.0, minus=other) == "not testable at this scale"

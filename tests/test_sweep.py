@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import sweeping
 import torch
@@ -581,6 +582,22 @@ def test_what_an_evaluation_lacks_is_computed_from_the_weights(
     assert stacks == [configs]
     monkeypatch.setattr(jobs_module, "evaluate", None)  # now all is there: not called
     assert trained(configs, both)[0].scores == first.scores
+
+
+def test_curves_stay_where_no_snapshots_are_left(store: Store) -> None:
+    """Of a run that came from elsewhere: what its weights give is computed, and the rest kept."""
+    config = replace(BASE, network="mlp", width=4, depth=1, snapshots=2)
+    (run,) = trained([config], store)
+    curves = {name: value for name, value in run.arrays.items() if name.startswith("curve_")}
+    assert len(curves) > 2
+    (run.folder / "snapshots.safetensors").unlink()
+    (run.folder / "files.json").unlink()
+    old = {name: value for name, value in run.scores.items() if name != "rate"}
+    store.update(run, old | {"groups": {}}, run.arrays)
+    (again,) = trained([config], store)
+    assert again.scores == run.scores
+    for name, value in curves.items():
+        np.testing.assert_array_equal(again.arrays[name], value)
 
 
 def test_damaged_runs_are_trained_again(

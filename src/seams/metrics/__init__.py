@@ -34,7 +34,7 @@ from seams.metrics.information import (
     entropies,
     mutual_information,
 )
-from seams.metrics.intervals import mean_interval
+from seams.metrics.intervals import difference_interval, mean_interval
 from seams.metrics.recovery import correlation_matrix, linear_probe_r2, mean_correlation
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "axis_alignment_score",
     "correlation_matrix",
     "density_mutual_information",
+    "difference_interval",
     "distance_to_orthogonality",
     "entropies",
     "greedy_columns",

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from seams.shapes import Float
 
-__all__ = ["mean_interval"]
+__all__ = ["difference_interval", "mean_interval"]
 
 
 def mean_interval(
@@ -31,4 +31,36 @@ def mean_interval(
         raise ValueError(f"`level` must be between 0 and 1; got {level}. 95 percent is 0.95.")
     centre, n = values.mean(0), len(values)
     half = float(t.ppf((1 + level) / 2, n - 1)) * values.std(0) / n**0.5
+    return centre - half, centre + half
+
+
+def difference_interval(
+    values: Float[Tensor, " runs"], others: Float[Tensor, " others"], level: float = 0.95
+) -> tuple[float, float]:
+    r"""Welch's interval of a difference of means, $\bar v - \bar w \pm t_\nu \sqrt{a + b}$.
+
+    With $a = s_v^2 / n$ and $b = s_w^2 / m$ the degrees of freedom are $\nu = (a + b)^2 /
+    (a^2 / (n - 1) + b^2 / (m - 1))$: the two groups need neither one size nor one variance.
+
+    Returns:
+        Lower and upper end, in the unit of the values.
+
+    Raises:
+        ValueError: Fewer than 2 runs in a group, or a level that is not between 0 and 1.
+
+    Source: Welch 1947.
+    """
+    from scipy.stats import t
+
+    fewest = min(len(values), len(others))
+    if fewest < 2:
+        raise ValueError(f"An interval needs 2 or more runs; got {fewest}. Train more seeds.")
+    if not 0 < level < 1:
+        raise ValueError(f"`level` must be between 0 and 1; got {level}. 95 percent is 0.95.")
+    (a, n), (b, m) = ((float(v.double().var()) / len(v), len(v)) for v in (values, others))
+    centre = float(values.double().mean() - others.double().mean())
+    if not a + b:
+        return centre, centre
+    freedom = (a + b) ** 2 / (a**2 / (n - 1) + b**2 / (m - 1))
+    half = float(t.ppf((1 + level) / 2, freedom)) * (a + b) ** 0.5
     return centre - half, centre + half

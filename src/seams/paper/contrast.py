@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from seams.paper.frames import RATIOS, by_kind, correlations, nearest, paired
+from seams.paper.frames import RATIOS, by_kind, correlations, nearest
 from seams.paper.results import Results
 
 __all__ = ["FAIR", "claim_posteriors", "claim_trends", "fair_betas"]
@@ -36,41 +36,57 @@ def claim_posteriors(
     """Claim that diagonal posteriors disentangle better, and that both terms of Eq. 6 show it."""
     # `prefix` begins the claims' ids, `where` their statements, such as "Half height: ".
     near, largest = nearest(rows["beta"]), float(rows["beta"].max())
-    fair = fair_betas(rows)
+    every, fair = sorted(set(rows["beta"])), fair_betas(rows)
     listed = ", ".join(f"{beta:g}" for beta in fair) or "none"
     places = {"": near, "_largest": largest} if largest > near else {"": near}
     for suffix, beta in places.items():
         for score in ("mig", "aas"):
+            groups = by_kind(rows, score)
             results.claim(
                 f"{prefix}{score}{suffix}",
                 f"{where}At beta = {beta:g} diagonal posteriors disentangle better "
                 f"({score.upper()}, diagonal minus full).",
-                paired(rows, score).T[beta].tolist(),
+                groups["diagonal"].T[beta].tolist(),
                 0.0,
+                minus=groups["full"].T[beta].tolist(),
             )
     raw_notes = {"gram": "Mean over beta.", "hessian": _OF_ABS}
     for (term, what), raw, ratio in zip(_TERMS.items(), _RAW, RATIOS, strict=True):
         least = -0.05 if term == "gram" else 0.0
         says = f"{where}Diagonal posteriors make {what} more diagonal"
-        gap = paired(rows, raw)
-        for id, statement, values, note in (
-            (term, f"{says} (off-diagonality, diagonal minus full).", gap, raw_notes[term]),
+        for id, statement, score, betas, note in (
+            (
+                term,
+                f"{says} (off-diagonality, diagonal minus full).",
+                raw,
+                every,
+                raw_notes[term],
+            ),
             (
                 f"{term}_ratio",
                 f"{says}, beside random axes of the same latents (ratio, diagonal minus full).",
-                paired(rows, ratio),
+                ratio,
+                every,
                 f"Mean over beta. {_KNOWN}",
             ),
             (
                 f"{term}_fair",
                 f"{says} where full ones fit as well.",
-                gap.loc[fair],
+                raw,
+                fair,
                 f"Only beta at which the mean loss of full posteriors is at most {FAIR:.0%} "
                 f"larger ({listed}). Not blind: added after all scores were seen.",
             ),
         ):
+            groups = by_kind(rows, score)
             results.claim(
-                f"{prefix}{id}", statement, values.mean().tolist(), least, above=False, note=note
+                f"{prefix}{id}",
+                statement,
+                groups["diagonal"].loc[betas].mean().tolist(),
+                least,
+                above=False,
+                note=note,
+                minus=groups["full"].loc[betas].mean().tolist(),
             )
     loss = by_kind(rows, "loss")
     results.claim(

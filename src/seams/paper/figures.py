@@ -50,11 +50,18 @@ def fig02(*, seeds: int, **values: Any) -> list[TrainConfig]:
 
 
 def fig05(
-    *, betas: Sequence[float], seeds: int, heatmap_beta: float = 0.0, **values: Any
+    *,
+    betas: Sequence[float],
+    seeds: int,
+    full_seeds: int = 0,
+    heatmap_beta: float = 0.0,
+    **values: Any,
 ) -> list[TrainConfig]:
     """Posteriors x betas x seeds on dSprites, last diagonal ones at `heatmap_beta`; Figure 5."""
     base = _dsprites(values)
     runs = grid(base, covariance=_KINDS, beta=_betas(betas), seed=_seeds(seeds))
+    if full_seeds:
+        runs = [c for c in runs if c.covariance == "diagonal" or c.seed < full_seeds]
     if heatmap_beta and heatmap_beta not in betas:
         runs += grid(replace(base, beta=heatmap_beta), seed=_seeds(seeds))
     return runs

@@ -15,7 +15,7 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from seams.metrics import mean_interval
+from seams.metrics import difference_interval, mean_interval
 from seams.paper.parameters import Parameter, check
 from seams.project import project_root
 from seams.training import Run
@@ -94,6 +94,7 @@ class Results:
         above: bool = True,
         unit: str = "",
         note: str = "",
+        minus: Sequence[float] | None = None,
     ) -> Verdict:
         """Test a claim of the paper on one number a seed, and give the verdict.
 
@@ -109,6 +110,8 @@ class Results:
             above: Whether the claim is that the quantity lies above the threshold, or below.
             unit: Of the quantity.
             note: What a reader should know beside the verdict.
+            minus: The quantity in another group of runs, whose mean is subtracted; the interval is
+                then Welch's, and n the number of runs in the smaller group.
 
         Returns:
             The verdict.
@@ -118,8 +121,9 @@ class Results:
         """
         if any(claim["id"] == id for claim in self.content["claims"]):
             raise ValueError(f"The claim {id!r} is recorded twice; name one of them otherwise.")
-        defined = [float(v) for v in values if math.isfinite(v)]
-        mean, low, high = mean_with_interval(defined) if defined else (None, None, None)
+        groups = [[float(v) for v in some if math.isfinite(v)] for some in (values, minus or ())]
+        defined = min(groups[: 1 if minus is None else 2], key=len)
+        mean, low, high = _difference(*groups) if minus is not None else _mean(groups[0])
         verdict: Verdict = "not testable at this scale"
         testable = len(defined) > 1 and self.content["profile"] != "smoke"
         if testable and low is not None and high is not None:
@@ -168,6 +172,23 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, numbers.Integral):  # also numpy's
         return int(value)
     return float(f"{float(value):.{_DIGITS}g}")
+
+
+def _mean(values: list[float]) -> tuple[float, float, float] | tuple[None, None, None]:
+    return mean_with_interval(values) if values else (None, None, None)
+
+
+def _difference(
+    values: list[float], others: list[float]
+) -> tuple[float, float, float] | tuple[None, None, None]:
+    """Of two means, with its interval; without one where a group has a single run."""
+    if not values or not others:
+        return None, None, None
+    one, other = (torch.tensor(v, dtype=torch.float64) for v in (values, others))
+    centre = float(one.mean() - other.mean())
+    if min(len(one), len(other)) < 2:
+        return centre, centre, centre
+    return centre, *difference_interval(one, other)
 
 
 def mean_with_interval(values: Sequence[float]) -> tuple[float, float, float]:

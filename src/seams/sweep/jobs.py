@@ -287,7 +287,7 @@ def _evaluate(runs: Sequence[Run], data: Any, job: Job, place: Place, stop: Any)
             stack, own = _stack_of(some, place.device), data_of(data, some[0].config)
             found = evaluate(stack, range(len(some)), own)
             for run, (scores, arrays) in zip(some, found, strict=True):
-                place.store.update(run, scores, arrays)
+                place.store.update(run, scores, _curves(run) | arrays)
         except Exception as error:
             if len(some) > 1:  # find out whose it is, or what fits into memory
                 most = 1
@@ -297,6 +297,12 @@ def _evaluate(runs: Sequence[Run], data: Any, job: Job, place: Place, stop: Any)
         longest = max(longest, (time.perf_counter() - begun) / len(some))
         todo = [run for run in todo if run not in some]
     return outcome
+
+
+def _curves(run: Run) -> dict[str, Any]:
+    """What was computed along training, and cannot be again where no snapshots are left."""
+    stored = run.arrays if run.is_evaluated else {}
+    return {name: array for name, array in stored.items() if name.startswith("curve_")}
 
 
 def _stack_of(runs: Sequence[Run], device: str) -> Stack:

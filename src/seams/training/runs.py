@@ -121,9 +121,11 @@ class Run:
         return self._load(FILES.weights)
 
     def snapshots(self) -> dict[int, dict[str, Tensor]]:
-        """Parameters by step at the configuration's `snapshots` points of training, if any."""
+        """Parameters by step along training; empty for none, or if the run came without them."""
+        kept = (self.folder / FILES.snapshots).is_file() or not self.has_weights
         found: dict[int, dict[str, Tensor]] = {}
-        for key, value in (self._load(FILES.snapshots) if self.config.snapshots else {}).items():
+        wanted = kept and self.config.snapshots
+        for key, value in (self._load(FILES.snapshots) if wanted else {}).items():
             step, _, name = key.partition("/")
             found.setdefault(int(step), {})[name] = value
         return dict(sorted(found.items()))
