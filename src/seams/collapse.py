@@ -26,14 +26,8 @@ def responsibilities(
     mean: Float[Tensor, "n latent"],
     scale_tril: Float[Tensor, "n latent latent"],
 ) -> Float[Tensor, "*batch n"]:
-    r"""Share of each datum in a latent, $w_i(z) = q(z|x_i) / \sum_k q(z|x_k)$.
-
-    Returns:
-        Weights that sum to one over the data.
-
-    Source: "weighted average" in the caption of Figure 6; $p(x_i|z)$ under equal weights of the
-    data.
-    """
+    r"""Share of each datum in a latent, $w_i(z) = q(z|x_i) / \sum_k q(z|x_k)$."""
+    # The "weighted average" in the caption of Figure 6; p(x_i|z) under equal weights of the data.
     offset = (z.unsqueeze(-2) - mean).unsqueeze(-1)
     whitened = torch.linalg.solve_triangular(scale_tril, offset, upper=False).squeeze(-1)
     log_determinant = scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
@@ -46,16 +40,9 @@ def posterior_weighted_mean(
     scale_tril: Float[Tensor, "n latent latent"],
     x: Float[Tensor, "n data"],
 ) -> Float[Tensor, "*batch data"]:
-    r"""Decoder with the least squared error for given posteriors, $\sum_i w_i(z)\, x_i$.
-
-    It minimises $\sum_i \mathrm E_{q(z|x_i)} \lVert x_i - d(z)\rVert^2$ over all functions d, at
-    any $\beta$ and $\sigma$, which act through the posteriors alone.
-
-    Returns:
-        Means, in the unit of x.
-
-    Source: Caption of Figure 6.
-    """
+    r"""Decoder of least squared error for given posteriors, $\sum_i w_i(z)\, x_i$ (Fig. 6)."""
+    # It minimises sum_i E_q(z|x_i) |x_i - d(z)|^2 over all functions d, at any beta and sigma,
+    # which act through the posteriors alone.
     return responsibilities(z, mean, scale_tril) @ x
 
 

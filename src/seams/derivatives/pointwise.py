@@ -1,7 +1,4 @@
-"""Derivatives of a decoder at one latent, plain, so that others can compose and map them.
-
-Those that `seams.derivatives` offers take a batch and return no graph.
-"""
+"""Derivatives of a decoder at one latent, plain, so that others can compose and map them."""
 
 from collections.abc import Callable
 from functools import partial

@@ -43,9 +43,9 @@ def jacobian_svd(
     r"""Singular value decomposition of the Jacobian, $J_z = U\, \mathrm{diag}(s)\, V^\top$.
 
     Columns of U and V are the singular vectors $u^i$, $v^i$; $s$ descends. V itself is returned,
-    not its transpose. Signs: the largest entry of each $v^i$ is positive (the first of those
-    within `SIGN_TIE` of the largest), so V = I wherever C1 holds in this order. Where singular
-    values coincide, only the space spanned by their vectors is defined.
+    not its transpose. The largest entry of each $v^i$ is positive (the first of those within
+    `SIGN_TIE` of the largest), so V = I wherever C1 holds in this order. Where singular values
+    coincide, only the space spanned by their vectors is defined.
 
     Returns:
         U (dimensionless), s (in the unit of x) and V (dimensionless).
@@ -69,10 +69,9 @@ def align_axes(
 ) -> tuple[Int[Tensor, "batch latent"], Float[Tensor, "batch latent"]]:
     r"""Permutation and signs that bring V closest to I: the symmetry "P&S" of the paper.
 
-    Column $k$ of `V[n][:, permutation[n]] * signs[n]` is the singular vector that belongs to
-    latent axis $k$. Minimises the Frobenius distance over all signed permutations, by a linear
-    assignment on $-|V|$. Apply the same permutation to U, s and the rows of
-    `singular_value_jacobian` before comparing them.
+    Column $k$ of `V[n][:, permutation[n]] * signs[n]` is the singular vector of latent axis $k$,
+    by a linear assignment on $-|V|$, which minimises the Frobenius distance. Apply the same
+    permutation to U, s and the rows of `singular_value_jacobian` before comparing them.
 
     Returns:
         The permutation (axis to column) and the signs, $\pm 1$.
@@ -94,16 +93,15 @@ def singular_value_jacobian(
 ) -> Float[Tensor, "batch latent latent"]:
     r"""Derivatives of the singular values, $\partial s_i/\partial z_j = u_i^\top J_{,j}\, v_i$.
 
-    Entry $(i, j)$ is $\partial s_i / \partial z_j$, with $s_i$ in the descending order of
-    `jacobian_svd` and $J_{,j} = \partial J / \partial z_j$. C2 says that, with rows in the order
-    of `align_axes`, it is diagonal. Row $i$ is the Hessian of $z \mapsto u_i \cdot d(z)$ times
-    $v_i$: one forward-over-reverse product, where forward over forward would take one for each
-    entry and has no rule for SiLU in torch.
+    With $s_i$ in the descending order of `jacobian_svd` and $J_{,j} = \partial J / \partial z_j$.
+    C2 says that, with rows in the order of `align_axes`, it is diagonal. Row $i$ is the Hessian of
+    $z \mapsto u_i \cdot d(z)$ times $v_i$: forward over reverse, for forward over forward has no
+    rule for SiLU in torch.
 
     A singular value is differentiable only if it is simple and not zero: its distance to its
-    neighbours and to zero, over the largest, must exceed the square root of the dtype's eps. (At
-    a gap g, rounding turns singular vectors by eps / g; half of the digits are left there.) Where
-    it is not, `coinciding` says whether to raise, or to return NaN in its row.
+    neighbours and to zero, over the largest, must exceed the square root of the dtype's eps. (At a
+    gap g, rounding turns singular vectors by eps / g; half of the digits are left there.) Where it
+    is not, `coinciding` says whether to raise, or to return NaN in its row.
 
     Returns:
         One matrix per sample, in the unit of $x$.

@@ -9,14 +9,14 @@ and factors correspond, and which latents could be told apart at all.
 inactive latent is undefined.
 
 **Bernoulli.** With logits $a$ and means $p$, the Hessian of $\log p(x|z)$ is $-(G - H)$, where
-$G = \sum_k p_k (1 - p_k)\, \nabla a_k \nabla a_k^\top$ and $H = (x - p)^\top \nabla^2 a$. So $G$
-and $H$ are what the two terms of Eq. 6 are for a Gaussian. $G$ is the Gram matrix of the Jacobian
-of $2 \arcsin \sqrt p$, the map of $p$ that has the same noise everywhere; C1, C2, the contrast
-and the curvature are taken of that map instead of the mean.
+$G = \sum_k p_k (1 - p_k)\, \nabla a_k \nabla a_k^\top$ and $H = (x - p)^\top \nabla^2 a$: what the
+two terms of Eq. 6 are for a Gaussian. $G$ is the Gram matrix of the Jacobian of $2 \arcsin \sqrt
+p$, the map of $p$ that has the same noise everywhere; C1, C2, the contrast and the curvature are
+taken of that map instead of the mean.
 
 **Any other likelihood.** With $\ell(a) = \log p(x|a)$ of the decoder's output $a$, the same
-Hessian is $-(G - H)$ with $G = -J^\top \nabla_a^2 \ell\, J$ and $H = \nabla_a \ell^\top
-\nabla^2 a$. C1, C2 and the curvature are taken of $a$ as it is.
+Hessian is $-(G - H)$ with $G = -J^\top \nabla_a^2 \ell\, J$ and $H = \nabla_a \ell^\top \nabla^2
+a$. C1, C2 and the curvature are taken of $a$ as it is.
 """
 
 from collections.abc import Callable, Sequence

@@ -46,13 +46,8 @@ def in_random_axes(
     score: Callable[[Tensor], Tensor],
     count: int | None = None,
 ) -> float:
-    r"""Mean over random rotations of a score of $Q^\top M_x Q$, the same $Q$ for all samples.
-
-    Matrices are of active latents; the score takes a batch with a leading rotation axis.
-
-    Returns:
-        In the unit of the score.
-    """
+    r"""Mean over random rotations of a score of $Q^\top M_x Q$, the same $Q$ for all samples."""
+    # Matrices are of active latents; the score takes a batch with a leading rotation axis.
     Q = random_rotations(matrices.shape[-1], count).to(matrices).unsqueeze(1)
     return score(Q.mT @ matrices @ Q).mean().item()
 
@@ -69,13 +64,8 @@ def c2_in_random_axes(
     s: Float[Tensor, "batch latent"],
     V: Float[Tensor, "batch latent latent"],
 ) -> Float[Tensor, " batch"]:
-    r"""C2 violation of each sample in the mean over random axes.
-
-    A sample is turned by $Q = V R$ with uniform $R$, which is as uniform: its singular vectors are
-    then $R^\top$, so that one assignment a rotation serves all samples.
-
-    Returns:
-        One number in [0, 1] per sample; NaN where a slope is.
-    """
+    """C2 violation of each sample in the mean over random axes; NaN where a slope is."""
+    # A sample is turned by Q = V R with uniform R, which is as uniform: its singular vectors are
+    # then R', so that one assignment a rotation serves all samples.
     R = random_rotations(s.shape[-1]).to(slopes).unsqueeze(1)
     return off_diagonal_share(slopes @ V @ R, s, R.mT).mean(0)
