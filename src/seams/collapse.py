@@ -47,24 +47,15 @@ def posterior_weighted_mean(
 
 
 def coin_rate(betas: Sequence[float]) -> Float[Tensor, " beta"]:
-    r"""KL of the best VAE with one latent for one fair coin, where any decoder is allowed.
-
-    A Bernoulli decoder can be the distribution of a coin itself, and then needs no latent. With
-    posteriors $\mathcal N(\pm m, s^2)$ the best decoder is $p(x|z) = \sigma(2 m z / s^2)$, and the
-    loss depends on $a = m / s$ alone,
-
-    $$\mathrm E_t \log(1 + e^{-2 a (a + t)}) + \tfrac \beta 2 \log(1 + a^2),$$
-
-    with t standard normal: s is best where $m^2 + s^2 = 1$. Several coins with a latent each have
-    as many times this rate; two coins in one latent can have a lower loss. It is zero for $\beta
-    \ge 1$, as for any number of coins: a latent costs $\beta$ times its information or more, and
-    saves that information at most.
-
-    Returns:
-        $\tfrac12 \log(1 + a^2)$ at the minimum, nats; to 1e-3 of $a$.
-
-    Source: Appendix B, posterior collapse.
-    """
+    """KL of the best VAE with one latent for one fair coin, any decoder allowed, in nats."""
+    # A Bernoulli decoder can be the distribution of a coin itself, and then needs no latent. With
+    # posteriors N(+-m, s^2) the best decoder is p(x|z) = sigmoid(2 m z / s^2), and the loss
+    # depends on a = m / s alone, E_t log(1 + exp(-2 a (a + t))) + beta/2 log(1 + a^2), with t
+    # standard normal: s is best where m^2 + s^2 = 1. The rate is 1/2 log(1 + a^2) at the minimum,
+    # to 1e-3 of a. Several coins with a latent each have as many times this rate; two coins in one
+    # latent can have a lower loss. It is zero for beta >= 1, as for any number of coins: a latent
+    # costs beta times its information or more, and saves that information at most (Appendix B,
+    # posterior collapse).
     import numpy as np
 
     t, weight = (

@@ -9,19 +9,18 @@ decoder is linear over the width of a posterior it loses, on average over the la
 $$\tfrac\beta2\, \mathrm E_z \log\big(1 + \tfrac{\kappa(z)}4 \sin^2 2\theta\big), \qquad
 \kappa = \frac{(s_i^2 - s_j^2)^2}{\lambda_i \lambda_j}, \quad \lambda = s^2 + \beta\sigma^2,$$
 
-nats a datum: `seams.linear.diagonal_gap` with singular values that depend on $z$. Three
-consequences, which the notebooks test:
+nats a datum: `seams.linear.diagonal_gap` with singular values that depend on $z$. So
 
 * **When there is a pull.** $\mathrm E\,\kappa = 0$ only if $s_i(z_i) = s_j(z_j)$ almost
-  everywhere; each depends on its own latent (C2), so both are one constant, and both factors
-  are normal with the same variance. By the theorem of Darmois and Skitovich this is also the only
-  case in which independent coordinates stay independent when turned. So the pull vanishes exactly
-  where the truth cannot be known.
-* **Lemma 6.3 asks for more.** It wants distinct eigenvalues $h$ of the Hessian of the log
-  density. For normal factors that is the same: $\kappa$ tends to $((h_i - h_j) s_i s_j)^2$ for
-  small noise. Uniform and Laplace factors have $h = 0$ almost everywhere, at any ratio of their
-  ranges, and yet $\mathrm E\,\kappa > 0$: their edges and peaks shape the singular values of a
-  decoder whose prior is normal. The condition is sufficient, not necessary.
+  everywhere; each depends on its own latent (C2), so both are one constant, and both factors are
+  normal with the same variance. By the theorem of Darmois and Skitovich only then do independent
+  coordinates stay independent when turned: the pull vanishes exactly where the truth cannot be
+  known.
+* **Lemma 6.3 asks for more.** It wants distinct eigenvalues $h$ of the Hessian of the log density.
+  For normal factors that is the same: $\kappa$ tends to $((h_i - h_j) s_i s_j)^2$ for small noise.
+  Uniform and Laplace factors have $h = 0$ almost everywhere, at any ratio of their ranges, and yet
+  $\mathrm E\,\kappa > 0$: their edges and peaks shape the singular values of a decoder whose prior
+  is normal. The condition is sufficient, not necessary.
 * **How soon.** The pull grows with the square of the gap, `seams.linear.alignment_rate` in the
   linear case: the last step before equal ranges is the longest.
 """
@@ -103,8 +102,7 @@ def chance(latent: int, draws: int = 4_000) -> Chance:
     return Chance(float(matched.mean()), float(reached.mean()))
 
 
-RECOVERY = ("mcc", "mcc_least", "probe", "mig_means")
-"""Names of `recovery_scores`."""
+RECOVERY = ("mcc", "mcc_least", "probe", "mig_means")  # names of `recovery_scores`
 
 
 def recovery_scores(

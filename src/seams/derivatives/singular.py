@@ -67,17 +67,11 @@ def jacobian_svd(
 def align_axes(
     V: Float[Tensor, "batch latent latent"],
 ) -> tuple[Int[Tensor, "batch latent"], Float[Tensor, "batch latent"]]:
-    r"""Permutation and signs that bring V closest to I: the symmetry "P&S" of the paper.
-
-    Column $k$ of `V[n][:, permutation[n]] * signs[n]` is the singular vector of latent axis $k$,
-    by a linear assignment on $-|V|$, which minimises the Frobenius distance. Apply the same
-    permutation to U, s and the rows of `singular_value_jacobian` before comparing them.
-
-    Returns:
-        The permutation (axis to column) and the signs, $\pm 1$.
-
-    Source: Lemma 4.1, C1, "up to relabelling and signs".
-    """
+    """Permutation (axis to column) and signs that bring V closest to I: the paper's "P&S"."""
+    # Column k of `V[n][:, permutation[n]] * signs[n]` is the singular vector of latent axis k, by
+    # a linear assignment on -|V|, which minimises the Frobenius distance. Apply the same
+    # permutation to U, s and the rows of `singular_value_jacobian` before comparing them (Lemma
+    # 4.1, C1).
     permutation = best_columns(V.abs())
     diagonal = torch.take_along_dim(V, permutation.unsqueeze(1), 2).diagonal(dim1=1, dim2=2)
     signs = torch.where(diagonal < 0, -torch.ones_like(diagonal), torch.ones_like(diagonal))

@@ -93,17 +93,10 @@ def log_likelihood_hessian(
     sigma: float = 1.0,
     chunk_size: int | None = None,
 ) -> Float[Tensor, "batch latent latent"]:
-    r"""Hessian of the Gaussian log-likelihood, $L_z(x) = \nabla_z^2 \log N(x; d(z), \sigma^2 I)$.
-
-    The residual varies with $z$. Equals $-(J^\top J - (x - d(z))^\top H) / \sigma^2$ but is
-    computed as one Hessian, which makes each side a check of the other. `sigma` is in the unit of
-    x.
-
-    Returns:
-        One symmetric matrix per sample; dimensionless.
-
-    Source: Eq. 6, first form.
-    """
+    r"""Hessian of the Gaussian log-likelihood, $\nabla_z^2 \log N(x; d(z), \sigma^2 I)$."""
+    # The residual varies with z. Equals -(J'J - (x - d(z))' H) / sigma^2 (Eq. 6, first form) but
+    # is computed as one Hessian, which makes each side a check of the other. `sigma` is in the
+    # unit of x.
     require(decoder, z, x, sigma=sigma)
     hessian = jacfwd(grad(partial(pointwise.log_likelihood, decoder, sigma)))
     return finite("log_likelihood_hessian", over_batch(hessian, z, x, chunk_size=chunk_size))

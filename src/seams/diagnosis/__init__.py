@@ -100,13 +100,11 @@ def diagnose(
     they can.
 
     Rate, distortion, activity and information use all of `x`; derivatives use `samples` of it,
-    with `draws` posterior draws each. Of these, 32 serve for C2 and 4 to 32 for the curvature.
-    More draws lower the noise of Eq. 6, which is taken out of `difference` and `cancelled` for any
-    number. Information from few data is overstated (see `seams.metrics.mutual_information`): pass
-    thousands.
-
-    Where a score needs derivatives of the decoder in the active latents alone, inactive ones are
-    held at the prior's mean 0.
+    with `draws` posterior draws each. Of these, 32 serve for C2 and 4 to 32 for the curvature. The
+    noise of the draws is taken out of `difference` and `cancelled` for any number. Information
+    from few data is overstated (see `seams.metrics.mutual_information`): pass thousands. Where a
+    score needs derivatives in the active latents alone, inactive ones are held at the prior's mean
+    0.
 
     Args:
         encoder: From a batch of data, shaped as `x`, to their posteriors: a distribution of
@@ -114,13 +112,12 @@ def diagnose(
             `seams.distributions`, or a pair of the mean `[n, latent]` and what `second` names.
         decoder: From one latent `[latent]` or a batch `[n, latent]` to means of any shape, one
             value a column of `x`.
-        x: Data `[n, ...]`, floating point; all axes but the first are flattened for the
-            derivatives.
+        x: Data `[n, ...]`, floating point; all but the first axis are flattened for derivatives.
         factors: True factors `[n, factor]` as integers, if they are known.
         factor_names: One a column of `factors`; default their numbers.
         likelihood: Of x given z; "bernoulli" for data in [0, 1]; or a function of the decoder's
-            output for one datum and of that datum, both `[data]`, that returns
-            $\log p(x|z)$ in nats, a scalar, twice differentiable in torch.
+            output for one datum and of that datum, both `[data]`, that returns $\log p(x|z)$ in
+            nats, a scalar, twice differentiable in torch.
         sigma: Standard deviation of a Gaussian likelihood, in the unit of x.
         beta: Weight of the KL term, where the loss is $-\log p(x|z) + \beta\,$KL, summed over a
             datum. A loss with another reduction has another beta.
@@ -135,11 +132,8 @@ def diagnose(
         The diagnosis: scores, matrices, `.table()`, `.plot()` and `.verdict`.
 
     Raises:
-        ValueError: An option is out of range; `x` or `factors` have another shape or type, or not
-            the same length; `x` is not finite, or not in [0, 1] for a Bernoulli
-            likelihood; a `likelihood` of your own returns no scalar, or one that is not finite;
-            encoder or decoder return something of another shape or kind, or that is not finite,
-            or that depends on the rest of the batch.
+        ValueError: An argument or a result of encoder, decoder or likelihood has another shape,
+            type or range, or is not finite, or depends on the rest of the batch.
 
     Source: Eq. 6, P1, C1, C2, Appendix E; the verdict on gaps: Eq. 4 and Theorem 6.5.
     """

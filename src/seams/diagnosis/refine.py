@@ -1,4 +1,4 @@
-r"""The best Gaussian posterior of each datum, its decoder frozen: what Eq. 6 is a condition for.
+"""The best Gaussian posterior of each datum, its decoder frozen: what Eq. 6 is a condition for.
 
 An encoder is shared by all data and is not at the optimum of each. A mismatch of Eq. 6 at its
 posteriors is its own error and the decoder's together; at refined ones, what is left is not its.

@@ -26,25 +26,21 @@ NEAR = 0.1
 """Relative gap of two squared singular values below which they count as equal. At it, the wrong
 angle costs a diagonal posterior beta / 2 log(1 + 0.1^2 / 4), about beta / 1000 nats a datum."""
 
-NEAR_RATIO = math.sqrt((2 + NEAR) / (2 - NEAR))
-"""Of the singular values at that gap."""
+NEAR_RATIO = math.sqrt((2 + NEAR) / (2 - NEAR))  # of the singular values at that gap
 
-CONFIDENCE = 0.95
-"""Of the test whether a gap exceeds its sampling error."""
+CONFIDENCE = 0.95  # of the test whether a gap exceeds its sampling error
 
 MIXED = (0.1, 0.5)
 """A factor is mixed in two latents if each knows more than this share of its entropy, and the
 lesser one at least this share of what the greater one knows."""
 
-CLOSE = 0.1
-"""Relative difference of both sides of Eq. 6 below which the verdict calls them close."""
+CLOSE = 0.1  # relative difference of both sides of Eq. 6 below which the verdict calls them close
 
 ALIGNED = (0.5, 0.9)
 """Shares of the off-diagonality after random rotations: below the first the verdict says that the
 axes mean something, above the second that any would do as well."""
 
-TURNED = 15.0
-"""Degrees from which the verdict calls a pair of distinct latents off its axes."""
+TURNED = 15.0  # degrees from which the verdict calls a pair of distinct latents off its axes
 
 
 @dataclass(frozen=True)

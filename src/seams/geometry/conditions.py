@@ -29,19 +29,12 @@ def c2_violation(
     coinciding: Coinciding = "raise",
     chunk_size: int | None = None,
 ) -> Float[Tensor, " batch"]:
-    r"""How far C2 is from holding: share of $|\partial s_i / \partial z_j|$ off the diagonal.
-
-    Rows are brought to the order of the latents by `align_axes`. 0 if each singular value changes
-    along its own latent only; also, by definition, if no entry, per unit of latent, exceeds the
-    square root of the dtype's eps times the largest singular value (below that, entries are
-    rounding), as for a linear decoder. Where singular values coincide, `coinciding` says whether
-    to raise or to return NaN.
-
-    Returns:
-        One number in [0, 1] per sample.
-
-    Source: Lemma 4.1, C2.
-    """
+    r"""Violation of C2: share of $|\partial s_i / \partial z_j|$ off the diagonal, in [0, 1]."""
+    # Rows are brought to the order of the latents by `align_axes`. 0 if each singular value
+    # changes along its own latent only (Lemma 4.1, C2); also, by definition, if no entry, per unit
+    # of latent, exceeds the square root of the dtype's eps times the largest singular value (below
+    # that, entries are rounding), as for a linear decoder. Where values coincide, `coinciding`
+    # says what to do.
     frame = singular_frame(decoder, z, coinciding, chunk_size)
     return off_diagonal_share(frame.slopes, frame.s, frame.V)
 

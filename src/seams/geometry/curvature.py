@@ -32,9 +32,7 @@ def riemann_curvature(
     ones. Each sample differentiated at once holds `[latent, latent, data]`.
 
     Returns:
-        Tensor with $R_{abab}$ the sectional curvature of the plane $u^a, u^b$, in $1/x^2$.
-
-    Source: Not in the paper; a consequence of C1-C2 by Theorem 5.2 (Gauss's equation).
+        $R_{abab}$ is the sectional curvature of the plane $u^a, u^b$, in $1/x^2$.
     """
     U, s, V = jacobian_svd(decoder, z, chunk_size=chunk_size)
     require_full_rank(s, "riemann_curvature")

@@ -90,7 +90,7 @@ def log_seam_factors(
     log_prior: LogPrior | None = None,
     chunk_size: int | None = None,
 ) -> Float[Tensor, "batch latent"]:
-    r"""Log factors of the manifold density, $\log p_i(z_i) - \log s^i(z)$, one for each latent.
+    r"""Log factors of the manifold density, $\log p_i(z_i) - \log s^i(z)$, in units of $1/x$.
 
     Factor $k$ belongs to the seam whose path is nearest to latent axis $k$ (`align_axes`). Their
     sum is `log_manifold_density`, always. Under C1-C2, and only then, factor $k$ depends on $z_k$
@@ -98,7 +98,7 @@ def log_seam_factors(
     defined, the factors are not.
 
     Returns:
-        Natural logarithm of each factor, in units of $1/x$.
+        One logarithm for each latent.
 
     Source: Lemma 5.1; Theorem 5.2.
     """

@@ -60,28 +60,20 @@ def singular_vector_path(
 ) -> SingularVectorPath:
     r"""Path along the i-th right singular vector, $\dot z_t = v^i(z_t)$, and its seam.
 
-    Integrated both ways from `z` by scipy's adaptive Runge-Kutta pair 5(4), together with the seam
-    coordinate $\dot u = s^i$. Each step follows the singular vector nearest to the last direction,
-    whatever its rank among the singular values, so the path goes straight through points where
-    $s^i$ crosses another value: among vectors whose values coincide it takes the combination
-    nearest to the last direction. It stops
+    Integrated both ways from `z`, for an arc length `extent` each, by scipy's adaptive Runge-Kutta
+    pair 5(4), together with the seam coordinate $\dot u = s^i$; `points` are returned, equally
+    spaced in t. `index` 0 is the largest singular value at `z`. Each step follows the singular
+    vector nearest to the last direction, whatever its rank, so the path goes straight through
+    points where $s^i$ crosses another value: among vectors whose values coincide it takes the
+    combination nearest to the last direction. The decoder must be continuously differentiable, or
+    the steps become very small. The path stops
 
-    * at the `"extent"` asked for, or at the `"bounds"` of the box;
+    * at the `"extent"`, or at the `"bounds"`, half the side of a box around 0;
     * at a `"crossing"` where no vector lies within 30 degrees of the last direction, or where the
       vectors turn too fast to follow: the continuation is undefined there;
     * where $s^i$ vanishes, so that the latents leave the regular set: `"rank"`;
     * at the last point before the Jacobian is not finite, the edge of the decoder's domain:
       `"support"`, or `"bounds"` where both are the same.
-
-    Args:
-        decoder: Continuously differentiable, or the steps become very small.
-        z: The start; dimensionless.
-        index: Which singular value, 0 for the largest at `z`.
-        extent: Arc length each way; dimensionless, in standard deviations of the prior.
-        points: Points returned, equally spaced in t.
-        bounds: Half the side of a box around 0, such as the support of a uniform prior.
-        rtol: Relative tolerance of the solver.
-        atol: Absolute tolerance of the solver.
 
     Returns:
         The path, the seam, and what was met on the way.

@@ -35,18 +35,12 @@ def active_latents(
 def latents_in_use(
     kl: Float[Tensor, "*runs latent"], nats: float = 0.1
 ) -> Bool[Tensor, "*runs latent"]:
-    r"""Latents that say something of a datum, $\mathrm E_x[\mathrm{KL}_j] > 0.1$ nats.
-
-    Stricter than `active_latents`: a mean whose variance is 0.01 costs about 0.005 nats, so a
-    model with few data keeps latents whose effect is nothing. `kl` is the mean KL of each latent's
-    marginal, as the array `kl` of an evaluation. The KL of a full posterior exceeds the sum over
-    its marginals, by what correlations between latents hold: a count of these is a lower bound.
-
-    Returns:
-        True for a latent in use.
-
-    Source: ours, for Figures 7 to 10, where the paper says "active".
-    """
+    r"""Latents that say something of a datum, $\mathrm E_x[\mathrm{KL}_j] > 0.1$ nats."""
+    # `kl` is the mean KL of each latent's marginal, as the array `kl` of an evaluation. Stricter
+    # than `active_latents`: a mean whose variance is 0.01 costs about 0.005 nats, so a model with
+    # few data keeps latents whose effect is nothing. The KL of a full posterior exceeds the sum
+    # over its marginals, by what correlations between latents hold: a count of these is a lower
+    # bound. Ours, for Figures 7 to 10, where the paper says "active".
     return kl > nats
 
 
@@ -95,18 +89,9 @@ def independent_mechanism_contrast(
     jacobian_gram: Float[Tensor, "*batch latent latent"],
     active: Bool[Tensor, " latent"] | None = None,
 ) -> Float[Tensor, " *batch"]:
-    r"""C_IMA, $\frac12 \big(\log\det\mathrm{diag}(J^\top J) - \log\det J^\top J\big)$, in nats.
-
-    0 if and only if the columns of $J$ are orthogonal; unchanged by a rescaling of the latents.
-
-    Returns:
-        Not negative; one per sample.
-
-    Raises:
-        ValueError: As for `off_diagonality`, or a matrix is not positive definite.
-
-    Source: Gresele et al. 2021, Sec. 4 (the local contrast).
-    """
+    r"""C_IMA, $\frac12 \big(\log\det\mathrm{diag}(J^\top J) - \log\det J^\top J\big)$, in nats."""
+    # 0 if and only if the columns of J are orthogonal; unchanged by a rescaling of the latents.
+    # The local contrast of Gresele et al. 2021, Sec. 4.
     jacobian_gram, kept = _select(jacobian_gram, active)
     if problem := _diagonal_problem(jacobian_gram, kept, "independent_mechanism_contrast"):
         raise ValueError(problem)

@@ -14,8 +14,7 @@ from seams.shapes import Float, Int
 
 __all__ = ["BINS", "density_mutual_information", "entropies", "mutual_information"]
 
-BINS = 20
-"""Of the histogram of a latent, as in Locatello et al. 2019."""
+BINS = 20  # of the histogram of a latent, as in Locatello et al. 2019
 
 # Grid step over the smallest scale. The trapezoidal rule converges geometrically in its inverse;
 # at one half the worst two-component mixture found is wrong by 2e-6 nats (at one, by 4e-4).

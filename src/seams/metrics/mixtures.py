@@ -14,8 +14,7 @@ from seams.shapes import Float, Int
 
 __all__ = ["REACH", "mixture_information"]
 
-REACH = 6.0
-"""Standard deviations: all but 2e-9 of a Gaussian lies within, far below other errors."""
+REACH = 6.0  # standard deviations: all but 2e-9 of a Gaussian lies within, far below other errors
 
 # A part is at most twice as wide as a component's standard deviation: 16 Gauss-Legendre nodes then
 # hold its density to 1e-11 of the peak, and integrals of its logarithm to 1e-9.

@@ -48,17 +48,11 @@ def mean_correlation(
     truth: Float[Tensor, "n true"],
     method: Literal["pearson", "spearman"] = "pearson",
 ) -> float:
-    r"""MCC, $\max_\pi \frac1k \sum_k \lvert\rho(z_{\pi(k)}, t_k)\rvert$ over assignments $\pi$.
-
-    Each latent is given to at most one of the $k$ true ones; a true latent that goes without
-    counts as 0, and spare latents cost nothing.
-
-    Returns:
-        Between 0 and 1; 1 if the latents are recovered up to permutation, sign and, for Pearson,
-        scale and shift or, for Spearman, a monotonic map each.
-
-    Source: Hyvarinen and Morioka 2016.
-    """
+    r"""MCC, $\max_\pi \frac1k \sum_k \lvert\rho(z_{\pi(k)}, t_k)\rvert$ over assignments $\pi$."""
+    # Each latent is given to at most one of the k true ones; a true latent that goes without
+    # counts as 0, and spare latents cost nothing. 1 if the latents are recovered up to
+    # permutation, sign and, for Pearson, scale and shift or, for Spearman, a monotonic map each.
+    # Source: Hyvarinen and Morioka 2016.
     magnitude = correlation_matrix(latents, truth, method).detach().abs()
     return float(matched_scores(magnitude.mT).mean())
 
@@ -70,7 +64,7 @@ def linear_probe_r2(
     periods: Mapping[int, float | int] | None = None,
     train: Bool[Tensor, " n"] | None = None,
 ) -> Float[Tensor, " factor"]:
-    r"""Held-out $R^2$ of each factor, predicted linearly from all latents.
+    r"""Held-out $R^2$ of each factor, predicted linearly from all latents, 1 at most.
 
     Least squares with intercept, so any invertible linear map of the latents, a rotation among
     them, leaves it unchanged: it says whether the information is there, where MIG says whether it
@@ -82,17 +76,14 @@ def linear_probe_r2(
     and 39 are the same image: period 39, in the unit of its column) in `periods` has cosine and
     sine. Symmetries of single shapes are not undone: they lower every score. `train` says which
     samples to fit on, the others being scored; None takes a random half, the same one at each
-    call.
+    call. Not in the paper: the rotation-invariant companion to App. E's metrics.
 
     Returns:
-        One value per factor, 1 at most.
+        One value per factor.
 
     Raises:
-        ValueError: Factors of another shape, a value that is not finite, a column both category
-            and circular or out of range, a period that is not positive, an empty side of the
-            split, or a factor that does not vary in the held-out half.
-
-    Source: the rotation-invariant companion to App. E's metrics; not in the paper.
+        ValueError: A value is not finite, `one_hot` and `periods` do not fit the columns, a side
+            of the split is empty, or a factor does not vary in the held-out half.
     """
     periods = periods or {}
     if factors.ndim != 2 or len(factors) != len(latents):

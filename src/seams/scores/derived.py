@@ -84,18 +84,12 @@ def term_scores(
     hessian: Float[Tensor, "batch latent latent"],
     active: Bool[Tensor, " latent"],
 ) -> Scored:
-    """How diagonal both terms of Eq. 6 are, and how near the singular vectors are to the axes.
-
-    `off_diagonal_gram`, `off_diagonal_hessian`: mean over the batch of App. E's score;
-    `..._of_mean`: score of the mean matrix; `..._of_abs`: of the mean absolute matrix. The Hessian
-    is indefinite: where its diagonal passes through zero the score of a single matrix is
-    unbounded, and only `..._of_abs` has a stable mean. `dto` and `c_ima`: means over the batch.
-
-    Returns:
-        Each score with `_random` and `_ratio`.
-
-    Source: App. E; Rolinek et al. 2019; Gresele et al. 2021.
-    """
+    """How diagonal both terms of Eq. 6 are, and how near the singular vectors are to the axes."""
+    # `off_diagonal_gram`, `off_diagonal_hessian`: mean over the batch of App. E's score;
+    # `_of_mean`: score of the mean matrix; `_of_abs`: of the mean absolute matrix. The Hessian is
+    # indefinite: where its diagonal passes through zero the score of a single matrix is unbounded,
+    # and only `_of_abs` has a stable mean. `dto` and `c_ima` (Rolinek et al. 2019; Gresele et al.
+    # 2021): means over the batch.
     found, few = Scored(), _few(active)
     kept = gram[:, active][:, :, active]
     for name, matrices in (("gram", kept), ("hessian", hessian[:, active][:, :, active])):

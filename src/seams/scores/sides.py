@@ -120,9 +120,8 @@ def cancelled_share(
     $g$ and $h$ are the off-diagonal entries of $E_q[J^\top J]$ and of $E_q[(x - d)^\top H]$ in all
     samples, each scaled by $\sqrt{P_{ii} P_{jj}}$ with $P$ the right side of Eq. 6. It is 1 if the
     terms are equal, so that a diagonal sum says nothing of its parts; 0 if they are unrelated;
-    negative if they add up. `beta` and `sigma` are those that it was computed with, and `active`
-    the latents to keep (None: all). The noise of the draws is taken out of each square, with $2 g
-    h = g^2 + h^2 - (g - h)^2$.
+    negative if they add up. `beta` and `sigma` are those of `found`, `active` the latents to keep.
+    The noise of the draws is taken out of each square, with $2 g h = g^2 + h^2 - (g - h)^2$.
 
     Returns:
         Between -1 and 1, up to the noise of the draws.
