@@ -1,9 +1,9 @@
 r"""What overlapping posteriors make of the data: the posterior-weighted mean, and collapse.
 
 A decoder that may be any function maps a latent to the mean of the data that share it, each
-weighted by its posterior there. As $\beta$ grows posteriors widen, more of them share a latent,
-and reconstructions merge; where all posteriors are the prior, all data share every latent.
-Posteriors have one `mean` a datum and the Cholesky factor `scale_tril` of their covariance.
+weighted by its posterior there. As $\beta$ grows posteriors widen and reconstructions merge; where
+all are the prior, all data share every latent. Posteriors have one `mean` a datum and the Cholesky
+factor `scale_tril` of their covariance.
 """
 
 import math

@@ -1,11 +1,10 @@
 r"""The right side of Eq. 6, in the mean over a posterior, with its Monte Carlo error.
 
-Posteriors have means `mean` $\mu$ and lower Cholesky factors `scale_tril` $L$ of their
-covariances, dimensionless (of a diagonal one, `torch.diag_embed` of its standard deviations); `x`
-are their data. `beta` weighs the KL term of the ELBO; `sigma` is the standard deviation of the
-likelihood, in the unit of x. Each sample takes 2 `draws` or more from `generator` (default:
-torch's own), `chunk_size` at once over all samples (default: as many as have 2^20 columns of
-data).
+Posteriors have means `mean` $\mu$ and lower Cholesky factors `scale_tril` $L$ of their covariances
+(of a diagonal one, `torch.diag_embed` of its standard deviations); `x` are their data. `beta`
+weighs the KL term of the ELBO; `sigma` is the standard deviation of the likelihood, in the unit of
+x. Each sample takes 2 `draws` or more from `generator` (default: torch's own), `chunk_size` at
+once over all samples.
 """
 
 from collections.abc import Callable
@@ -115,11 +114,11 @@ def optimal_precision_one_derivative(
 ) -> tuple[Float[Tensor, "batch latent latent"], Float[Tensor, "batch latent latent"]]:
     r"""Right side of Eq. 6 from first derivatives, $I - \Sigma^{-1} E_q[(z-\mu) g^\top] / \beta$.
 
-    Here $g = \nabla_z \log p(x|z)$. Stein's identity, $E_q[\nabla^2 f] = \Sigma^{-1} E_q[(z - \mu)
-    \nabla f^\top]$, needs no second derivative: it holds for ReLU decoders, whose curvature sits
-    in the kinks that autograd does not see, and costs one VJP a draw. It is noisier than
-    `optimal_precision`. The gradient at the mean is subtracted as a baseline (of expectation
-    zero), and each draw is symmetrised.
+    Here $g = \nabla_z \log p(x|z)$. By Stein's identity (Price/Bonnet, once instead of twice) it
+    needs no second derivative: it holds for ReLU decoders, whose curvature sits in the kinks that
+    autograd does not see, and costs one VJP a draw. It is noisier than `optimal_precision`. The
+    gradient at the mean is subtracted as a baseline (of expectation zero), and each draw is
+    symmetrised.
 
     Returns:
         The precision and the standard error of each of its entries.
@@ -127,7 +126,7 @@ def optimal_precision_one_derivative(
     Raises:
         ValueError: The diagonal of `scale_tril` is not positive.
 
-    Source: Eq. 6, first form, with the Price/Bonnet theorem used once instead of twice.
+    Source: Eq. 6, first form.
     """
     _require(decoder, mean, x, beta, sigma, draws)
     smallest = scale_tril.diagonal(dim1=-2, dim2=-1).min().item()

@@ -88,9 +88,7 @@ def singular_value_jacobian(
     r"""Derivatives of the singular values, $\partial s_i/\partial z_j = u_i^\top J_{,j}\, v_i$.
 
     With $s_i$ in the descending order of `jacobian_svd` and $J_{,j} = \partial J / \partial z_j$.
-    C2 says that, with rows in the order of `align_axes`, it is diagonal. Row $i$ is the Hessian of
-    $z \mapsto u_i \cdot d(z)$ times $v_i$: forward over reverse, for forward over forward has no
-    rule for SiLU in torch.
+    C2 says that, with rows in the order of `align_axes`, it is diagonal.
 
     A singular value is differentiable only if it is simple and not zero: its distance to its
     neighbours and to zero, over the largest, must exceed the square root of the dtype's eps. (At a
@@ -119,6 +117,8 @@ def singular_frame(
     decoder: Decoder, z: Tensor, coinciding: Coinciding, chunk_size: int | None = None
 ) -> SingularFrame:
     """What `jacobian_svd` and `singular_value_jacobian` say, from one decomposition."""
+    # Row i is the Hessian of u_i . d(z) times v_i: forward over forward has no rule for SiLU in
+    # torch.
     U, s, V = jacobian_svd(decoder, z, chunk_size=chunk_size)
     gap = relative_gap(s)
     simple = gap > half_of_digits(s.dtype)

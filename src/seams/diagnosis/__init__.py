@@ -2,11 +2,8 @@ r"""Any encoder and decoder, diagnosed against the theory in one call.
 
 `diagnose` asks, of a trained VAE that need not be ours: which latents are active, does Eq. 6 hold,
 is each of its two terms diagonal (P1), are C1 and C2 satisfied, is the manifold flat, do latents
-and factors correspond, and which latents could be told apart at all.
-
-**Restriction.** A latent is active if its posterior mean varies over the data by more than 0.01
-(`seams.metrics.active_latents`). All that compares latents is over the active ones: a score of an
-inactive latent is undefined.
+and factors correspond, and which latents could be told apart at all. All that compares latents is
+over the active ones (`seams.metrics.active_latents`): a score of an inactive latent is undefined.
 
 **Bernoulli.** With logits $a$ and means $p$, the Hessian of $\log p(x|z)$ is $-(G - H)$, where
 $G = \sum_k p_k (1 - p_k)\, \nabla a_k \nabla a_k^\top$ and $H = (x - p)^\top \nabla^2 a$: what the
@@ -100,11 +97,11 @@ def diagnose(
     they can.
 
     Rate, distortion, activity and information use all of `x`; derivatives use `samples` of it,
-    with `draws` posterior draws each. Of these, 32 serve for C2 and 4 to 32 for the curvature. The
-    noise of the draws is taken out of `difference` and `cancelled` for any number. Information
-    from few data is overstated (see `seams.metrics.mutual_information`): pass thousands. Where a
-    score needs derivatives in the active latents alone, inactive ones are held at the prior's mean
-    0.
+    chosen at random, with `draws` posterior draws each, by `seed`. Of these, 32 serve for C2 and 4
+    to 32 for the curvature. The noise of the draws is taken out of `difference` and `cancelled`
+    for any number. Information from few data is overstated (see
+    `seams.metrics.mutual_information`): pass thousands. Where a score needs derivatives in the
+    active latents alone, inactive ones are held at 0.
 
     Args:
         encoder: From a batch of data, shaped as `x`, to their posteriors: a distribution of
@@ -124,7 +121,7 @@ def diagnose(
         second: What an encoder that returns a pair puts second: "log_variance", "std" or
             "scale_tril", the Cholesky factor of a full covariance.
         output: What the decoder of a Bernoulli likelihood returns: "mean" or "logits".
-        samples: Data whose derivatives are taken, chosen at random.
+        samples: Data whose derivatives are taken.
         draws: Posterior draws of each.
         seed: Of the choice and of the draws.
 

@@ -26,15 +26,11 @@ _ADAM = (0.8, 0.95)
 
 @dataclass(frozen=True)
 class Refinement:
-    r"""Posteriors after refinement, $\mathcal N(\mu, L L^\top)$, one a datum; `loss` in nats.
-
-    It is $\mathrm E_q \lVert x - d(z)\rVert^2 / (2\beta\sigma^2) + \mathrm{KL}$ before each step
-    and after the last one, on the draws of the refinement.
-    """
+    r"""Posteriors after refinement, $\mathcal N(\mu, L L^\top)$, one a datum."""
 
     mean: Float[Tensor, "batch latent"]
     scale_tril: Float[Tensor, "batch latent latent"]
-    loss: Float[Tensor, "step batch"]
+    loss: Float[Tensor, "step batch"]  # before each step and after the last, on its draws; nats
 
 
 def refine_posterior(
@@ -52,7 +48,7 @@ def refine_posterior(
     generator: torch.Generator | None = None,
     chunk_size: int | None = None,
 ) -> Refinement:
-    r"""Minimise each datum's own loss, $\mathrm E_q[-\log p(x|z)] / \beta + \mathrm{KL}$, over q.
+    r"""Minimise each datum's $E_q |x - d(z)|^2 / (2\beta\sigma^2) + \mathrm{KL}$ over its q.
 
     Adam on the mean and on the Cholesky factor, in the frame of the posterior it starts from: $\mu
     = \mu_0 + L_0 m$ and $L = L_0 A$, with the diagonal of $A$ as its logarithm. So one step size
@@ -73,8 +69,8 @@ def refine_posterior(
 
     Raises:
         ValueError: A number that must be positive is not; too few draws, or an odd number of them;
-            a diagonal posterior is to start from one that is not; the decoder does not fit `x`, or
-            is not one; or the loss is not finite.
+            a diagonal posterior is to start from one that is not; `decoder` is not one, or does
+            not fit `x`; or the loss is not finite.
 
     Source: Eq. 1 for one datum; Eq. 6 holds at its optimum.
     """

@@ -1,10 +1,9 @@
 r"""Singular-vector paths, seams, manifold density and curvature of any decoder.
 
 Right singular vectors of a decoder's Jacobian, followed through the latents, are *singular-vector
-paths* (D3); their images on the manifold $\mathcal{M} = \{d(z)\}$, which follow the left ones, are
-*seams* (D4): `paths`. The manifold density factorises over seams at each point (Lemma 5.1):
-`densities`. It is disentangled if and only if C1 and C2 hold (Theorem 5.2): `conditions`. They
-imply that the manifold is flat: `curvature`, which says what flatness does not tell.
+paths* (D3); their images on the manifold $\mathcal{M} = \{d(z)\}$ are *seams* (D4). The manifold
+density factorises over seams at each point (Lemma 5.1). It is disentangled if and only if C1 and
+C2 hold (Theorem 5.2). They imply that the manifold is flat: `curvature` says what that leaves out.
 
 Arguments are as in `seams.derivatives`; where a density is asked for, decoders are injective and
 `log_prior` is standard normal by default, and Jacobians must have full rank. Use a float64 copy,

@@ -1,4 +1,4 @@
-r"""Curvature of the manifold of a decoder, zero under C1-C2.
+r"""Curvature of the manifold of a decoder, zero under C1-C2 by Theorem 5.2; not in the paper.
 
 Under C1-C2 the metric $J^\top J$ is $\sum_i s_i(z_i)^2 dz_i^2 = \sum_i du_i^2$ with the seam
 coordinates $u_i$: flat. Curvature belongs to the manifold and not to its coordinates. If it is not
@@ -24,16 +24,12 @@ __all__ = ["gaussian_curvature", "riemann_curvature", "scalar_curvature"]
 def riemann_curvature(
     decoder: Decoder, z: Float[Tensor, "batch latent"], *, chunk_size: int | None = None
 ) -> Float[Tensor, "batch latent latent latent latent"]:
-    r"""Riemann tensor of the manifold, $R_{abcd} = h_{ac} \cdot h_{bd} - h_{ad} \cdot h_{bc}$.
-
-    Components along the orthonormal frame U of `jacobian_svd`; $h_{ab}$ is the part of the second
-    derivative of the decoder along $v^a/s_a, v^b/s_b$ that is normal to the manifold. By Gauss
-    this is the curvature of the metric $J^\top J$ alone, from second derivatives instead of third
-    ones. Each sample differentiated at once holds `[latent, latent, data]`.
-
-    Returns:
-        $R_{abab}$ is the sectional curvature of the plane $u^a, u^b$, in $1/x^2$.
-    """
+    r"""Riemann tensor of the manifold, $R_{abcd} = h_{ac} \cdot h_{bd} - h_{ad} \cdot h_{bc}$."""
+    # Components along the orthonormal frame U of `jacobian_svd`: R_abab is the sectional curvature
+    # of the plane u^a, u^b, in 1/x^2. h_ab is the part of the second derivative of the decoder
+    # along v^a/s_a, v^b/s_b that is normal to the manifold. By Gauss this is the curvature of the
+    # metric J'J alone, from second derivatives, not third ones. Each sample differentiated at once
+    # holds [latent, latent, data].
     U, s, V = jacobian_svd(decoder, z, chunk_size=chunk_size)
     require_full_rank(s, "riemann_curvature")
 

@@ -1,7 +1,6 @@
-r"""Density on the manifold of a decoder: its factors over seams, and its Hessian.
+"""Density on the manifold of a decoder: its factors over seams (Lemma 5.1), and its Hessian.
 
-The density factorises over seams at each point (Lemma 5.1); where it factorises, the eigenvectors
-of its Hessian are the seams (Lemma 6.3).
+Where it factorises, the eigenvectors of its Hessian are the seams (Lemma 6.3).
 """
 
 import math
@@ -46,20 +45,13 @@ class SeamDirections:
 def seam_density(
     path: SingularVectorPath, log_prior: LogPrior | None = None
 ) -> Float[Tensor, " point"]:
-    r"""One-dimensional density over a seam, $f_i(u_i(t)) = p_i([z_t]_i) / s^i(z_t)$.
-
-    Push-forward of a one-dimensional marginal of the prior along the path. Reading chosen for
-    $[z_t]_i$ where paths are not parallel to an axis: with the standard normal prior it is the
-    coordinate in the V-basis, $v^i \cdot z_t$, whose density is normal in any direction; the
-    product of the factors of all d seams through a point is then $p_\mu$, as in Lemma 5.1. Another
-    prior factorises over the axes alone, and the axis nearest to $v^i$ is taken, which is exact
-    under C1. Integrates to 1 over u if the path is straight and complete.
-
-    Returns:
-        Density along `path.u`, in the unit of $1/x$.
-
-    Source: Eq. 14.
-    """
+    """Density over a seam, $f_i(u_i(t)) = p_i([z_t]_i) / s^i(z_t)$, in $1/x$ (Eq. 14)."""
+    # Push-forward of a one-dimensional marginal of the prior along the path. Reading chosen for
+    # [z_t]_i where paths are not parallel to an axis: with the standard normal prior it is the
+    # coordinate in the V-basis, v^i . z_t, whose density is normal in any direction; the product
+    # of the factors of all d seams through a point is then p_mu, as in Lemma 5.1. Another prior
+    # factorises over the axes alone, and the axis nearest to v^i is taken, which is exact under
+    # C1. Integrates to 1 over u if the path is straight and complete.
     if log_prior is None:
         log_density = _standard_normal((path.direction * path.z).sum(-1))
     else:
@@ -90,18 +82,11 @@ def log_seam_factors(
     log_prior: LogPrior | None = None,
     chunk_size: int | None = None,
 ) -> Float[Tensor, "batch latent"]:
-    r"""Log factors of the manifold density, $\log p_i(z_i) - \log s^i(z)$, in units of $1/x$.
-
-    Factor $k$ belongs to the seam whose path is nearest to latent axis $k$ (`align_axes`). Their
-    sum is `log_manifold_density`, always. Under C1-C2, and only then, factor $k$ depends on $z_k$
-    alone. The coordinate is read as in `seam_density`. Where singular values coincide the sum is
-    defined, the factors are not.
-
-    Returns:
-        One logarithm for each latent.
-
-    Source: Lemma 5.1; Theorem 5.2.
-    """
+    r"""Log factors of the manifold density, $\log p_i(z_i) - \log s^i(z)$, for each latent."""
+    # Factor k belongs to the seam whose path is nearest to latent axis k (`align_axes`). Their sum
+    # is `log_manifold_density`, always (Lemma 5.1). Under C1-C2, and only then, factor k depends
+    # on z_k alone (Theorem 5.2). The coordinate is read as in `seam_density`. Where singular
+    # values coincide the sum is defined, the factors, in units of 1/x, are not.
     _, s, V = jacobian_svd(decoder, z, chunk_size=chunk_size)
     require_full_rank(s, "log_seam_factors")
     permutation, signs = align_axes(V)

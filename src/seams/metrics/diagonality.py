@@ -1,7 +1,6 @@
-r"""How diagonal $d \times d$ matrices are, or the singular vectors behind them.
+r"""How diagonal $d \times d$ matrices are, of any unit, or the singular vectors behind them.
 
-Undefined for inactive latents: `active_latents` and `latents_in_use` say which ones to keep, and
-`active` drops the others' rows and columns first (None keeps all). Matrices may have any unit.
+Undefined for inactive latents: `active` drops their rows and columns first (None keeps all).
 """
 
 import torch

@@ -36,13 +36,12 @@ def mutual_information(
 
     Entry $(j, k)$ is $\sum_{b, v} p(b, v) \log \frac{p(b, v)}{p(b)\,p(v)}$ over the `bins` of
     latent $j$, 2 or more, and the values of factor $k$. The bins have equal width and span the
-    latent's own range; each includes its lower edge, the last one both: those of
-    `numpy.histogram`, to the bit. A constant latent has exactly 0.
+    latent's own range: those of `numpy.histogram`, to the bit. A constant latent has exactly 0.
 
     Independent variables come out at about $(\text{bins} - 1)(K - 1) / 2n$ above 0 for a factor of
-    $K$ values: 0.037 for 20 bins, 40 values and 10,000 samples. And since the bins follow the
-    range, a latent that is constant but for rounding looks as informative as an active one: pass
-    sampled latents rather than posterior means, or keep the `active_latents` only.
+    $K$ values: 0.037 for 20 bins, 40 values and 10,000 samples. A latent that is constant but for
+    rounding looks as informative as an active one: pass sampled latents rather than posterior
+    means, or keep the `active_latents` only.
 
     Returns:
         Nats, not negative; rows are latents.
@@ -89,23 +88,22 @@ def density_mutual_information(
     Entry $(j, k)$ is the mutual information under the aggregate posterior $q(z_j) = \frac1n \sum_i
     q(z_j \mid x_i)$ and $q(z_j \mid v_k)$, the same mean over the samples with that value:
     Gaussian mixtures, integrated numerically. No draws, no bins: two calls agree to rounding. The
-    samples are the whole population: $q(z_j \mid v_k)$ of few, narrow components overstates what
-    new samples would tell, as in every form of this estimator.
+    samples are the whole population: few, narrow components overstate what new samples would tell.
 
     `scales` are marginal standard deviations, in the unit of `means`: for a full posterior with
     Cholesky factor $L$, $\sqrt{(L L^\top)_{jj}}$ and not $L_{jj}$. The grid of a latent spans its
     means and 6 standard deviations around them, in steps of half its smallest one (or with `grid`
     points); the error is then below 1e-5 nats. Time grows as $n$ times the ratio of a typical
-    scale to the smallest. Where that takes more than 2^17 points, the range is halved until each
-    part suits the components that reach into it (`seams.metrics.mixtures`): any ratio of scales to
-    the range is taken, within 1e-8 nats, in 10 to 100 times as long.
+    scale to the smallest. Where that takes more than 2^17 points, the range is halved instead
+    until each part suits its components (`seams.metrics.mixtures`): within 1e-8 nats, in 10 to 100
+    times as long.
 
     Returns:
         Nats, not negative; rows are latents.
 
     Raises:
-        ValueError: A mean is not finite, a scale not finite and positive, `grid` does not resolve
-            the narrowest posterior, or factors are not integers `[n, factor]`.
+        ValueError: A mean is not finite, a scale not finite and positive, or `grid` does not
+            resolve the narrowest posterior.
 
     Source: Chen et al. 2018, Sec. 4, where the integrals are Monte Carlo.
     """

@@ -1,8 +1,8 @@
-r"""Information of a mixture about its labels, with components of any widths.
+"""Information of a mixture about its labels, with components of any widths.
 
 An interval is halved until each part is narrow against every component that reaches into it. What
-wider components sum up to is a polynomial in each part, handed down from half to half: so each
-component is evaluated in a few parts of its own width, however much narrower others are.
+wider ones sum up to is a polynomial in each part, handed down from half to half: so each component
+is evaluated in a few parts of its own width, however much narrower others are.
 """
 
 import math

@@ -1,10 +1,9 @@
 r"""Scores in random axes: what a score would be if the axes meant nothing.
 
-Latents turned by $z = Q w$ have the Jacobian $J Q$, so that $J^\top J$ and the directed Hessian
-become $Q^\top M Q$, V becomes $Q^\top V$, singular values stay, and their derivatives turn as a
-covector, $\partial s_i / \partial w_j = \sum_k \partial s_i / \partial z_k\, Q_{kj}$. So the null
-of every score follows from the derivatives at hand. Rotations are uniform (Haar), and always the
-same ones.
+Latents turned by $z = Q w$ have the Jacobian $J Q$: $J^\top J$ and the directed Hessian become
+$Q^\top M Q$, V becomes $Q^\top V$, and the $\partial s_i / \partial z_j$ are multiplied by $Q$. So
+the null of every score follows from the derivatives at hand. Rotations are uniform (Haar), and
+always the same ones.
 """
 
 from collections.abc import Callable

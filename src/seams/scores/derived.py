@@ -1,7 +1,7 @@
-r"""Scores of both terms of Eq. 6, of C1 and C2, and of the residual's tangent part.
+"""Scores of both terms of Eq. 6, of C1 and C2, and of the residual's tangent part, by name.
 
-By name, over active latents. `<score>_random` is the mean over random rotations of these latents,
-and `<score>_ratio` the score over that: 1 says that any axes would do as well.
+Over active latents. `<score>_random` is the mean over random rotations of these, `<score>_ratio`
+the score over that: 1 says that any axes would do as well.
 """
 
 import math
