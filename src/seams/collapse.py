@@ -54,8 +54,7 @@ def coin_rate(betas: Sequence[float]) -> Float[Tensor, " beta"]:
     # standard normal: s is best where m^2 + s^2 = 1. The rate is 1/2 log(1 + a^2) at the minimum,
     # to 1e-3 of a. Several coins with a latent each have as many times this rate; two coins in one
     # latent can have a lower loss. It is zero for beta >= 1, as for any number of coins: a latent
-    # costs beta times its information or more, and saves that information at most (Appendix B,
-    # posterior collapse).
+    # costs beta times its information or more, and saves that information at most (Appendix B).
     import numpy as np
 
     t, weight = (

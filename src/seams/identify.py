@@ -14,8 +14,7 @@ nats a datum: `seams.linear.diagonal_gap` with singular values that depend on $z
 * **When there is a pull.** $\mathrm E\,\kappa = 0$ only if $s_i(z_i) = s_j(z_j)$ almost
   everywhere; each depends on its own latent (C2), so both are one constant, and both factors are
   normal with the same variance. By the theorem of Darmois and Skitovich only then do independent
-  coordinates stay independent when turned: the pull vanishes exactly where the truth cannot be
-  known.
+  coordinates stay so when turned: the pull vanishes exactly where the truth cannot be known.
 * **Lemma 6.3 asks for more.** It wants distinct eigenvalues $h$ of the Hessian of the log density.
   For normal factors that is the same: $\kappa$ tends to $((h_i - h_j) s_i s_j)^2$ for small noise.
   Uniform and Laplace factors have $h = 0$ almost everywhere, at any ratio of their ranges, and yet

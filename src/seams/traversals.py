@@ -44,8 +44,7 @@ def latent_activity(
     decoder: Decoder, z: Float[Tensor, "batch latent"], reach: float = 2.0
 ) -> Float[Tensor, " latent"]:
     """Variance of x that each latent accounts for, from the ends of its traversals (Fig. 8)."""
-    # The squared Euclidean distance between both ends, over (2 r)^2, in the mean over the batch. A
-    # linear decoder gives its squared column norms, the variance due to a standard normal latent,
-    # lambda - beta sigma^2 at the optimum. The caption gives no reach and no scale; this one is
-    # comparable with the effective noise variance and with the eigenvalues of the data.
+    # The squared distance between both ends, over (2 r)^2, in the mean over the batch. A linear
+    # decoder gives its squared column norms, lambda - beta sigma^2 at the optimum, comparable with
+    # the noise and with the eigenvalues of the data. The caption gives no reach and no scale.
     return traversal_changes(decoder, z, reach).square().sum(-1).mean(0)

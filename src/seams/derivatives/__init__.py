@@ -1,10 +1,10 @@
 r"""First and second derivatives of any decoder: $J$, $J^\top J$, directed Hessian, Eq. 6, SVD.
 
 Latents are few and data columns many, so Jacobians are made of forward passes (one JVP a latent),
-and Hessians are those of a scalar, forward over reverse: no array grows beyond `[chunk, data,
-latent]`, and `chunk_size` bounds `chunk` (default: the whole batch at once; for means over draws,
-as many as have 2^20 columns of data). No NaN is returned in silence: a result that is not finite
-raises, and names its sample.
+and Hessians are those of a scalar, forward over reverse: no array grows beyond
+`[chunk, data, latent]`, and `chunk_size` bounds `chunk` (default: the whole batch; for means over
+draws, as many as have 2^20 columns of data). No NaN is returned in silence: a result that is not
+finite raises, and names its sample.
 
 Where a function says no more: `decoder` maps one latent `[latent]` to one mean `[data]`, without a
 batch axis; `z` are the points of differentiation, dimensionless, since the prior is standard

@@ -19,8 +19,7 @@ __all__ = [
     "log_likelihood",
 ]
 
-Slope = Callable[[Tensor, Tensor], Tensor]
-"""From an output and its datum to the derivative of the log-likelihood in the output."""
+Slope = Callable[[Tensor, Tensor], Tensor]  # output and datum -> d log p / d output
 
 
 def jacobian(decoder: Decoder, z: Tensor) -> Tensor:

@@ -1,10 +1,10 @@
 r"""The right side of Eq. 6, in the mean over a posterior, with its Monte Carlo error.
 
 Posteriors have means `mean` $\mu$ and lower Cholesky factors `scale_tril` $L$ of their covariances
-(of a diagonal one, `torch.diag_embed` of its standard deviations); `x` are their data. `beta`
-weighs the KL term of the ELBO; `sigma` is the standard deviation of the likelihood, in the unit of
-x. Each sample takes 2 `draws` or more from `generator` (default: torch's own), `chunk_size` at
-once over all samples.
+(of a diagonal one, `torch.diag_embed` of its standard deviations), dimensionless; `x` are their
+data. `beta` weighs the KL term of the ELBO; `sigma` is the standard deviation of the likelihood,
+in the unit of x. Each sample takes 2 `draws` or more from `generator` (default: torch's own),
+`chunk_size` at once over all samples.
 """
 
 from collections.abc import Callable

@@ -42,10 +42,10 @@ def jacobian_svd(
 ]:
     r"""Singular value decomposition of the Jacobian, $J_z = U\, \mathrm{diag}(s)\, V^\top$.
 
-    Columns of U and V are the singular vectors $u^i$, $v^i$; $s$ descends. V itself is returned,
-    not its transpose. The largest entry of each $v^i$ is positive (the first of those within
-    `SIGN_TIE` of the largest), so V = I wherever C1 holds in this order. Where singular values
-    coincide, only the space spanned by their vectors is defined.
+    Columns of U and V are the singular vectors $u^i$, $v^i$; $s$ descends; V is not transposed.
+    The largest entry of each $v^i$ is positive (the first of those within `SIGN_TIE` of the
+    largest), so V = I wherever C1 holds in this order. Where singular values coincide, only the
+    space spanned by their vectors is defined.
 
     Returns:
         U (dimensionless), s (in the unit of x) and V (dimensionless).
@@ -69,9 +69,8 @@ def align_axes(
 ) -> tuple[Int[Tensor, "batch latent"], Float[Tensor, "batch latent"]]:
     """Permutation (axis to column) and signs that bring V closest to I: the paper's "P&S"."""
     # Column k of `V[n][:, permutation[n]] * signs[n]` is the singular vector of latent axis k, by
-    # a linear assignment on -|V|, which minimises the Frobenius distance. Apply the same
-    # permutation to U, s and the rows of `singular_value_jacobian` before comparing them (Lemma
-    # 4.1, C1).
+    # a linear assignment on -|V|: the least Frobenius distance. Apply the same permutation to U, s
+    # and the rows of `singular_value_jacobian` before comparing them (Lemma 4.1, C1).
     permutation = best_columns(V.abs())
     diagonal = torch.take_along_dim(V, permutation.unsqueeze(1), 2).diagonal(dim1=1, dim2=2)
     signs = torch.where(diagonal < 0, -torch.ones_like(diagonal), torch.ones_like(diagonal))
@@ -117,8 +116,7 @@ def singular_frame(
     decoder: Decoder, z: Tensor, coinciding: Coinciding, chunk_size: int | None = None
 ) -> SingularFrame:
     """What `jacobian_svd` and `singular_value_jacobian` say, from one decomposition."""
-    # Row i is the Hessian of u_i . d(z) times v_i: forward over forward has no rule for SiLU in
-    # torch.
+    # Row i: the Hessian of u_i . d(z) times v_i. Forward over forward has no rule for SiLU.
     U, s, V = jacobian_svd(decoder, z, chunk_size=chunk_size)
     gap = relative_gap(s)
     simple = gap > half_of_digits(s.dtype)

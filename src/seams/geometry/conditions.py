@@ -34,7 +34,7 @@ def c2_violation(
     # changes along its own latent only (Lemma 4.1, C2); also, by definition, if no entry, per unit
     # of latent, exceeds the square root of the dtype's eps times the largest singular value (below
     # that, entries are rounding), as for a linear decoder. Where values coincide, `coinciding`
-    # says what to do.
+    # says whether to raise or to return NaN.
     frame = singular_frame(decoder, z, coinciding, chunk_size)
     return off_diagonal_share(frame.slopes, frame.s, frame.V)
 

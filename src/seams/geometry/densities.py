@@ -29,8 +29,7 @@ __all__ = [
     "seam_directions",
 ]
 
-LogPrior = Callable[[Tensor], Tensor]
-"""A factorised prior: latents `[..., latent]` to the log density of each, `[..., latent]`."""
+LogPrior = Callable[[Tensor], Tensor]  # factorised: [..., latent] -> log density of each
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ def manifold_hessian(
     log_prior: LogPrior | None = None,
     chunk_size: int | None = None,
 ) -> Float[Tensor, "batch latent latent"]:
-    r"""Hessian of $\log p_\mu$ along the manifold, $u_i^\top H_x u_j$, in the frame U.
+    r"""Hessian of $\log p_\mu$ along the manifold, $u_i^\top H_x u_j$, in the frame of $u^i$.
 
     Entry $(i, j)$ is the second covariant derivative along the left singular vectors $u^i, u^j$ of
     `jacobian_svd`: with $f = \log p_\mu \circ d$ and $w = J (J^\top J)^{-1} \nabla f$,
@@ -112,8 +111,8 @@ def manifold_hessian(
     $$s_i^{-1} {v^i}^\top \big(\nabla^2 f - \textstyle\sum_k w_k \nabla^2 d_k\big) v^j s_j^{-1}.$$
 
     The second term removes what is due to the coordinates: another decoder with the same density
-    and manifold gives the same form. (The proof of Lemma 6.3 differentiates in seam coordinates
-    with a fixed basis; where those exist, under C1-C2, both agree, and the matrix is diagonal.)
+    and manifold gives the same form. (The proof of Lemma 6.3 differentiates in seam coordinates;
+    where those exist, under C1-C2, both agree, and the matrix is diagonal.)
 
     Returns:
         One symmetric matrix per sample, in the unit of $1/x^2$.

@@ -89,8 +89,7 @@ def greedy_order(
 ) -> tuple[Int[Tensor, " latent"], Int[Tensor, " factor"]]:
     """Orders of latents and factors that put large entries on the diagonal, greedily (Sec. 7)."""
     # The largest entry of all comes first; then the largest outside its row and column, and so on.
-    # What is left when latents or factors run out follows by its own largest entry. Show a heatmap
-    # as `information[latents][:, factors]`.
+    # What is left follows by its own largest entry. Show `information[latents][:, factors]`.
     latent, factor = information.shape
     left = information.detach().clone()
     latents: list[int] = []

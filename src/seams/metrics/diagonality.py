@@ -19,8 +19,7 @@ __all__ = [
     "off_diagonality_of_mean",
 ]
 
-ACTIVE = 0.01
-"""Variance of a posterior mean over the data above which a latent is active; the prior has 1."""
+ACTIVE = 0.01  # variance of an active latent's posterior mean over the data; the prior has 1
 
 
 def active_latents(
@@ -35,7 +34,7 @@ def latents_in_use(
     kl: Float[Tensor, "*runs latent"], nats: float = 0.1
 ) -> Bool[Tensor, "*runs latent"]:
     r"""Latents that say something of a datum, $\mathrm E_x[\mathrm{KL}_j] > 0.1$ nats."""
-    # `kl` is the mean KL of each latent's marginal, as the array `kl` of an evaluation. Stricter
+    # `kl` is the mean KL of each marginal, as the array `kl` of an evaluation. Stricter
     # than `active_latents`: a mean whose variance is 0.01 costs about 0.005 nats, so a model with
     # few data keeps latents whose effect is nothing. The KL of a full posterior exceeds the sum
     # over its marginals, by what correlations between latents hold: a count of these is a lower

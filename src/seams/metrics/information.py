@@ -93,17 +93,16 @@ def density_mutual_information(
     `scales` are marginal standard deviations, in the unit of `means`: for a full posterior with
     Cholesky factor $L$, $\sqrt{(L L^\top)_{jj}}$ and not $L_{jj}$. The grid of a latent spans its
     means and 6 standard deviations around them, in steps of half its smallest one (or with `grid`
-    points); the error is then below 1e-5 nats. Time grows as $n$ times the ratio of a typical
-    scale to the smallest. Where that takes more than 2^17 points, the range is halved instead
-    until each part suits its components (`seams.metrics.mixtures`): within 1e-8 nats, in 10 to 100
-    times as long.
+    points); the error is then below 1e-5 nats, and time grows as $n$ times the ratio of a typical
+    scale to the smallest. Beyond 2^17 points the range is halved instead until each part suits its
+    components (`seams.metrics.mixtures`): within 1e-8 nats, in 10 to 100 times as long.
 
     Returns:
         Nats, not negative; rows are latents.
 
     Raises:
-        ValueError: A mean is not finite, a scale not finite and positive, or `grid` does not
-            resolve the narrowest posterior.
+        ValueError: A mean or scale is not finite, a scale not positive, factors not `[n, factor]`,
+            or `grid` does not resolve the narrowest posterior.
 
     Source: Chen et al. 2018, Sec. 4, where the integrals are Monte Carlo.
     """

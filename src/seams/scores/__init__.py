@@ -39,5 +39,4 @@ __all__ = [
     "turned_off_diagonality",
 ]
 
-COLLAPSED_RATE = 0.05
-"""Nats a datum below which posteriors count as collapsed: they ignore the data."""
+COLLAPSED_RATE = 0.05  # nats a datum: below, posteriors count as collapsed, ignoring the data

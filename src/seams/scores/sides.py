@@ -115,22 +115,13 @@ def cancelled_share(
     sigma: float = 1.0,
     active: Bool[Tensor, " latent"] | None = None,
 ) -> float:
-    r"""Share of both terms' off-diagonals that cancels, $2 g \cdot h / (g \cdot g + h \cdot h)$.
-
-    $g$ and $h$ are the off-diagonal entries of $E_q[J^\top J]$ and of $E_q[(x - d)^\top H]$ in all
-    samples, each scaled by $\sqrt{P_{ii} P_{jj}}$ with $P$ the right side of Eq. 6. It is 1 if the
-    terms are equal, so that a diagonal sum says nothing of its parts; 0 if they are unrelated;
-    negative if they add up. `beta` and `sigma` are those of `found`, `active` the latents to keep.
-    The noise of the draws is taken out of each square, with $2 g h = g^2 + h^2 - (g - h)^2$.
-
-    Returns:
-        Between -1 and 1, up to the noise of the draws.
-
-    Raises:
-        ValueError: Fewer than 2 latents kept, or no off-diagonal of either term beyond the noise.
-
-    Source: Property P1, "no cancellation".
-    """
+    r"""Share of the terms' off-diagonals that cancels, $2 g \cdot h / (g \cdot g + h \cdot h)$."""
+    # P1, "no cancellation": g and h are the off-diagonal entries of E_q[J'J] and of E_q[(x - d)'
+    # H] in all samples, each scaled by sqrt(P_ii P_jj) with P the right side of Eq. 6. It is 1 if
+    # the terms are equal, so that a diagonal sum says nothing of its parts; 0 if they are
+    # unrelated; negative, down to -1, if they add up. `beta` and `sigma` are those of `found`,
+    # `active` the latents to keep. The noise of the draws is taken out of each square, with 2 g h
+    # = g^2 + h^2 - (g - h)^2.
     latent = found.gram.shape[-1]
     kept = torch.ones(latent, dtype=torch.bool) if active is None else active
     pairs = _off_diagonal(kept)
