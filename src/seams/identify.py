@@ -9,19 +9,17 @@ decoder is linear over the width of a posterior it loses, on average over the la
 $$\tfrac\beta2\, \mathrm E_z \log\big(1 + \tfrac{\kappa(z)}4 \sin^2 2\theta\big), \qquad
 \kappa = \frac{(s_i^2 - s_j^2)^2}{\lambda_i \lambda_j}, \quad \lambda = s^2 + \beta\sigma^2,$$
 
-nats a datum: `seams.linear.diagonal_gap` with singular values that depend on $z$. Three
-consequences, which the notebooks test:
+nats a datum: `seams.linear.diagonal_gap` with singular values that depend on $z$. So
 
 * **When there is a pull.** $\mathrm E\,\kappa = 0$ only if $s_i(z_i) = s_j(z_j)$ almost
-  everywhere; each depends on its own latent (C2), so both are one constant, and both factors
-  are normal with the same variance. By the theorem of Darmois and Skitovich this is also the only
-  case in which independent coordinates stay independent when turned. So the pull vanishes exactly
-  where the truth cannot be known.
-* **Lemma 6.3 asks for more.** It wants distinct eigenvalues $h$ of the Hessian of the log
-  density. For normal factors that is the same: $\kappa$ tends to $((h_i - h_j) s_i s_j)^2$ for
-  small noise. Uniform and Laplace factors have $h = 0$ almost everywhere, at any ratio of their
-  ranges, and yet $\mathrm E\,\kappa > 0$: their edges and peaks shape the singular values of a
-  decoder whose prior is normal. The condition is sufficient, not necessary.
+  everywhere; each depends on its own latent (C2), so both are one constant, and both factors are
+  normal with the same variance. By the theorem of Darmois and Skitovich only then do independent
+  coordinates stay so when turned: the pull vanishes exactly where the truth cannot be known.
+* **Lemma 6.3 asks for more.** It wants distinct eigenvalues $h$ of the Hessian of the log density.
+  For normal factors that is the same: $\kappa$ tends to $((h_i - h_j) s_i s_j)^2$ for small noise.
+  Uniform and Laplace factors have $h = 0$ almost everywhere, at any ratio of their ranges, and yet
+  $\mathrm E\,\kappa > 0$: their edges and peaks shape the singular values of a decoder whose prior
+  is normal. The condition is sufficient, not necessary.
 * **How soon.** The pull grows with the square of the gap, `seams.linear.alignment_rate` in the
   linear case: the last step before equal ranges is the longest.
 """
@@ -69,59 +67,33 @@ cosine of 11 degrees, a quarter of the way to the middle between two axes."""
 def matched_correlations(
     latents: Float[Tensor, "n latent"], truth: Float[Tensor, "n true"]
 ) -> Float[Tensor, " true"]:
-    r"""Rank correlation of each true latent with the axis given to it, $\lvert\rho\rvert$.
-
-    The assignment is that of `metrics.mean_correlation`, whose value is the mean of these; their
-    least one says whether *all* are recovered. Ranks, since a latent is identified up to an
-    increasing map of its own (Corollary 6.7).
-
-    Returns:
-        Between 0 and 1; 0 for a true latent that is left without an axis.
-
-    Source: Theorem 6.5, "up to permutation and sign"; Corollary 6.7.
-    """
+    r"""Rank correlation of each true latent with its own axis, $|\rho|$; 0 without one."""
+    # The assignment of `metrics.mean_correlation`, the mean of these; their least one says whether
+    # *all* are recovered up to permutation and sign (Theorem 6.5). Ranks, since a latent is
+    # identified up to an increasing map of its own (Corollary 6.7).
     return matched_scores(correlation_matrix(latents, truth, "spearman").abs().mT)
 
 
 def turned_correlations(
     rotation: Float[Tensor, "*batch latent latent"],
 ) -> Float[Tensor, "*batch latent"]:
-    r"""What `matched_correlations` are for normal latents and the same turned, $z$ and $R z$.
-
-    A correlation $\rho$ has the rank correlation $\tfrac6\pi \arcsin\tfrac\rho2$.
-
-    Returns:
-        One a true latent: of each column of $R$, the entry that is given to it.
-
-    Source: Remark 6.8: what the fit alone leaves open.
-    """
+    """`matched_correlations` of normal latents $z$ with the same turned, $R z$ (Remark 6.8)."""
+    # A correlation rho has the rank correlation 6 / pi arcsin(rho / 2).
     return matched_scores(6 / math.pi * torch.asin(rotation.abs().mT / 2))
 
 
 @dataclass(frozen=True)
 class Chance:
-    """What a random turn of the latents scores; see `chance`.
+    """What a random turn of the latents scores; see `chance`."""
 
-    Attributes:
-        mcc: Mean over the turns of the mean correlation.
-        recovered: Share of the turns that count as recovered.
-    """
-
-    mcc: float
-    recovered: float
+    mcc: float  # mean over the turns of the mean correlation
+    recovered: float  # share of the turns that count as recovered
 
 
 def chance(latent: int, draws: int = 4_000) -> Chance:
-    r"""What a fit without an alignment scores: normal latents, turned uniformly at random.
-
-    With two latents the MCC is 0.89, so that 0.9 means nothing there, and a quarter of the turns
-    lie close enough to the axes to count as recovered.
-
-    Returns:
-        Means over the turns.
-
-    Source: Remark 6.8: what the fit alone leaves open.
-    """
+    """What a fit without an alignment scores: normal latents, turned at random (Remark 6.8)."""
+    # With two latents the MCC is 0.89, so that 0.9 means nothing there, and a quarter of the turns
+    # lie close enough to the axes to count as recovered.
     generator = torch.Generator().manual_seed(0)
     normal = torch.randn(draws, latent, latent, generator=generator, dtype=torch.float64)
     matched = turned_correlations(torch.linalg.qr(normal).Q)
@@ -129,25 +101,17 @@ def chance(latent: int, draws: int = 4_000) -> Chance:
     return Chance(float(matched.mean()), float(reached.mean()))
 
 
-RECOVERY = ("mcc", "mcc_least", "probe", "mig_means")
-"""Names of `recovery_scores`."""
+RECOVERY = ("mcc", "mcc_least", "probe", "mig_means")  # names of `recovery_scores`
 
 
 def recovery_scores(
     latents: Float[Tensor, "n latent"], truth: Float[Tensor, "n true"]
 ) -> dict[str, float]:
-    r"""How well true latents are found, as named scores.
-
-    `mcc`: mean of `matched_correlations`; `mcc_least`: their least, to be compared with
-    `RECOVERED`; `probe`: mean $R^2$ of the true latents predicted linearly from all latents, which
-    turning them does not change; `mig_means`: mutual information gap of the true latents in 20
-    bins of equal count.
-
-    Returns:
-        Each between 0 and 1, but for `probe`, which is negative where the mean predicts better.
-
-    Source: Section 6.
-    """
+    """How well true latents are found, as named scores (Section 6)."""
+    # `mcc`: mean of `matched_correlations`; `mcc_least`: their least, to be compared with
+    # `RECOVERED`; `probe`: mean R^2 of the true latents predicted linearly from all latents, which
+    # turning them does not change, negative where the mean predicts better; `mig_means`: mutual
+    # information gap of the true latents in 20 bins of equal count.
     matched = matched_correlations(latents, truth)
     bins = _binned(truth)
     information = mutual_information(latents, bins)
@@ -171,15 +135,10 @@ def time_to_reach(
     values: Float[np.ndarray, "run point"],
     level: float,
 ) -> Float[np.ndarray, " run"]:
-    """Progress from which a score stays at `level` or above, one value a run.
-
-    Between two points the score is taken to be linear in the logarithm of the progress, which
-    rises and is positive, such as training images.
-
-    Returns:
-        In the unit of `progress`; the first point if the score is never below `level`, and
-        infinity if it is there at the last point.
-    """
+    """Progress from which a score stays at `level` or above, a run each; infinity for never."""
+    # Between two points the score is taken to be linear in the logarithm of the progress, which
+    # rises and is positive, such as training images. The first point if the score is never below
+    # `level`.
     times = []
     for path in values:
         below = np.flatnonzero(~(path >= level))
@@ -198,16 +157,10 @@ def time_to_reach(
 def turning_loss(
     singular_values: Float[Tensor, "batch 2"], angle: float, *, sigma: float, beta: float = 1.0
 ) -> float:
-    r"""Nats that a diagonal posterior loses by a turn of two latents; see the module docstring.
-
-    Singular values are those of a decoder with two latents that satisfies C1, at draws of its
-    prior, and like `sigma` in the unit of x; `angle` is in radians.
-
-    Returns:
-        Mean over the batch, zero or more.
-
-    Source: Derived here; `linear.diagonal_gap` is the case of constant singular values.
-    """
+    """Nats that a diagonal posterior loses by a turn of two latents; see the module."""
+    # Singular values are those of a decoder with two latents that satisfies C1, at draws of its
+    # prior, and like `sigma` in the unit of x; the angle is in radians. `linear.diagonal_gap` is
+    # the case of constant ones.
     kappa = _pull(singular_values, sigma, beta)[:, 0, 1]
     return float(0.5 * beta * torch.log1p(kappa / 4 * math.sin(2 * angle) ** 2).mean())
 
@@ -215,16 +168,9 @@ def turning_loss(
 def turning_curvature(
     singular_values: Float[Tensor, "batch latent"], *, sigma: float, beta: float = 1.0
 ) -> Float[Tensor, "latent latent"]:
-    r"""The pull towards the axes, $\beta\,\mathrm E_z\,(s_i^2 - s_j^2)^2 / \lambda_i\lambda_j$.
-
-    Second derivative of `turning_loss` at angle 0; `linear.rotation_curvature`, averaged over
-    the latents.
-
-    Returns:
-        Nats per squared radian; symmetric, zero diagonal.
-
-    Source: Derived here (module docstring).
-    """
+    r"""The pull towards the axes, $\beta\,\mathrm E_z\,(s_i^2 - s_j^2)^2 / \lambda_i\lambda_j$."""
+    # Second derivative of `turning_loss` at angle 0, nats per squared radian;
+    # `linear.rotation_curvature`, averaged over the latents.
     return beta * _pull(singular_values, sigma, beta).mean(0)
 
 
@@ -238,18 +184,11 @@ def _pull(singular_values: Tensor, sigma: float, beta: float) -> Tensor:
 def eigenvalue_gap(
     decoder: Callable[[Tensor], Tensor], z: Float[Tensor, "batch latent"]
 ) -> Float[Tensor, "batch latent latent"]:
-    r"""What Lemma 6.3 wants to differ from zero, without a unit: $(h_i - h_j)\, s_i s_j$.
-
-    $h_i = u_i^\top H_x u_i$ is the curvature of the log density along the i-th left singular
-    vector, an eigenvalue of $H_x$ under C1-C2. Entries are in the order of falling singular
-    values. For a linear decoder, whose density is normal, the square is $(s_i^2 - s_j^2)^2 / s_i^2
-    s_j^2$, the $\kappa$ of `turning_loss` without noise.
-
-    Returns:
-        One antisymmetric matrix per sample.
-
-    Source: Lemma 6.3.
-    """
+    r"""What Lemma 6.3 wants to differ from zero, without a unit: $(h_i - h_j)\, s_i s_j$."""
+    # h_i = u_i' H_x u_i is the curvature of the log density along the i-th left singular vector,
+    # an eigenvalue of H_x under C1-C2. Entries are in the order of falling singular values. For a
+    # linear decoder, whose density is normal, the square is the kappa of `turning_loss` without
+    # noise.
     curvature = manifold_hessian(decoder, z).diagonal(dim1=1, dim2=2)
     _, s, _ = jacobian_svd(decoder, z)
     difference = curvature[:, :, None] - curvature[:, None, :]

@@ -7,13 +7,7 @@ __all__ = ["best_columns", "matched_scores", "signed_distance"]
 
 
 def best_columns(scores: Tensor) -> Tensor:
-    """The column `[*batch, row]` given to each row so that the sum of scores is largest.
-
-    Each column is given once; a row that is left without one has -1.
-
-    Returns:
-        By linear assignment, exact.
-    """
+    """The column `[*batch, row]` of each row for the largest sum of scores; -1 without one."""
     from scipy.optimize import linear_sum_assignment
 
     flat = scores.detach().reshape(-1, *scores.shape[-2:])
@@ -32,11 +26,7 @@ def matched_scores(scores: Tensor) -> Tensor:
 
 
 def signed_distance(axes: Tensor, reference: Tensor) -> Tensor:
-    r"""$\min_Q \lVert A Q - B \rVert_F$ over signed permutations, for orthonormal columns.
-
-    Returns:
-        One distance a matrix `[*batch]`.
-    """
+    r"""$\min_Q \lVert A Q - B \rVert_F$ over signed permutations, for orthonormal columns."""
     overlap = (reference.mT @ axes).detach()
     columns = best_columns(overlap.abs())
     nearest = torch.take_along_dim(overlap, columns.unsqueeze(-1), -1).mT

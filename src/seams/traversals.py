@@ -1,6 +1,7 @@
-r"""Traversals: what the decoder shows as one latent moves and the others stay, at `z`.
+"""Traversals: what the decoder shows as one latent moves and the others stay, at `z`.
 
-`reach` is in standard deviations of the prior.
+`reach` is in standard deviations of the prior; means are in the unit of x, variances in its
+square.
 """
 
 import torch
@@ -20,11 +21,7 @@ def traverse(
     reach: float = 2.0,
     steps: int = 9,
 ) -> Float[Tensor, "k step data"]:
-    r"""Decoded latents, of which one runs from -`reach` to `reach` in equal steps.
-
-    Returns:
-        Means, in the unit of x.
-    """
+    """Decoded latents, of which one runs from -`reach` to `reach` in equal steps."""
     values = torch.linspace(-reach, reach, steps, dtype=z.dtype, device=z.device)
     moved = z.repeat(len(latents), steps, 1)
     rows = torch.arange(len(latents), device=z.device)
@@ -35,14 +32,8 @@ def traverse(
 def traversal_changes(
     decoder: Decoder, z: Float[Tensor, "batch latent"], reach: float = 2.0
 ) -> Float[Tensor, "batch latent data"]:
-    r"""What changes from one end of each latent's traversal to the other, per unit of the latent.
-
-    Row j is $(d(z_{j \to r}) - d(z_{j \to -r})) / 2r$, in which latent j is set to the reach r:
-    column j of the Jacobian for small r, or for a linear decoder.
-
-    Returns:
-        Differences, in the unit of x.
-    """
+    r"""Change from end to end per unit of latent j, $(d(z_{j \to r}) - d(z_{j \to -r})) / 2r$."""
+    # With latent j set to the reach r: column j of the Jacobian for small r, or a linear decoder.
     kept = z.unsqueeze(1) * (1 - torch.eye(z.shape[1], dtype=z.dtype, device=z.device))
     ends = reach * torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
     decode = vmap(vmap(decoder))
@@ -52,16 +43,8 @@ def traversal_changes(
 def latent_activity(
     decoder: Decoder, z: Float[Tensor, "batch latent"], reach: float = 2.0
 ) -> Float[Tensor, " latent"]:
-    r"""Variance of x that each latent accounts for, estimated from the ends of its traversals.
-
-    The squared Euclidean distance between both ends, over $(2 r)^2$, in the mean over the batch.
-    A linear decoder gives its squared column norms, the variance due to a standard normal latent,
-    $\lambda - \beta\sigma^2$ at the optimum. The caption gives no reach and no scale; this one is
-    comparable with the effective noise variance and with the eigenvalues of the data.
-
-    Returns:
-        Variances summed over a datum, in the unit of x squared.
-
-    Source: Figure 8.
-    """
+    """Variance of x that each latent accounts for, from the ends of its traversals (Fig. 8)."""
+    # The squared distance between both ends, over (2 r)^2, in the mean over the batch. A linear
+    # decoder gives its squared column norms, lambda - beta sigma^2 at the optimum, comparable with
+    # the noise and with the eigenvalues of the data. The caption gives no reach and no scale.
     return traversal_changes(decoder, z, reach).square().sum(-1).mean(0)

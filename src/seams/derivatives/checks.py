@@ -140,5 +140,5 @@ def sign_fault(**values: float) -> str | None:
 
 
 def half_of_digits(dtype: torch.dtype) -> float:
-    """A relative difference that leaves half of the digits equal: the square root of eps."""
+    """Square root of eps: a relative difference that leaves half of the digits equal."""
     return torch.finfo(dtype).eps ** 0.5

@@ -1,7 +1,4 @@
-"""Derivatives of a decoder at one latent, plain, so that others can compose and map them.
-
-Those that `seams.derivatives` offers take a batch and return no graph.
-"""
+"""Derivatives of a decoder at one latent, plain, so that others can compose and map them."""
 
 from collections.abc import Callable
 from functools import partial
@@ -22,8 +19,7 @@ __all__ = [
     "log_likelihood",
 ]
 
-Slope = Callable[[Tensor, Tensor], Tensor]
-"""From an output and its datum to the derivative of the log-likelihood in the output."""
+Slope = Callable[[Tensor, Tensor], Tensor]  # output and datum -> d log p / d output
 
 
 def jacobian(decoder: Decoder, z: Tensor) -> Tensor:

@@ -1,4 +1,11 @@
-"""The right side of Eq. 6, in the mean over a posterior, with its Monte Carlo error."""
+r"""The right side of Eq. 6, in the mean over a posterior, with its Monte Carlo error.
+
+Posteriors have means `mean` $\mu$ and lower Cholesky factors `scale_tril` $L$ of their covariances
+(of a diagonal one, `torch.diag_embed` of its standard deviations), dimensionless; `x` are their
+data. `beta` weighs the KL term of the ELBO; `sigma` is the standard deviation of the likelihood,
+in the unit of x. Each sample takes 2 `draws` or more from `generator` (default: torch's own),
+`chunk_size` at once over all samples.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,25 +27,16 @@ _ENTRIES = 2**20  # of means differentiated at once: 256 of 64 x 64 pixels
 
 @dataclass(frozen=True)
 class Precision:
-    r"""Right side of Eq. 6 and its two terms, with Monte Carlo standard errors.
+    r"""Right side of Eq. 6, $I + (G - H) / (\beta\sigma^2)$, and its terms, with standard errors.
 
-    The precision of a sample is $I + (G - H) / (\beta\sigma^2)$, with `gram` $G$ and `hessian` $H$
-    in the squared unit of x. Its error comes from the draws of the difference, not from the two
-    errors: both terms use the same draws and are correlated.
-
-    Attributes:
-        gram: $E_q[J^\top J]$.
-        hessian: $E_q[(x - d(z))^\top H]$; enters with a minus.
-        precision: $\Sigma_x^{-1}$ at the optimum; dimensionless.
-        gram_error: Standard error of each entry of `gram`.
-        hessian_error: Standard error of each entry of `hessian`.
-        precision_error: Standard error of each entry of `precision`.
+    The error of `precision` comes from the draws of the difference, not from the two errors: both
+    terms use the same draws and are correlated.
     """
 
-    gram: Float[Tensor, "batch latent latent"]
-    hessian: Float[Tensor, "batch latent latent"]
-    precision: Float[Tensor, "batch latent latent"]
-    gram_error: Float[Tensor, "batch latent latent"]
+    gram: Float[Tensor, "batch latent latent"]  # $G = E_q[J^\top J]$, in the unit of x^2
+    hessian: Float[Tensor, "batch latent latent"]  # $H = E_q[(x - d(z))^\top H_z]$
+    precision: Float[Tensor, "batch latent latent"]  # optimal $\Sigma_x^{-1}$; no unit
+    gram_error: Float[Tensor, "batch latent latent"]  # standard error of each entry
     hessian_error: Float[Tensor, "batch latent latent"]
     precision_error: Float[Tensor, "batch latent latent"]
 
@@ -79,24 +77,11 @@ def optimal_precision(
 ) -> Precision:
     r"""Right side of Eq. 6, $I + E_q[J^\top J - (x - d(z))^\top H] / (\beta\sigma^2)$.
 
-    The expectation is the mean over draws $z = \mu + L\epsilon$ of $q = N(\mu, L L^\top)$; both
-    terms use the same draws. At the optimum of the ELBO it is the inverse of the posterior
-    covariance: in every entry if that is full, in the diagonal if that is diagonal. Exact for any
-    number of draws if the decoder is linear. With ReLU the second term is zero and Eq. 6 does not
-    close; see `optimal_precision_one_derivative`.
-
-    Args:
-        decoder: One latent to one mean, without a batch axis.
-        mean: Posterior means $\mu$; dimensionless.
-        scale_tril: Lower Cholesky factors $L$ of the posterior covariances; dimensionless. For a
-            diagonal posterior, `torch.diag_embed` of its standard deviations.
-        x: Data that the posteriors belong to, in the unit of the decoder's output.
-        beta: Weight of the KL term in the ELBO.
-        sigma: Standard deviation of the likelihood, in the unit of x.
-        draws: Posterior draws per sample, at least 2.
-        generator: Source of the draws; default is torch's own.
-        chunk_size: Draws differentiated at once, over all samples; bounds the memory. Default: as
-            many as have 2^20 columns of data.
+    The expectation is the mean over draws $z = \mu + L\epsilon$; both terms use the same. At the
+    optimum of the ELBO it is the inverse of the posterior covariance: in every entry if that is
+    full, in the diagonal if that is diagonal. Exact for any number of draws if the decoder is
+    linear. With ReLU the second term is zero and Eq. 6 does not close; see
+    `optimal_precision_one_derivative`.
 
     Returns:
         The precision, its two terms and their standard errors.
@@ -129,12 +114,11 @@ def optimal_precision_one_derivative(
 ) -> tuple[Float[Tensor, "batch latent latent"], Float[Tensor, "batch latent latent"]]:
     r"""Right side of Eq. 6 from first derivatives, $I - \Sigma^{-1} E_q[(z-\mu) g^\top] / \beta$.
 
-    Here $g = \nabla_z \log p(x|z)$. By Stein's identity
-    $E_q[\nabla^2 f] = \Sigma^{-1} E_q[(z - \mu) \nabla f^\top]$, which needs no second derivative:
-    it holds for ReLU decoders, whose curvature sits in the kinks that autograd does not see, and
-    costs one VJP a draw. It is noisier than `optimal_precision`. The gradient at the mean is
-    subtracted as a baseline (of expectation zero), and each draw is symmetrised. Arguments are
-    those of `optimal_precision`.
+    Here $g = \nabla_z \log p(x|z)$. By Stein's identity (Price/Bonnet, once instead of twice) it
+    needs no second derivative: it holds for ReLU decoders, whose curvature sits in the kinks that
+    autograd does not see, and costs one VJP a draw. It is noisier than `optimal_precision`. The
+    gradient at the mean is subtracted as a baseline (of expectation zero), and each draw is
+    symmetrised.
 
     Returns:
         The precision and the standard error of each of its entries.
@@ -142,7 +126,7 @@ def optimal_precision_one_derivative(
     Raises:
         ValueError: The diagonal of `scale_tril` is not positive.
 
-    Source: Eq. 6, first form, with the Price/Bonnet theorem used once instead of twice.
+    Source: Eq. 6, first form.
     """
     _require(decoder, mean, x, beta, sigma, draws)
     smallest = scale_tril.diagonal(dim1=-2, dim2=-1).min().item()

@@ -42,10 +42,10 @@ def jacobian_svd(
 ]:
     r"""Singular value decomposition of the Jacobian, $J_z = U\, \mathrm{diag}(s)\, V^\top$.
 
-    Columns of U and V are the singular vectors $u^i$, $v^i$; $s$ descends. V itself is returned,
-    not its transpose. Signs: the largest entry of each $v^i$ is positive (the first of those
-    within `SIGN_TIE` of the largest), so V = I wherever C1 holds in this order. Where singular
-    values coincide, only the space spanned by their vectors is defined.
+    Columns of U and V are the singular vectors $u^i$, $v^i$; $s$ descends; V is not transposed.
+    The largest entry of each $v^i$ is positive (the first of those within `SIGN_TIE` of the
+    largest), so V = I wherever C1 holds in this order. Where singular values coincide, only the
+    space spanned by their vectors is defined.
 
     Returns:
         U (dimensionless), s (in the unit of x) and V (dimensionless).
@@ -67,18 +67,10 @@ def jacobian_svd(
 def align_axes(
     V: Float[Tensor, "batch latent latent"],
 ) -> tuple[Int[Tensor, "batch latent"], Float[Tensor, "batch latent"]]:
-    r"""Permutation and signs that bring V closest to I: the symmetry "P&S" of the paper.
-
-    Column $k$ of `V[n][:, permutation[n]] * signs[n]` is the singular vector that belongs to
-    latent axis $k$. Minimises the Frobenius distance over all signed permutations, by a linear
-    assignment on $-|V|$. Apply the same permutation to U, s and the rows of
-    `singular_value_jacobian` before comparing them.
-
-    Returns:
-        The permutation (axis to column) and the signs, $\pm 1$.
-
-    Source: Lemma 4.1, C1, "up to relabelling and signs".
-    """
+    """Permutation (axis to column) and signs that bring V closest to I: the paper's "P&S"."""
+    # Column k of `V[n][:, permutation[n]] * signs[n]` is the singular vector of latent axis k, by
+    # a linear assignment on -|V|: the least Frobenius distance. Apply the same permutation to U, s
+    # and the rows of `singular_value_jacobian` before comparing them (Lemma 4.1, C1).
     permutation = best_columns(V.abs())
     diagonal = torch.take_along_dim(V, permutation.unsqueeze(1), 2).diagonal(dim1=1, dim2=2)
     signs = torch.where(diagonal < 0, -torch.ones_like(diagonal), torch.ones_like(diagonal))
@@ -94,16 +86,13 @@ def singular_value_jacobian(
 ) -> Float[Tensor, "batch latent latent"]:
     r"""Derivatives of the singular values, $\partial s_i/\partial z_j = u_i^\top J_{,j}\, v_i$.
 
-    Entry $(i, j)$ is $\partial s_i / \partial z_j$, with $s_i$ in the descending order of
-    `jacobian_svd` and $J_{,j} = \partial J / \partial z_j$. C2 says that, with rows in the order
-    of `align_axes`, it is diagonal. Row $i$ is the Hessian of $z \mapsto u_i \cdot d(z)$ times
-    $v_i$: one forward-over-reverse product, where forward over forward would take one for each
-    entry and has no rule for SiLU in torch.
+    With $s_i$ in the descending order of `jacobian_svd` and $J_{,j} = \partial J / \partial z_j$.
+    C2 says that, with rows in the order of `align_axes`, it is diagonal.
 
     A singular value is differentiable only if it is simple and not zero: its distance to its
-    neighbours and to zero, over the largest, must exceed the square root of the dtype's eps. (At
-    a gap g, rounding turns singular vectors by eps / g; half of the digits are left there.) Where
-    it is not, `coinciding` says whether to raise, or to return NaN in its row.
+    neighbours and to zero, over the largest, must exceed the square root of the dtype's eps. (At a
+    gap g, rounding turns singular vectors by eps / g; half of the digits are left there.) Where it
+    is not, `coinciding` says whether to raise, or to return NaN in its row.
 
     Returns:
         One matrix per sample, in the unit of $x$.
@@ -127,6 +116,7 @@ def singular_frame(
     decoder: Decoder, z: Tensor, coinciding: Coinciding, chunk_size: int | None = None
 ) -> SingularFrame:
     """What `jacobian_svd` and `singular_value_jacobian` say, from one decomposition."""
+    # Row i: the Hessian of u_i . d(z) times v_i. Forward over forward has no rule for SiLU.
     U, s, V = jacobian_svd(decoder, z, chunk_size=chunk_size)
     gap = relative_gap(s)
     simple = gap > half_of_digits(s.dtype)

@@ -22,9 +22,7 @@ __all__ = [
 def jacobian(
     decoder: Decoder, z: Float[Tensor, "batch latent"], *, chunk_size: int | None = None
 ) -> Float[Tensor, "batch data latent"]:
-    r"""Jacobian of the decoder, $J_z = \partial d / \partial z$, from one JVP a latent.
-
-    Entry $(k, j)$ is $\partial d_k / \partial z_j$.
+    r"""Jacobian of the decoder, $[J_z]_{kj} = \partial d_k / \partial z_j$, from one JVP a latent.
 
     Returns:
         One Jacobian per sample, in the unit of $x$.
@@ -41,13 +39,10 @@ def jacobian_gram(
 ) -> Float[Tensor, "batch latent latent"]:
     r"""Gram matrix of the Jacobian's columns, $J_z^\top J_z$: the metric pulled back to latents.
 
-    Entry $(i, j)$ is $\sum_k (\partial d_k / \partial z_i)(\partial d_k / \partial z_j)$. Not
-    included: the factor $1/(\beta\sigma^2)$ of Eq. 6.
-
     Returns:
         One positive semi-definite matrix per sample, in the unit of $x^2$.
 
-    Source: Eq. 6, first term, without factor.
+    Source: Eq. 6, first term, without the factor $1/(\beta\sigma^2)$.
     """
     require(decoder, z)
     gram = over_batch(partial(pointwise.gram, decoder), z, chunk_size=chunk_size)
@@ -64,8 +59,7 @@ def directed_hessian(
     r"""Second derivative of the decoder along its residual, $(x - d(z))^\top H_z$.
 
     Entry $(i, j)$ is $\sum_k r_k\, \partial^2 d_k / \partial z_i \partial z_j$, with the residual
-    $r = x - d(z)$ held constant: the Hessian of the scalar $z \mapsto r \cdot d(z)$, from one
-    Hessian-vector product a latent. Zero almost everywhere if the decoder is piecewise linear, as
+    $r = x - d(z)$ held constant. Zero almost everywhere if the decoder is piecewise linear, as
     with ReLU; see `optimal_precision_one_derivative`.
 
     Returns:
@@ -85,17 +79,9 @@ def gram_and_hessian(
     *,
     chunk_size: int | None = None,
 ) -> tuple[Float[Tensor, "batch latent latent"], Float[Tensor, "batch latent latent"]]:
-    r"""Both derivative terms of Eq. 6 at once, $J_z^\top J_z$ and $(x - d(z))^\top H_z$.
-
-    As `jacobian_gram` and `directed_hessian`; the columns of $J$ are on the way to the products
-    with $H$, so that the first term costs next to nothing. May be mapped over a stack of decoders
-    by `torch.func.vmap`: neither the decoder nor the result is checked.
-
-    Returns:
-        Two matrices per sample, each in the unit of $x^2$.
-
-    Source: Eq. 6, without sign and factors.
-    """
+    """Both derivative terms of Eq. 6 from one pass, unchecked, so that `vmap` may map decoders."""
+    # As `jacobian_gram` and `directed_hessian`: the columns of J are on the way to the products
+    # with H, so that the first term costs next to nothing.
     return over_batch(partial(pointwise.gram_and_hessian, decoder), z, x, chunk_size=chunk_size)
 
 
@@ -107,17 +93,10 @@ def log_likelihood_hessian(
     sigma: float = 1.0,
     chunk_size: int | None = None,
 ) -> Float[Tensor, "batch latent latent"]:
-    r"""Hessian of the Gaussian log-likelihood, $L_z(x) = \nabla_z^2 \log N(x; d(z), \sigma^2 I)$.
-
-    Entry $(i, j)$ is $\partial^2 \log p(x|z) / \partial z_i \partial z_j$, the residual varying
-    with $z$. Equals $-(J^\top J - (x - d(z))^\top H) / \sigma^2$ but is computed as one Hessian,
-    which makes each side a check of the other. `sigma` is in the unit of x.
-
-    Returns:
-        One symmetric matrix per sample; dimensionless.
-
-    Source: Eq. 6, first form.
-    """
+    r"""Hessian of the Gaussian log-likelihood, $\nabla_z^2 \log N(x; d(z), \sigma^2 I)$."""
+    # The residual varies with z. Equals -(J'J - (x - d(z))' H) / sigma^2 (Eq. 6, first form) but
+    # is computed as one Hessian, which makes each side a check of the other. `sigma` is in the
+    # unit of x.
     require(decoder, z, x, sigma=sigma)
     hessian = jacfwd(grad(partial(pointwise.log_likelihood, decoder, sigma)))
     return finite("log_likelihood_hessian", over_batch(hessian, z, x, chunk_size=chunk_size))

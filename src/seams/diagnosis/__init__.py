@@ -2,21 +2,18 @@ r"""Any encoder and decoder, diagnosed against the theory in one call.
 
 `diagnose` asks, of a trained VAE that need not be ours: which latents are active, does Eq. 6 hold,
 is each of its two terms diagonal (P1), are C1 and C2 satisfied, is the manifold flat, do latents
-and factors correspond, and which latents could be told apart at all.
-
-**Restriction.** A latent is active if its posterior mean varies over the data by more than 0.01
-(`seams.metrics.active_latents`). All that compares latents is over the active ones: a score of an
-inactive latent is undefined.
+and factors correspond, and which latents could be told apart at all. All that compares latents is
+over the active ones (`seams.metrics.active_latents`): a score of an inactive latent is undefined.
 
 **Bernoulli.** With logits $a$ and means $p$, the Hessian of $\log p(x|z)$ is $-(G - H)$, where
-$G = \sum_k p_k (1 - p_k)\, \nabla a_k \nabla a_k^\top$ and $H = (x - p)^\top \nabla^2 a$. So $G$
-and $H$ are what the two terms of Eq. 6 are for a Gaussian. $G$ is the Gram matrix of the Jacobian
-of $2 \arcsin \sqrt p$, the map of $p$ that has the same noise everywhere; C1, C2, the contrast
-and the curvature are taken of that map instead of the mean.
+$G = \sum_k p_k (1 - p_k)\, \nabla a_k \nabla a_k^\top$ and $H = (x - p)^\top \nabla^2 a$: what the
+two terms of Eq. 6 are for a Gaussian. $G$ is the Gram matrix of the Jacobian of $2 \arcsin \sqrt
+p$, the map of $p$ that has the same noise everywhere; C1, C2, the contrast and the curvature are
+taken of that map instead of the mean.
 
 **Any other likelihood.** With $\ell(a) = \log p(x|a)$ of the decoder's output $a$, the same
-Hessian is $-(G - H)$ with $G = -J^\top \nabla_a^2 \ell\, J$ and $H = \nabla_a \ell^\top
-\nabla^2 a$. C1, C2 and the curvature are taken of $a$ as it is.
+Hessian is $-(G - H)$ with $G = -J^\top \nabla_a^2 \ell\, J$ and $H = \nabla_a \ell^\top \nabla^2
+a$. C1, C2 and the curvature are taken of $a$ as it is.
 """
 
 from collections.abc import Callable, Sequence
@@ -100,13 +97,11 @@ def diagnose(
     they can.
 
     Rate, distortion, activity and information use all of `x`; derivatives use `samples` of it,
-    with `draws` posterior draws each. Of these, 32 serve for C2 and 4 to 32 for the curvature.
-    More draws lower the noise of Eq. 6, which is taken out of `difference` and `cancelled` for any
-    number. Information from few data is overstated (see `seams.metrics.mutual_information`): pass
-    thousands.
-
-    Where a score needs derivatives of the decoder in the active latents alone, inactive ones are
-    held at the prior's mean 0.
+    chosen at random, with `draws` posterior draws each, by `seed`. Of these, 32 serve for C2 and 4
+    to 32 for the curvature. The noise of the draws is taken out of `difference` and `cancelled`
+    for any number. Information from few data is overstated (see
+    `seams.metrics.mutual_information`): pass thousands. Where a score needs derivatives in the
+    active latents alone, inactive ones are held at 0.
 
     Args:
         encoder: From a batch of data, shaped as `x`, to their posteriors: a distribution of
@@ -114,20 +109,19 @@ def diagnose(
             `seams.distributions`, or a pair of the mean `[n, latent]` and what `second` names.
         decoder: From one latent `[latent]` or a batch `[n, latent]` to means of any shape, one
             value a column of `x`.
-        x: Data `[n, ...]`, floating point; all axes but the first are flattened for the
-            derivatives.
+        x: Data `[n, ...]`, floating point; all but the first axis are flattened for derivatives.
         factors: True factors `[n, factor]` as integers, if they are known.
         factor_names: One a column of `factors`; default their numbers.
         likelihood: Of x given z; "bernoulli" for data in [0, 1]; or a function of the decoder's
-            output for one datum and of that datum, both `[data]`, that returns
-            $\log p(x|z)$ in nats, a scalar, twice differentiable in torch.
+            output for one datum and of that datum, both `[data]`, that returns $\log p(x|z)$ in
+            nats, a scalar, twice differentiable in torch.
         sigma: Standard deviation of a Gaussian likelihood, in the unit of x.
         beta: Weight of the KL term, where the loss is $-\log p(x|z) + \beta\,$KL, summed over a
             datum. A loss with another reduction has another beta.
         second: What an encoder that returns a pair puts second: "log_variance", "std" or
             "scale_tril", the Cholesky factor of a full covariance.
         output: What the decoder of a Bernoulli likelihood returns: "mean" or "logits".
-        samples: Data whose derivatives are taken, chosen at random.
+        samples: Data whose derivatives are taken.
         draws: Posterior draws of each.
         seed: Of the choice and of the draws.
 
@@ -135,11 +129,8 @@ def diagnose(
         The diagnosis: scores, matrices, `.table()`, `.plot()` and `.verdict`.
 
     Raises:
-        ValueError: An option is out of range; `x` or `factors` have another shape or type, or not
-            the same length; `x` is not finite, or not in [0, 1] for a Bernoulli
-            likelihood; a `likelihood` of your own returns no scalar, or one that is not finite;
-            encoder or decoder return something of another shape or kind, or that is not finite,
-            or that depends on the rest of the batch.
+        ValueError: An argument or a result of encoder, decoder or likelihood has another shape,
+            type or range, or is not finite, or depends on the rest of the batch.
 
     Source: Eq. 6, P1, C1, C2, Appendix E; the verdict on gaps: Eq. 4 and Theorem 6.5.
     """

@@ -10,8 +10,7 @@ from seams.diagnosis.result import CONFIDENCE, MIXED, NEAR, Pair
 
 __all__ = ["Shares", "pair_of", "pairs_of"]
 
-Shares = Mapping[str, Tensor]
-"""By factor, the share of its entropy that each latent knows."""
+Shares = Mapping[str, Tensor]  # by factor, the share of its entropy that each latent knows
 
 
 def pairs_of(

@@ -1,4 +1,4 @@
-r"""The best Gaussian posterior of each datum, its decoder frozen: what Eq. 6 is a condition for.
+"""The best Gaussian posterior of each datum, its decoder frozen: what Eq. 6 is a condition for.
 
 An encoder is shared by all data and is not at the optimum of each. A mismatch of Eq. 6 at its
 posteriors is its own error and the decoder's together; at refined ones, what is left is not its.
@@ -26,18 +26,11 @@ _ADAM = (0.8, 0.95)
 
 @dataclass(frozen=True)
 class Refinement:
-    r"""Posteriors after refinement, $\mathcal N(\mu, L L^\top)$, one a datum.
-
-    Attributes:
-        mean: $\mu$; dimensionless.
-        scale_tril: $L$, lower triangular with a positive diagonal; dimensionless.
-        loss: $\mathrm E_q \lVert x - d(z)\rVert^2 / (2\beta\sigma^2) + \mathrm{KL}$ before each
-            step and after the last one, nats, on the draws of the refinement.
-    """
+    r"""Posteriors after refinement, $\mathcal N(\mu, L L^\top)$, one a datum."""
 
     mean: Float[Tensor, "batch latent"]
     scale_tril: Float[Tensor, "batch latent latent"]
-    loss: Float[Tensor, "step batch"]
+    loss: Float[Tensor, "step batch"]  # before each step and after the last, on its draws; nats
 
 
 def refine_posterior(
@@ -55,41 +48,29 @@ def refine_posterior(
     generator: torch.Generator | None = None,
     chunk_size: int | None = None,
 ) -> Refinement:
-    r"""Minimise each datum's own loss, $\mathrm E_q[-\log p(x|z)] / \beta + \mathrm{KL}$, over q.
+    r"""Minimise each datum's $E_q |x - d(z)|^2 / (2\beta\sigma^2) + \mathrm{KL}$ over its q.
 
     Adam on the mean and on the Cholesky factor, in the frame of the posterior it starts from: $\mu
     = \mu_0 + L_0 m$ and $L = L_0 A$, with the diagonal of $A$ as its logarithm. So one step size
-    suits wide and narrow posteriors; it falls to zero along a cosine.
+    suits wide and narrow posteriors; `learning_rate` falls to zero along a cosine. A full
+    `covariance` may start from a diagonal one. 0 `steps` return the start with its loss.
 
-    The same standard normal draws serve all steps and all data. So the loss is a fixed smooth
-    function of each datum's parameters, the result repeats itself, and it does not depend on which
-    data are refined together. The draws come in pairs of opposite sign, with the identity as their
-    second moment, so that a quadratic loss is integrated without error: with a linear decoder the
-    optimum is that of Eq. 3, for any number of draws. Otherwise the optimum is that of the draws;
-    its distance to the true one falls as their number grows.
-
-    Args:
-        decoder: One latent to one mean, without a batch axis. Its weights stay as they are.
-        mean: Posterior means $\mu_0$ to start from; dimensionless.
-        scale_tril: Cholesky factors $L_0$ to start from; dimensionless.
-        x: Data that the posteriors belong to, in the unit of the decoder's output.
-        covariance: Of the posteriors searched; a full one may start from a diagonal one.
-        beta: Weight of the KL term in the ELBO.
-        sigma: Standard deviation of the Gaussian likelihood, in the unit of x.
-        steps: Gradient steps; 0 returns the start with its loss.
-        draws: Of each posterior; even, and twice the number of latents or more.
-        learning_rate: Of Adam at the first step.
-        generator: Source of the draws; default starts one from seed 0.
-        chunk_size: Data refined at once; bounds the memory.
+    The same standard normal draws serve all steps and all data (default `generator`: from seed 0).
+    So the loss is a fixed smooth function of each datum's parameters, the result repeats itself,
+    and does not depend on which data are refined together, `chunk_size` at once. The `draws`, an
+    even number and twice that of the latents or more, come in pairs of opposite sign, with the
+    identity as their second moment, so that a quadratic loss is integrated without error: with a
+    linear decoder the optimum is that of Eq. 3, for any number of draws. Otherwise its distance to
+    the true one falls as their number grows. Other arguments are those of
+    `seams.derivatives.optimal_precision`.
 
     Returns:
         The refined posteriors and the loss on the way, without a graph.
 
     Raises:
-        ValueError: `beta`, `sigma`, `learning_rate` or the diagonal of `scale_tril` is not
-            positive; too few draws, or an odd number of them; a diagonal posterior is to start
-            from one that is not; the decoder's output and a row of `x` differ in size, or it is
-            not one row per latent or depends on the batch; or the loss is not finite.
+        ValueError: A number that must be positive is not; too few draws, or an odd number of them;
+            a diagonal posterior is to start from one that is not; `decoder` is not one, or does
+            not fit `x`; or the loss is not finite.
 
     Source: Eq. 1 for one datum; Eq. 6 holds at its optimum.
     """

@@ -25,12 +25,8 @@ class Diagnosis(Findings):
         return "\n".join([*sentences(self), *self.flags])
 
     def table(self) -> "pd.DataFrame":
-        """Every score, one a row.
-
-        Returns:
-            Columns `value`, `standard_error`, `random` (the value in random axes), `ideal` (what
-            the theory asks of a disentangled decoder) and `meaning`; NaN where not defined.
-        """
+        """Every score, one a row, with its error, its value in random axes, ideal and meaning."""
+        # The ideal is what the theory asks of a disentangled decoder; NaN where not defined.
         import pandas as pd
 
         known = {name: getattr(self, name) for name in _MEANINGS if name != "active"}
@@ -47,14 +43,9 @@ class Diagnosis(Findings):
         return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
     def plot(self) -> "Figure":
-        """Activity, singular values, both sides of Eq. 6, its two terms and the information.
-
-        Latents are ordered by activity. The two terms share one colour range of four decades and
-        show mean absolute entries.
-
-        Returns:
-            A figure of pyplot's.
-        """
+        """Activity, singular values, both sides of Eq. 6, its two terms and the information."""
+        # Latents are ordered by activity. The two terms share one colour range of four decades and
+        # show mean absolute entries.
         return drawn(self)
 
 

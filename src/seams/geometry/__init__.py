@@ -1,17 +1,14 @@
 r"""Singular-vector paths, seams, manifold density and curvature of any decoder.
 
-A decoder carries latents to the manifold $\mathcal{M} = \{d(z)\}$. Right singular vectors of its
-Jacobian, followed through the latents, are *singular-vector paths* (D3); their images, which
-follow the left singular vectors, are *seams* (D4): `paths`. The manifold density factorises over
-seams at each point (Lemma 5.1): `densities`. It is disentangled if and only if C1 and C2 hold
-(Theorem 5.2): `conditions`. They imply that the manifold is flat: `curvature`, which says what
-flatness does not tell.
+Right singular vectors of a decoder's Jacobian, followed through the latents, are *singular-vector
+paths* (D3); their images on the manifold $\mathcal{M} = \{d(z)\}$ are *seams* (D4). The manifold
+density factorises over seams at each point (Lemma 5.1). It is disentangled if and only if C1 and
+C2 hold (Theorem 5.2). They imply that the manifold is flat: `curvature` says what that leaves out.
 
 Arguments are as in `seams.derivatives`; where a density is asked for, decoders are injective and
 `log_prior` is standard normal by default, and Jacobians must have full rank. Use a float64 copy,
 and a smooth one: third derivatives of the decoder enter `manifold_hessian`, second ones the
-curvature. The manifold of a ReLU network is flat but for its creases, and both see the flat parts
-alone.
+curvature. Of a ReLU network, flat but for its creases, both see the flat parts alone.
 """
 
 from seams.geometry.conditions import c1_violation, c2_violation

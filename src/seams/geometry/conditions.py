@@ -16,16 +16,9 @@ __all__ = ["c1_violation", "c2_violation", "off_diagonal_share"]
 def c1_violation(
     decoder: Decoder, z: Float[Tensor, "batch latent"], *, chunk_size: int | None = None
 ) -> Float[Tensor, " batch"]:
-    r"""How far C1 is from holding: mean $|\cos|$ of the angles between the columns of $J_z$.
-
-    `off_diagonality` of $J^\top J$; 0 if and only if V is a signed permutation, or may be chosen
-    so where singular values coincide. Unlike the angle of V itself it is well-conditioned there.
-
-    Returns:
-        One number in [0, 1] per sample.
-
-    Source: Lemma 4.1, C1; Appendix E.
-    """
+    r"""Violation of C1: mean $|\cos|$ of the columns of $J_z$, in [0, 1] (Lemma 4.1, App. E)."""
+    # 0 if and only if V is a signed permutation, or may be chosen so where singular values
+    # coincide: there, unlike the angle of V itself, it is well-conditioned.
     return off_diagonality(jacobian_gram(decoder, z, chunk_size=chunk_size))
 
 
@@ -36,19 +29,12 @@ def c2_violation(
     coinciding: Coinciding = "raise",
     chunk_size: int | None = None,
 ) -> Float[Tensor, " batch"]:
-    r"""How far C2 is from holding: share of $|\partial s_i / \partial z_j|$ off the diagonal.
-
-    Rows are brought to the order of the latents by `align_axes`. 0 if each singular value changes
-    along its own latent only; also 0, by definition, if none changes at all: if no entry, per unit
-    of latent, exceeds the square root of the dtype's eps times the largest singular value (below
-    that, the entries are rounding). A linear decoder satisfies C2. Where singular values coincide,
-    `coinciding` says whether to raise or to return NaN.
-
-    Returns:
-        One number in [0, 1] per sample.
-
-    Source: Lemma 4.1, C2.
-    """
+    r"""Violation of C2: share of $|\partial s_i / \partial z_j|$ off the diagonal, in [0, 1]."""
+    # Rows are brought to the order of the latents by `align_axes`. 0 if each singular value
+    # changes along its own latent only (Lemma 4.1, C2); also, by definition, if no entry, per unit
+    # of latent, exceeds the square root of the dtype's eps times the largest singular value (below
+    # that, entries are rounding), as for a linear decoder. Where values coincide, `coinciding`
+    # says whether to raise or to return NaN.
     frame = singular_frame(decoder, z, coinciding, chunk_size)
     return off_diagonal_share(frame.slopes, frame.s, frame.V)
 
@@ -58,11 +44,7 @@ def off_diagonal_share(
     s: Float[Tensor, "... latent"],
     V: Float[Tensor, "... latent latent"],
 ) -> Float[Tensor, "..."]:
-    r"""Share of $|\partial s_i / \partial z_j|$ off the diagonal, in the order of V; see C2.
-
-    Returns:
-        One number in [0, 1] per matrix; NaN where a slope is.
-    """
+    r"""Share of $|\partial s_i / \partial z_j|$ off the diagonal in V's order; NaN if one is."""
     columns = best_columns(V.abs()).unsqueeze(-1)
     every, rows = torch.broadcast_tensors(slopes.abs(), columns)
     size = torch.take_along_dim(every, rows, -2)

@@ -1,13 +1,12 @@
-r"""Curvature of the manifold of a decoder, zero under C1-C2.
+r"""Curvature of the manifold of a decoder, zero under C1-C2 by Theorem 5.2; not in the paper.
 
 Under C1-C2 the metric $J^\top J$ is $\sum_i s_i(z_i)^2 dz_i^2 = \sum_i du_i^2$ with the seam
 coordinates $u_i$: flat. Curvature belongs to the manifold and not to its coordinates. If it is not
-zero, *no* choice of latents on this manifold satisfies C1-C2, nor does any decoder that fits the
-same manifold. If it is zero, some latents do (locally), but perhaps not these: polar coordinates
-of the plane are flat, and satisfy C1 without C2; a twisted plane is flat, and satisfies neither.
-Flatness is necessary, and blind to all that C1 and C2 say of the latents. For d = 1 it is empty.
-Curvature has the unit $1/x^2$: compare it with $1/s^2$, the squared inverse length of one latent
-unit, before calling it small.
+zero, *no* choice of latents on this manifold satisfies C1-C2, nor does any decoder that fits it.
+If it is zero, some latents do (locally), but perhaps not these: polar coordinates of the plane are
+flat, and satisfy C1 without C2; a twisted plane is flat, and satisfies neither. For d = 1 it is
+empty. Curvature has the unit $1/x^2$: compare it with $1/s^2$, the squared inverse length of one
+latent unit, before calling it small.
 """
 
 import torch
@@ -25,19 +24,12 @@ __all__ = ["gaussian_curvature", "riemann_curvature", "scalar_curvature"]
 def riemann_curvature(
     decoder: Decoder, z: Float[Tensor, "batch latent"], *, chunk_size: int | None = None
 ) -> Float[Tensor, "batch latent latent latent latent"]:
-    r"""Riemann tensor of the manifold, $R_{abcd} = h_{ac} \cdot h_{bd} - h_{ad} \cdot h_{bc}$.
-
-    Components along the orthonormal frame U of `jacobian_svd`; $h_{ab}$ is the part of the second
-    derivative of the decoder along $v^a/s_a, v^b/s_b$ that is normal to the manifold. By Gauss
-    this is the curvature of the metric $J^\top J$ alone, from second derivatives instead of the
-    third that the metric's own formula takes. Zero under C1-C2; the module's page says what
-    zero does not tell. Each sample differentiated at once holds `[latent, latent, data]`.
-
-    Returns:
-        Tensor with $R_{abab}$ the sectional curvature of the plane $u^a, u^b$, in $1/x^2$.
-
-    Source: Not in the paper; a consequence of C1-C2 by Theorem 5.2 (Gauss's equation).
-    """
+    r"""Riemann tensor of the manifold, $R_{abcd} = h_{ac} \cdot h_{bd} - h_{ad} \cdot h_{bc}$."""
+    # Components along the orthonormal frame U of `jacobian_svd`: R_abab is the sectional curvature
+    # of the plane u^a, u^b, in 1/x^2. h_ab is the part of the second derivative of the decoder
+    # along v^a/s_a, v^b/s_b that is normal to the manifold. By Gauss this is the curvature of the
+    # metric J'J alone, from second derivatives, not third ones. Each sample differentiated at once
+    # holds [latent, latent, data].
     U, s, V = jacobian_svd(decoder, z, chunk_size=chunk_size)
     require_full_rank(s, "riemann_curvature")
 
@@ -58,19 +50,9 @@ def riemann_curvature(
 def gaussian_curvature(
     decoder: Decoder, z: Float[Tensor, "batch latent"], *, chunk_size: int | None = None
 ) -> Float[Tensor, " batch"]:
-    r"""Gaussian curvature K of a surface, $R_{1212}$ of `riemann_curvature`; two latents.
-
-    $K \sqrt{\det J^\top J}$ is the angle, in radians, by which a direction turns when it is
-    carried round one unit of latent area: dimensionless, and comparable between decoders.
-
-    Returns:
-        One curvature per sample, in the unit of $1/x^2$; $1/R^2$ on a sphere.
-
-    Raises:
-        ValueError: There are not 2 latents.
-
-    Source: Not in the paper; a consequence of C1-C2 by Theorem 5.2.
-    """
+    """Gaussian curvature K of a surface, $R_{1212}$ in $1/x^2$: $1/R^2$ on a sphere."""
+    # K sqrt(det J'J) is the angle, in radians, by which a direction turns when it is carried round
+    # one unit of latent area: dimensionless, and comparable between decoders.
     if z.shape[1] != 2:
         raise ValueError(
             f"`gaussian_curvature` is for surfaces, of 2 latents; got {z.shape[1]}. Use "

@@ -1,7 +1,6 @@
-r"""Density on the manifold of a decoder: its factors over seams, and its Hessian.
+"""Density on the manifold of a decoder: its factors over seams (Lemma 5.1), and its Hessian.
 
-The density factorises over seams at each point (Lemma 5.1); where it factorises, the eigenvectors
-of its Hessian are the seams (Lemma 6.3).
+Where it factorises, the eigenvectors of its Hessian are the seams (Lemma 6.3).
 """
 
 import math
@@ -30,43 +29,28 @@ __all__ = [
     "seam_directions",
 ]
 
-LogPrior = Callable[[Tensor], Tensor]
-"""A factorised prior: latents `[..., latent]` to the log density of each, `[..., latent]`."""
+LogPrior = Callable[[Tensor], Tensor]  # factorised: [..., latent] -> log density of each
 
 
 @dataclass(frozen=True)
 class SeamDirections:
-    r"""Eigenvectors of the on-manifold Hessian: directions that the density alone determines.
+    """Eigenvectors of the on-manifold Hessian, unique up to order and sign if no `gap` is 0."""
 
-    Attributes:
-        eigenvalues: Of the Hessian of $\log p_\mu$, ascending, in the unit of $1/x^2$.
-        directions: Unit tangent vectors in data space, one column for each eigenvalue.
-        gap: The least distance between two eigenvalues, over the largest in absolute value. The
-            directions are unique up to permutation and sign only if it is not zero.
-    """
-
-    eigenvalues: Float[Tensor, "batch latent"]
-    directions: Float[Tensor, "batch data latent"]
-    gap: Float[Tensor, " batch"]
+    eigenvalues: Float[Tensor, "batch latent"]  # of $H_x$, ascending, in the unit of $1/x^2$
+    directions: Float[Tensor, "batch data latent"]  # unit tangent vectors as columns
+    gap: Float[Tensor, " batch"]  # least distance of two eigenvalues, over the largest in size
 
 
 def seam_density(
     path: SingularVectorPath, log_prior: LogPrior | None = None
 ) -> Float[Tensor, " point"]:
-    r"""One-dimensional density over a seam, $f_i(u_i(t)) = p_i([z_t]_i) / s^i(z_t)$.
-
-    Push-forward of a one-dimensional marginal of the prior along the path. Reading chosen for
-    $[z_t]_i$ where paths are not parallel to an axis: with the standard normal prior it is the
-    coordinate in the V-basis, $v^i \cdot z_t$, whose density is normal in any direction; the
-    product of the factors of all d seams through a point is then $p_\mu$, as in Lemma 5.1. Another
-    prior factorises over the axes alone, and the axis nearest to $v^i$ is taken, which is exact
-    under C1. Integrates to 1 over u if the path is straight and complete.
-
-    Returns:
-        Density along `path.u`, in the unit of $1/x$.
-
-    Source: Eq. 14.
-    """
+    """Density over a seam, $f_i(u_i(t)) = p_i([z_t]_i) / s^i(z_t)$, in $1/x$ (Eq. 14)."""
+    # Push-forward of a one-dimensional marginal of the prior along the path. Reading chosen for
+    # [z_t]_i where paths are not parallel to an axis: with the standard normal prior it is the
+    # coordinate in the V-basis, v^i . z_t, whose density is normal in any direction; the product
+    # of the factors of all d seams through a point is then p_mu, as in Lemma 5.1. Another prior
+    # factorises over the axes alone, and the axis nearest to v^i is taken, which is exact under
+    # C1. Integrates to 1 over u if the path is straight and complete.
     if log_prior is None:
         log_density = _standard_normal((path.direction * path.z).sum(-1))
     else:
@@ -82,16 +66,9 @@ def log_manifold_density(
     log_prior: LogPrior | None = None,
     chunk_size: int | None = None,
 ) -> Float[Tensor, " batch"]:
-    r"""Log density on the manifold, $\log p_\mu(d(z)) = \sum_i (\log p_i(z_i) - \log s_i(z))$.
-
-    With respect to d-dimensional area. Holds for every injective decoder, with or without C1-C2.
-
-    Returns:
-        Natural logarithm of the density, in units of $x^{-d}$; minus infinity where the prior is
-        zero.
-
-    Source: Lemma 5.1, Eq. 7.
-    """
+    r"""Log density on the manifold, $\log p_\mu = \sum_i (\log p_i(z_i) - \log s_i(z))$, Eq. 7."""
+    # With respect to d-dimensional area, in units of x^-d (Lemma 5.1). Of every injective decoder,
+    # with or without C1-C2; minus infinity where the prior is zero.
     _, s, _ = jacobian_svd(decoder, z, chunk_size=chunk_size)
     require_full_rank(s, "log_manifold_density")
     return (log_prior or _standard_normal)(z).sum(-1) - s.log().sum(-1)
@@ -104,18 +81,11 @@ def log_seam_factors(
     log_prior: LogPrior | None = None,
     chunk_size: int | None = None,
 ) -> Float[Tensor, "batch latent"]:
-    r"""Log factors of the manifold density, $\log p_i(z_i) - \log s^i(z)$, one for each latent.
-
-    Factor $k$ belongs to the seam whose path is nearest to latent axis $k$ (`align_axes`). Their
-    sum is `log_manifold_density`, always. Under C1-C2, and only then, factor $k$ depends on $z_k$
-    alone. The coordinate is read as in `seam_density`. Where singular values coincide the sum is
-    defined, the factors are not.
-
-    Returns:
-        Natural logarithm of each factor, in units of $1/x$.
-
-    Source: Lemma 5.1; Theorem 5.2.
-    """
+    r"""Log factors of the manifold density, $\log p_i(z_i) - \log s^i(z)$, for each latent."""
+    # Factor k belongs to the seam whose path is nearest to latent axis k (`align_axes`). Their sum
+    # is `log_manifold_density`, always (Lemma 5.1). Under C1-C2, and only then, factor k depends
+    # on z_k alone (Theorem 5.2). The coordinate is read as in `seam_density`. Where singular
+    # values coincide the sum is defined, the factors, in units of 1/x, are not.
     _, s, V = jacobian_svd(decoder, z, chunk_size=chunk_size)
     require_full_rank(s, "log_seam_factors")
     permutation, signs = align_axes(V)
@@ -133,18 +103,16 @@ def manifold_hessian(
     log_prior: LogPrior | None = None,
     chunk_size: int | None = None,
 ) -> Float[Tensor, "batch latent latent"]:
-    r"""Hessian of $\log p_\mu$ along the manifold, $u_i^\top H_x u_j$, in the frame U.
+    r"""Hessian of $\log p_\mu$ along the manifold, $u_i^\top H_x u_j$, in the frame of $u^i$.
 
     Entry $(i, j)$ is the second covariant derivative along the left singular vectors $u^i, u^j$ of
     `jacobian_svd`: with $f = \log p_\mu \circ d$ and $w = J (J^\top J)^{-1} \nabla f$,
 
-    $$ s_i^{-1}\, {v^i}^\top \big(\nabla^2 f - \textstyle\sum_k w_k \nabla^2 d_k\big) v^j s_j^{-1}.
-    $$
+    $$s_i^{-1} {v^i}^\top \big(\nabla^2 f - \textstyle\sum_k w_k \nabla^2 d_k\big) v^j s_j^{-1}.$$
 
-    The second term removes what is due to the coordinates: the result belongs to the density and
-    the manifold, and another decoder with the same density gives the same form. (The proof of
-    Lemma 6.3 differentiates in seam coordinates with a fixed basis; where those exist, under
-    C1-C2, both agree, and the matrix is diagonal.)
+    The second term removes what is due to the coordinates: another decoder with the same density
+    and manifold gives the same form. (The proof of Lemma 6.3 differentiates in seam coordinates;
+    where those exist, under C1-C2, both agree, and the matrix is diagonal.)
 
     Returns:
         One symmetric matrix per sample, in the unit of $1/x^2$.
@@ -186,20 +154,10 @@ def seam_directions(
     log_prior: LogPrior | None = None,
     chunk_size: int | None = None,
 ) -> SeamDirections:
-    r"""Directions of the seams as the density alone determines them, eigenvectors of $H_x$.
-
-    If $p_\mu$ factorises over seams and the eigenvalues are distinct, these are the seams, unique
-    up to permutation and sign, whatever decoder was used to find them. Comparing them with the
-    left singular vectors U tells whether the decoder follows the seams of its own density.
-
-    Returns:
-        Eigenvalues, directions and the relative gap between eigenvalues.
-
-    Raises:
-        ValueError: There are fewer than 2 latents.
-
-    Source: Lemma 6.3.
-    """
+    """Seams as the density alone determines them, eigenvectors of $H_x$ (Lemma 6.3)."""
+    # Where the density factorises over seams and eigenvalues are distinct these are the seams, up
+    # to permutation and sign, whatever decoder found them: compared with the left singular vectors
+    # U they tell whether the decoder follows the seams of its own density.
     if z.shape[1] < 2:
         raise ValueError("`seam_directions` compares seams and needs 2 latents or more; got 1.")
     hessian = manifold_hessian(decoder, z, log_prior=log_prior, chunk_size=chunk_size)

@@ -23,27 +23,16 @@ __all__ = [
 
 @dataclass(frozen=True)
 class SeamNet:
-    r"""Paths of a decoder along each singular vector, from points on the line of the other.
+    """Paths of a decoder along each singular vector, from points on the line of the other."""
 
-    Attributes:
-        offsets: Of these points from the origin; dimensionless.
-        V: Right singular vectors at the origin, as columns, with the signs of the frame.
-        paths: For each singular vector one an offset.
-        z: The paths; dimensionless.
-        seams: Their images in the frame, in the unit of x.
-        across: Unit vectors of the frame that cross the seams within the manifold.
-        prior: Density of the prior over each path.
-        density: Density over each seam, in the unit of 1/x.
-    """
-
-    offsets: tuple[float, ...]
-    V: Float[torch.Tensor, "2 2"]
+    offsets: tuple[float, ...]  # of these points from the origin; dimensionless
+    V: Float[torch.Tensor, "2 2"]  # right singular vectors at the origin, signs of the frame
     paths: tuple[tuple[SingularVectorPath, ...], ...]
-    z: Float[torch.Tensor, "2 offset point 2"]
-    seams: Float[torch.Tensor, "2 offset point 3"]
-    across: Float[torch.Tensor, "2 offset point 3"]
-    prior: Float[torch.Tensor, "2 offset point"]
-    density: Float[torch.Tensor, "2 offset point"]
+    z: Float[torch.Tensor, "2 offset point 2"]  # the paths; dimensionless
+    seams: Float[torch.Tensor, "2 offset point 3"]  # images in the frame, in x
+    across: Float[torch.Tensor, "2 offset point 3"]  # unit vectors across seams
+    prior: Float[torch.Tensor, "2 offset point"]  # its density over paths
+    density: Float[torch.Tensor, "2 offset point"]  # over seams, in 1/x
 
 
 def tangent_frame(decoder: Decoder) -> Float[torch.Tensor, "3 3"]:
@@ -60,15 +49,8 @@ def seam_net(
     reach: float,
     points: int,
 ) -> SeamNet:
-    """Net of a decoder from two latents to space, with paths of length `reach` each way.
-
-    The frame is as of `tangent_frame`, with the image of the latents' origin as its own.
-
-    Returns:
-        The net, its singular vectors turned along the frame's.
-
-    Source: Definitions D3 and D4; Figures 1, 3 and 4.
-    """
+    """Net of paths of length `reach` each way, in a `tangent_frame` (D3, D4; Fig. 1, 3, 4)."""
+    # The frame's origin is the image of the latents' one; singular vectors are turned along it.
     U, _, V = jacobian_svd(decoder, torch.zeros(1, 2))
     signs = (U[0] * frame[:, :2]).sum(0).sign()
     V = V[0] * signs

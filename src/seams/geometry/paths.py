@@ -34,30 +34,17 @@ MIN_OVERLAP = math.cos(math.radians(30))
 
 @dataclass(frozen=True)
 class SingularVectorPath:
-    r"""A singular-vector path $z_t$, and the seam $x_t = d(z_t)$ that is its image.
+    """A singular-vector path $z_t$, and the seam $x_t = d(z_t)$ that is its image."""
 
-    Attributes:
-        index: The singular value followed, in descending order at t = 0.
-        t: Arc length in the latents; dimensionless, 0 at the start.
-        z: The path; dimensionless.
-        x: The seam, in the unit of x.
-        u: Seam coordinate $\int_0^t s^i d\tau$, the arc length of the seam, in the unit of x.
-        direction: The singular vector $v^i$ that is followed; dimensionless.
-        singular_value: Its singular value $s^i$, in the unit of x.
-        gap: Distance of $s^i$ to its neighbours and to zero, over the largest singular value. A
-            dip to nearly 0 is a crossing that the path was continued through.
-        stopped: Why the path ends, backward and forward.
-    """
-
-    index: int
-    t: Float[Tensor, " point"]
-    z: Float[Tensor, "point latent"]
-    x: Float[Tensor, "point data"]
-    u: Float[Tensor, " point"]
-    direction: Float[Tensor, "point latent"]
-    singular_value: Float[Tensor, " point"]
-    gap: Float[Tensor, " point"]
-    stopped: tuple[Stop, Stop]
+    index: int  # of the singular value followed, in descending order at t = 0
+    t: Float[Tensor, " point"]  # arc length in the latents, 0 at the start; dimensionless
+    z: Float[Tensor, "point latent"]  # the path; dimensionless
+    x: Float[Tensor, "point data"]  # the seam, in the unit of x
+    u: Float[Tensor, " point"]  # arc length of the seam, $\int_0^t s^i d\tau$, in x
+    direction: Float[Tensor, "point latent"]  # the singular vector $v^i$; dimensionless
+    singular_value: Float[Tensor, " point"]  # $s^i$, in the unit of x
+    gap: Float[Tensor, " point"]  # of $s^i$ to neighbours and 0, over the largest; near 0: crossed
+    stopped: tuple[Stop, Stop]  # why the path ends, backward and forward
 
 
 def singular_vector_path(
@@ -73,38 +60,27 @@ def singular_vector_path(
 ) -> SingularVectorPath:
     r"""Path along the i-th right singular vector, $\dot z_t = v^i(z_t)$, and its seam.
 
-    Integrated both ways from `z` by scipy's adaptive Runge-Kutta pair 5(4), together with the seam
-    coordinate $\dot u = s^i$. The vector is continued by overlap: each step follows the singular
-    vector nearest to the last direction, whatever its rank among the singular values. So the path
-    goes straight through points where $s^i$ crosses another value: among vectors whose values
-    coincide it takes the combination nearest to the last direction. It stops
+    Integrated both ways from `z`, for an arc length `extent` each, by scipy's adaptive Runge-Kutta
+    pair 5(4), together with the seam coordinate $\dot u = s^i$; `points` are returned, equally
+    spaced in t. `index` 0 is the largest singular value at `z`. Each step follows the singular
+    vector nearest to the last direction, whatever its rank, so the path goes straight through
+    points where $s^i$ crosses another value: among vectors whose values coincide it takes the
+    combination nearest to the last direction. The decoder must be continuously differentiable, or
+    the steps become very small. The path stops
 
-    * at the `"extent"` asked for, or at the `"bounds"` of the box;
+    * at the `"extent"`, or at the `"bounds"`, half the side of a box around 0;
     * at a `"crossing"` where no vector lies within 30 degrees of the last direction, or where the
       vectors turn too fast to follow: the continuation is undefined there;
     * where $s^i$ vanishes, so that the latents leave the regular set: `"rank"`;
-    * at the last point before the Jacobian is not finite, the edge of where the decoder is
-      defined: `"support"`, or `"bounds"` where both are the same.
-
-    Args:
-        decoder: One latent to one mean, without a batch axis; continuously differentiable, or the
-            steps become very small.
-        z: The start; dimensionless.
-        index: Which singular value, 0 for the largest at `z`.
-        extent: Arc length each way; dimensionless, in standard deviations of the prior.
-        points: Points returned, equally spaced in t.
-        bounds: Half the side of a box around 0 that the path must not leave, such as the support
-            of a uniform prior.
-        rtol: Relative tolerance of the solver.
-        atol: Absolute tolerance of the solver.
+    * at the last point before the Jacobian is not finite, the edge of the decoder's domain:
+      `"support"`, or `"bounds"` where both are the same.
 
     Returns:
         The path, the seam, and what was met on the way.
 
     Raises:
-        ValueError: There is no such singular value; `extent` is not positive or there are fewer
-            than 2 points; the start is out of bounds, or its singular value is not simple or
-            zero; or the decoder's output is not one row per latent, or depends on the batch.
+        ValueError: There is no such singular value, or at the start it is zero or not simple; the
+            start is out of bounds; `extent` or `points` is too small; or `decoder` is not one.
 
     Source: Definitions D3 and D4, Lemma C.1.
     """

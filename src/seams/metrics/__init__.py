@@ -1,15 +1,7 @@
-r"""Disentanglement metrics of any latents, and diagonality of any matrices (Appendix E).
+"""Disentanglement metrics of any latents, and diagonality of any matrices (Appendix E).
 
-Everything here takes tensors and knows no model. Three families:
-
-* information about known factors, $I(z_j; v_k)$ in nats, from a histogram or from the posterior
-  densities (`information`), and the scores built on it, MIG and AAS (`alignment`);
-* diagonality of a batch of $d \times d$ matrices, or of the singular vectors behind them
-  (`diagonality`);
-* recovery of known latents up to permutation and sign, and up to any linear map (`recovery`).
-
-Beside them `intervals`, for bands over runs. Rows of an information matrix are latents, columns
-are factors, always.
+Everything here takes tensors and knows no model. Rows of an information matrix are latents,
+columns are factors, always.
 """
 
 from seams.metrics.alignment import (

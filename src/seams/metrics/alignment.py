@@ -1,7 +1,7 @@
-r"""Scores of a matrix of information, and the orders in which it is shown.
+"""Scores of a matrix of information, and the orders in which it is shown.
 
-Rows are latents, columns are factors; nats, and `entropies` one a factor. Any estimate of the
-information will do; see `seams.metrics.information`.
+Rows are latents, columns are factors; nats, and `entropies` one a factor; from any estimate, such
+as `seams.metrics.information`. One that is negative or not finite is refused.
 """
 
 import torch
@@ -22,19 +22,8 @@ def mutual_information_gaps(
     information: Float[Tensor, "*runs latent factor"],
     entropies: Float[Tensor, " factor"],
 ) -> Float[Tensor, "*runs factor"]:
-    r"""Gap of each factor, $\big(I(z_{(1)}; v_k) - I(z_{(2)}; v_k)\big) / H(v_k)$.
-
-    $z_{(1)}$ and $z_{(2)}$ are the two latents that know most about factor $k$.
-
-    Returns:
-        One gap per factor, between 0 and 1, no unit.
-
-    Raises:
-        ValueError: Fewer than 2 latents, information that is negative or not finite, or a factor
-            whose entropy is not positive.
-
-    Source: Chen et al. 2018, Sec. 4, before the mean over factors.
-    """
+    """Gap of each factor, $(I(z_{(1)}; v_k) - I(z_{(2)}; v_k)) / H(v_k)$, in [0, 1]."""
+    # z_(1) and z_(2) are the two latents that know most about factor k (Chen et al. 2018, Sec. 4).
     if problem := _information_problem(information):
         raise ValueError(problem)
     if information.shape[-2] < 2:
@@ -58,9 +47,9 @@ def mutual_information_gap(
 ) -> float:
     r"""MIG, $\frac1K \sum_k \big(I(z_{(1)}; v_k) - I(z_{(2)}; v_k)\big) / H(v_k)$.
 
-    The mean of `mutual_information_gaps`, which also states the errors raised. A low value does
-    not mean that information is absent: rotate two latents and the gap closes; see
-    `linear_probe_r2`.
+    Latents $z_{(1)}$ and $z_{(2)}$ know most about factor $k$; there must be 2 or more, and every
+    factor must vary. A low value does not mean that information is absent: rotate two latents and
+    the gap closes; see `linear_probe_r2`.
 
     Returns:
         Between 0 and 1, no unit.
@@ -74,8 +63,8 @@ def axis_alignment_score(information: Float[Tensor, "latent factor"]) -> float:
     r"""AAS, sum of row and column maxima over twice the total of the information matrix.
 
     1 for a permuted diagonal. The floor is $\frac12 (1/d + 1/k)$ for $d$ latents and $k$ factors,
-    reached by a constant matrix: 0.15 for 10 by 5, so values are comparable only at equal shapes.
-    A matrix without any information scores this floor too: it is constant, and nothing is aligned.
+    reached by a constant matrix, all zeros too: 0.15 for 10 by 5, so values are comparable only at
+    equal shapes.
 
     Returns:
         Between the floor and 1, no unit.
@@ -98,17 +87,9 @@ def axis_alignment_score(information: Float[Tensor, "latent factor"]) -> float:
 def greedy_order(
     information: Float[Tensor, "latent factor"],
 ) -> tuple[Int[Tensor, " latent"], Int[Tensor, " factor"]]:
-    """Order of latents and of factors that puts the largest entries on the diagonal, greedily.
-
-    The largest entry of all comes first; then the largest outside its row and column, and so on.
-    What is left when latents or factors run out follows by its own largest entry. Show a heatmap
-    as `information[latents][:, factors]`.
-
-    Returns:
-        Two permutations: of the rows and of the columns.
-
-    Source: Sec. 7, on the heatmaps of Fig. 5 ("ordered greedily").
-    """
+    """Orders of latents and factors that put large entries on the diagonal, greedily (Sec. 7)."""
+    # The largest entry of all comes first; then the largest outside its row and column, and so on.
+    # What is left follows by its own largest entry. Show `information[latents][:, factors]`.
     latent, factor = information.shape
     left = information.detach().clone()
     latents: list[int] = []
@@ -127,14 +108,9 @@ def greedy_order(
 
 
 def greedy_columns(information: Float[Tensor, "latent factor"]) -> Int[Tensor, " latent"]:
-    """Order of latents that puts the greedy match of factor k at place k.
-
-    As `greedy_order`, with the factors left where they are: maps of several runs can then be
-    averaged. Latents without a factor follow, by their largest entry.
-
-    Returns:
-        A permutation of the rows.
-    """
+    """Order of latents that puts the greedy match of factor k at place k, unmatched ones last."""
+    # As `greedy_order`, with the factors left where they are: maps of several runs can be
+    # averaged.
     latents, factors = greedy_order(information)
     matched = min(information.shape)
     return torch.cat([latents[:matched][factors[:matched].argsort()], latents[matched:]])

@@ -1,7 +1,6 @@
-r"""How diagonal $d \times d$ matrices are, or the singular vectors behind them.
+r"""How diagonal $d \times d$ matrices are, of any unit, or the singular vectors behind them.
 
-Undefined for inactive latents: `active_latents` and `latents_in_use` say which ones to keep, and
-`active` drops the others' rows and columns first (None keeps all). Matrices may have any unit.
+Undefined for inactive latents: `active` drops their rows and columns first (None keeps all).
 """
 
 import torch
@@ -20,41 +19,26 @@ __all__ = [
     "off_diagonality_of_mean",
 ]
 
-ACTIVE = 0.01
-"""Variance of a posterior mean over the data above which a latent is active; the prior has 1."""
+ACTIVE = 0.01  # variance of an active latent's posterior mean over the data; the prior has 1
 
 
 def active_latents(
     means: Float[Tensor, "*runs n latent"], threshold: float = ACTIVE
 ) -> Bool[Tensor, "*runs latent"]:
-    r"""Latents that respond to the data, $\mathrm{Var}_x\big[\mathrm E_q[z_j \mid x]\big] > 0.01$.
-
-    Of posterior means of a representative sample; the prior's variance is 1.
-
-    Returns:
-        True for an active latent.
-
-    Source: Burda et al. 2016, the activity statistic and its threshold.
-    """
+    r"""Latents that respond to the data, $\mathrm{Var}_x[\mathrm E_q[z_j \mid x]] > 0.01$."""
+    # Of posterior means of a representative sample; statistic and threshold of Burda et al. 2016.
     return means.var(dim=-2, correction=0) > threshold
 
 
 def latents_in_use(
     kl: Float[Tensor, "*runs latent"], nats: float = 0.1
 ) -> Bool[Tensor, "*runs latent"]:
-    r"""Latents that say something of a datum, $\mathrm E_x[\mathrm{KL}_j] > 0.1$ nats.
-
-    Stricter than `active_latents`: a mean whose variance is 0.01 costs about 0.005 nats, so a
-    model with few data keeps latents whose means vary a little and whose effect is nothing. The
-    KL of a diagonal posterior is the sum of its latents'. Of a full one it exceeds the sum over
-    the marginals, by what correlations between latents hold: a count of these is a lower bound.
-    `kl` is the mean KL of each latent's marginal, as the array `kl` of an evaluation.
-
-    Returns:
-        True for a latent in use.
-
-    Source: ours, for Figures 7 to 10, where the paper says "active".
-    """
+    r"""Latents that say something of a datum, $\mathrm E_x[\mathrm{KL}_j] > 0.1$ nats."""
+    # `kl` is the mean KL of each marginal, as the array `kl` of an evaluation. Stricter
+    # than `active_latents`: a mean whose variance is 0.01 costs about 0.005 nats, so a model with
+    # few data keeps latents whose effect is nothing. The KL of a full posterior exceeds the sum
+    # over its marginals, by what correlations between latents hold: a count of these is a lower
+    # bound. Ours, for Figures 7 to 10, where the paper says "active".
     return kl > nats
 
 
@@ -74,7 +58,7 @@ def off_diagonality(
 
     Raises:
         ValueError: Fewer than 2 latents kept, an entry that is not finite, or a zero on the
-            diagonal: the score of an inactive latent is undefined.
+            diagonal.
 
     Source: App. E, second listing, whose undefined `m` is read as `d`.
     """
@@ -93,16 +77,9 @@ def off_diagonality_of_mean(
     matrices: Float[Tensor, "*runs batch latent latent"],
     active: Bool[Tensor, " latent"] | None = None,
 ) -> Float[Tensor, " *runs"]:
-    r"""`off_diagonality` of the mean matrix, $\frac1n \sum_x M_x$ with signs.
-
-    Off-diagonal entries whose sign varies with $x$ cancel: a decoder that is diagonal only on
-    average scores 0 here and not in the mean of `off_diagonality`.
-
-    Returns:
-        One score per run, no unit. `off_diagonality` states the errors raised.
-
-    Source: App. E, and the batch means shown in Fig. 5 (right).
-    """
+    r"""`off_diagonality` of the mean matrix, $\frac1n \sum_x M_x$ with signs (App. E, Fig. 5)."""
+    # Entries whose sign varies with x cancel: a decoder that is diagonal only on average scores 0
+    # here and not in the mean of `off_diagonality`.
     return off_diagonality(matrices.mean(-3), active)
 
 
@@ -110,19 +87,9 @@ def independent_mechanism_contrast(
     jacobian_gram: Float[Tensor, "*batch latent latent"],
     active: Bool[Tensor, " latent"] | None = None,
 ) -> Float[Tensor, " *batch"]:
-    r"""C_IMA, $\frac12 \big(\log\det\mathrm{diag}(J^\top J) - \log\det J^\top J\big)$.
-
-    0 if and only if the columns of $J$ are orthogonal; unchanged by a rescaling of the latents.
-
-    Returns:
-        Nats, not negative; one per sample.
-
-    Raises:
-        ValueError: Fewer than 2 latents kept, an entry that is not finite, a zero on the diagonal,
-            or a matrix that is not positive definite.
-
-    Source: Gresele et al. 2021, Sec. 4 (the local contrast).
-    """
+    r"""C_IMA, $\frac12 \big(\log\det\mathrm{diag}(J^\top J) - \log\det J^\top J\big)$, in nats."""
+    # 0 if and only if the columns of J are orthogonal; unchanged by a rescaling of the latents.
+    # The local contrast of Gresele et al. 2021, Sec. 4.
     jacobian_gram, kept = _select(jacobian_gram, active)
     if problem := _diagonal_problem(jacobian_gram, kept, "independent_mechanism_contrast"):
         raise ValueError(problem)
@@ -142,8 +109,8 @@ def distance_to_orthogonality(
 ) -> Float[Tensor, " *batch"]:
     r"""DtO, $\min_P \lVert V - P \rVert_F$ over signed permutations $P$.
 
-    0 if and only if C1 holds. The minimum is a linear assignment on $-\lvert V\rvert$, exact.
-    Where singular values coincide $V$ is arbitrary within their subspace, and so is this distance.
+    0 if and only if C1 holds. By linear assignment, exact. Where singular values coincide $V$ is
+    arbitrary within their subspace, and so is this distance.
 
     Returns:
         One distance per matrix, no unit; at most $\sqrt{2d}$. Rolinek et al. report its mean.

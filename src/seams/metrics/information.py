@@ -1,7 +1,7 @@
-r"""What latents know about known factors, $I(z_j; v_k)$ in nats.
+"""What latents know about known factors, $I(z_j; v_k)$ in nats: rows are latents, columns factors.
 
-From a histogram of the latents, or from the densities of their posteriors. Rows are latents,
-columns are factors.
+From a histogram of the latents, or from the densities of their posteriors. Leading axes are runs,
+which share the samples. Factors are integers, of which only equality of two values matters.
 """
 
 import math
@@ -14,8 +14,7 @@ from seams.shapes import Float, Int
 
 __all__ = ["BINS", "density_mutual_information", "entropies", "mutual_information"]
 
-BINS = 20
-"""Of the histogram of a latent, as in Locatello et al. 2019."""
+BINS = 20  # of the histogram of a latent, as in Locatello et al. 2019
 
 # Grid step over the smallest scale. The trapezoidal rule converges geometrically in its inverse;
 # at one half the worst two-component mixture found is wrong by 2e-6 nats (at one, by 4e-4).
@@ -35,28 +34,20 @@ def mutual_information(
 ) -> Float[Tensor, "*runs latent factor"]:
     r"""Information of each latent about each factor, histogram form, $I(z_j; v_k)$.
 
-    Entry $(j, k)$ is $\sum_{b, v} p(b, v) \log \frac{p(b, v)}{p(b)\,p(v)}$ over the bins of latent
-    $j$ and the values of factor $k$. The bins of a latent have equal width and span its own range;
-    each includes its lower edge, the last one both: those of `numpy.histogram`, to the bit. A
-    constant latent has exactly 0.
+    Entry $(j, k)$ is $\sum_{b, v} p(b, v) \log \frac{p(b, v)}{p(b)\,p(v)}$ over the `bins` of
+    latent $j$, 2 or more, and the values of factor $k$. The bins have equal width and span the
+    latent's own range: those of `numpy.histogram`, to the bit. A constant latent has exactly 0.
 
     Independent variables come out at about $(\text{bins} - 1)(K - 1) / 2n$ above 0 for a factor of
-    $K$ values: 0.037 for 20 bins, 40 values and 10,000 samples. And since the bins follow the
-    range, a latent that is constant but for rounding looks as informative as an active one: pass
-    sampled latents rather than posterior means, or keep the `active_latents` only.
-
-    Args:
-        latents: One latent vector per sample, posterior means or draws; leading axes are runs,
-            which share the samples.
-        factors: Ground-truth factors as integers; only equality of two values matters.
-        bins: Number of bins per latent, 2 or more.
+    $K$ values: 0.037 for 20 bins, 40 values and 10,000 samples. A latent that is constant but for
+    rounding looks as informative as an active one: pass sampled latents rather than posterior
+    means, or keep the `active_latents` only.
 
     Returns:
         Nats, not negative; rows are latents.
 
     Raises:
-        ValueError: Fewer than 2 bins, a latent that is not finite, or factors that are not
-            integers `[n, factor]`.
+        ValueError: Fewer than 2 bins, a latent that is not finite, or factors not `[n, factor]`.
 
     Source: the estimator of MIG in Locatello et al. 2019; App. E's "mutual information values".
     """
@@ -96,32 +87,22 @@ def density_mutual_information(
 
     Entry $(j, k)$ is the mutual information under the aggregate posterior $q(z_j) = \frac1n \sum_i
     q(z_j \mid x_i)$ and $q(z_j \mid v_k)$, the same mean over the samples with that value:
-    Gaussian mixtures, integrated numerically. No draws, no bins: two calls agree to rounding.
+    Gaussian mixtures, integrated numerically. No draws, no bins: two calls agree to rounding. The
+    samples are the whole population: few, narrow components overstate what new samples would tell.
 
-    The grid of a latent spans its means and 6 standard deviations around them, in steps of half
-    its smallest standard deviation; the error is then below 1e-5 nats. A component is evaluated
-    only where it matters, so time grows as $n$ times the ratio of a typical scale to the smallest.
-    Where that takes more than 2^17 points, the range is halved until each part suits the
-    components that reach into it (`seams.metrics.mixtures`): any ratio of scales to the range is
-    taken, within 1e-8 nats, in 10 to 100 times as long.
-
-    The samples are the whole population: $q(z_j \mid v_k)$ of few, narrow components overstates
-    what new samples would tell, as in every form of this estimator.
-
-    Args:
-        means: Posterior means; leading axes are runs, which share the samples.
-        scales: Marginal posterior standard deviations, in the unit of `means`. For a full
-            posterior with Cholesky factor $L$ that is $\sqrt{(L L^\top)_{jj}}$, not $L_{jj}$.
-        factors: Ground-truth factors as integers; only equality of two values matters.
-        grid: Number of grid points for every latent; None chooses the way per latent. Too coarse a
-            grid is refused.
+    `scales` are marginal standard deviations, in the unit of `means`: for a full posterior with
+    Cholesky factor $L$, $\sqrt{(L L^\top)_{jj}}$ and not $L_{jj}$. The grid of a latent spans its
+    means and 6 standard deviations around them, in steps of half its smallest one (or with `grid`
+    points); the error is then below 1e-5 nats, and time grows as $n$ times the ratio of a typical
+    scale to the smallest. Beyond 2^17 points the range is halved instead until each part suits its
+    components (`seams.metrics.mixtures`): within 1e-8 nats, in 10 to 100 times as long.
 
     Returns:
         Nats, not negative; rows are latents.
 
     Raises:
-        ValueError: A mean is not finite, a scale not finite and positive, `grid` does not resolve
-            the narrowest posterior, or factors are not integers `[n, factor]`.
+        ValueError: A mean or scale is not finite, a scale not positive, factors not `[n, factor]`,
+            or `grid` does not resolve the narrowest posterior.
 
     Source: Chen et al. 2018, Sec. 4, where the integrals are Monte Carlo.
     """
@@ -163,16 +144,7 @@ def density_mutual_information(
 
 
 def entropies(factors: Int[Tensor, "n factor"]) -> Float[Tensor, " factor"]:
-    r"""Entropy of each factor over the samples, $H(v_k) = -\sum_v p(v) \log p(v)$.
-
-    Args:
-        factors: Ground-truth factors as integers; only equality of two values matters.
-
-    Returns:
-        Nats; exactly 0 for a factor that does not vary.
-
-    Source: the normaliser of MIG, Chen et al. 2018, Sec. 4.
-    """
+    r"""Entropy of each factor, $H(v_k) = -\sum_v p(v) \log p(v)$, nats; 0 if it does not vary."""
     values = []
     for labels, size in _labels(factors, len(factors)):
         p = torch.bincount(labels, minlength=size).double() / len(labels)

@@ -10,19 +10,10 @@ __all__ = ["difference_interval", "mean_interval"]
 def mean_interval(
     values: Float[Tensor, " runs *shape"], level: float = 0.95
 ) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
-    r"""Student's interval of the mean over runs, $\bar v \pm t_{n-1}\, s / \sqrt n$.
-
-    Exact for normal values at any number of runs, unlike a bootstrap, which is too narrow for few.
-    Of exponential values, as skewed as scores get, it covers 88 to 90 percent in place of 95.
-
-    Returns:
-        Lower and upper end, in the unit of `values`.
-
-    Raises:
-        ValueError: Fewer than 2 runs, or a level that is not between 0 and 1.
-
-    Source: Student 1908; the bands of Fig. 5 and 8 (the paper shows standard deviations).
-    """
+    r"""Student's interval of the mean over runs, $\bar v \pm t_{n-1}\, s / \sqrt n$."""
+    # Exact for normal values at any number of runs, unlike a bootstrap, which is too narrow for
+    # few. Of exponential values, as skewed as scores get, it covers 88 to 90 percent in place of
+    # 95. The bands of Fig. 5 and 8, where the paper shows standard deviations.
     from scipy.stats import t
 
     if len(values) < 2:

@@ -1,8 +1,8 @@
-r"""Information of a mixture about its labels, with components of any widths.
+"""Information of a mixture about its labels, with components of any widths.
 
 An interval is halved until each part is narrow against every component that reaches into it. What
-wider components sum up to is a polynomial in each part, handed down from half to half: so each
-component is evaluated in a few parts of its own width, however much narrower others are.
+wider ones sum up to is a polynomial in each part, handed down from half to half: so each component
+is evaluated in a few parts of its own width, however much narrower others are.
 """
 
 import math
@@ -14,8 +14,7 @@ from seams.shapes import Float, Int
 
 __all__ = ["REACH", "mixture_information"]
 
-REACH = 6.0
-"""Standard deviations: all but 2e-9 of a Gaussian lies within, far below other errors."""
+REACH = 6.0  # standard deviations: all but 2e-9 of a Gaussian lies within, far below other errors
 
 # A part is at most twice as wide as a component's standard deviation: 16 Gauss-Legendre nodes then
 # hold its density to 1e-11 of the peak, and integrals of its logarithm to 1e-9.

@@ -20,19 +20,9 @@ def correlation_matrix(
     truth: Float[Tensor, "n true"],
     method: Literal["pearson", "spearman"] = "pearson",
 ) -> Float[Tensor, "latent true"]:
-    r"""Correlation of each latent with each true latent, $\rho(z_j, t_k)$, with sign.
-
-    A constant latent correlates with nothing: its row is 0. Pearson sees linear relations;
-    Spearman, on ranks, any monotonic one.
-
-    Returns:
-        Between -1 and 1; rows are learned latents.
-
-    Raises:
-        ValueError: A value that is not finite, or a true latent that does not vary.
-
-    Source: Hyvarinen and Morioka 2016 (before the assignment of `mean_correlation`).
-    """
+    r"""Correlation of each latent (row) with each true latent, $\rho(z_j, t_k)$, with sign."""
+    # A constant latent correlates with nothing: its row is 0. Pearson sees linear relations;
+    # Spearman, on ranks, any monotonic one.
     for name, values in (("latents", latents), ("truth", truth)):
         if unfit := int((~values.isfinite()).sum()):
             raise ValueError(f"`{name}` must be finite; got {unfit} values that are not.")
@@ -58,17 +48,11 @@ def mean_correlation(
     truth: Float[Tensor, "n true"],
     method: Literal["pearson", "spearman"] = "pearson",
 ) -> float:
-    r"""MCC, $\max_\pi \frac1k \sum_k \lvert\rho(z_{\pi(k)}, t_k)\rvert$ over assignments $\pi$.
-
-    Each latent is given to at most one true latent. With fewer latents than true ones, those that
-    go without count as 0. The mean is over the $k$ true latents; spare latents cost nothing.
-
-    Returns:
-        Between 0 and 1; 1 if the latents are recovered up to permutation, sign and, for Pearson,
-        scale and shift or, for Spearman, a monotonic map each.
-
-    Source: Hyvarinen and Morioka 2016.
-    """
+    r"""MCC, $\max_\pi \frac1k \sum_k \lvert\rho(z_{\pi(k)}, t_k)\rvert$ over assignments $\pi$."""
+    # Each latent is given to at most one of the k true ones; a true latent that goes without
+    # counts as 0, and spare latents cost nothing. 1 if the latents are recovered up to
+    # permutation, sign and, for Pearson, scale and shift or, for Spearman, a monotonic map each.
+    # Source: Hyvarinen and Morioka 2016.
     magnitude = correlation_matrix(latents, truth, method).detach().abs()
     return float(matched_scores(magnitude.mT).mean())
 
@@ -80,35 +64,26 @@ def linear_probe_r2(
     periods: Mapping[int, float | int] | None = None,
     train: Bool[Tensor, " n"] | None = None,
 ) -> Float[Tensor, " factor"]:
-    r"""Held-out $R^2$ of each factor, predicted linearly from all latents.
+    r"""Held-out $R^2$ of each factor, predicted linearly from all latents, 1 at most.
 
     Least squares with intercept, so any invertible linear map of the latents, a rotation among
     them, leaves it unchanged: it says whether the information is there, where MIG says whether it
     is aligned. $R^2 = 1 - \mathrm{SSE} / \mathrm{SST}$ about the mean of the held-out half, summed
     over the columns that encode the factor; negative if the probe is worse than that mean.
 
-    A factor is one column, its value, unless stated. A category without order (shape) has one
-    indicator column per value. A circular one (orientation, of which index 0 and 39 are the same
-    image: period 39) has cosine and sine. Symmetries of single shapes are not undone: they lower
-    every score.
-
-    Args:
-        latents: One latent vector per sample.
-        factors: Ground-truth factors of the same samples.
-        one_hot: Columns of `factors` that are categories.
-        periods: Period of each circular column, in the unit of that column.
-        train: True for the samples to fit on, the others being scored; None takes a random half,
-            the same one at each call.
+    A factor is one column, its value, unless stated. A category without order (shape), in
+    `one_hot`, has one indicator column per value. A circular one (orientation, of which index 0
+    and 39 are the same image: period 39, in the unit of its column) in `periods` has cosine and
+    sine. Symmetries of single shapes are not undone: they lower every score. `train` says which
+    samples to fit on, the others being scored; None takes a random half, the same one at each
+    call. Not in the paper: the rotation-invariant companion to App. E's metrics.
 
     Returns:
-        One value per factor, 1 at most.
+        One value per factor.
 
     Raises:
-        ValueError: Factors of another shape, a value that is not finite, a column both category
-            and circular or out of range, a period that is not positive, an empty side of the
-            split, or a factor that does not vary in the held-out half.
-
-    Source: the rotation-invariant companion to App. E's metrics; not in the paper.
+        ValueError: A value is not finite, `one_hot` and `periods` do not fit the columns, a side
+            of the split is empty, or a factor does not vary in the held-out half.
     """
     periods = periods or {}
     if factors.ndim != 2 or len(factors) != len(latents):

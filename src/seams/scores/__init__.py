@@ -1,9 +1,7 @@
-r"""What a trained model is scored by, whoever asks: its evaluation, a diagnosis, a figure.
+"""What a trained model is scored by, whoever asks: its evaluation, a diagnosis, a figure.
 
-Over active latents, a score of "diagonal" stands beside its mean over random rotations of the same
-latents (`axes`): a low score is no merit where any axes would score as low. `derived` holds the
-scores of both terms of Eq. 6, of C1 and C2 and of the residual's tangent part; `sides` compares
-both sides of Eq. 6 at given posteriors.
+A score of "diagonal" stands beside its mean over random rotations of the same active latents
+(`axes`): a low score is no merit where any axes would score as low.
 """
 
 from seams.scores.axes import ROTATIONS, in_random_axes, random_rotations
@@ -41,5 +39,4 @@ __all__ = [
     "turned_off_diagonality",
 ]
 
-COLLAPSED_RATE = 0.05
-"""Nats a datum below which posteriors count as collapsed: they ignore the data."""
+COLLAPSED_RATE = 0.05  # nats a datum: below, posteriors count as collapsed, ignoring the data

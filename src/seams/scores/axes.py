@@ -1,10 +1,9 @@
 r"""Scores in random axes: what a score would be if the axes meant nothing.
 
-Latents turned by $z = Q w$ have the Jacobian $J Q$, so that $J^\top J$ and the directed Hessian
-become $Q^\top M Q$, V becomes $Q^\top V$, singular values stay, and their derivatives turn as a
-covector, $\partial s_i / \partial w_j = \sum_k \partial s_i / \partial z_k\, Q_{kj}$. So the null
-of every score follows from the derivatives at hand. Rotations are uniform (Haar), and always the
-same ones.
+Latents turned by $z = Q w$ have the Jacobian $J Q$: $J^\top J$ and the directed Hessian become
+$Q^\top M Q$, V becomes $Q^\top V$, and the $\partial s_i / \partial z_j$ are multiplied by $Q$. So
+the null of every score follows from the derivatives at hand. Rotations are uniform (Haar), and
+always the same ones.
 """
 
 from collections.abc import Callable
@@ -46,13 +45,8 @@ def in_random_axes(
     score: Callable[[Tensor], Tensor],
     count: int | None = None,
 ) -> float:
-    r"""Mean over random rotations of a score of $Q^\top M_x Q$, the same $Q$ for all samples.
-
-    Matrices are of active latents; the score takes a batch with a leading rotation axis.
-
-    Returns:
-        In the unit of the score.
-    """
+    r"""Mean over random rotations of a score of $Q^\top M_x Q$, the same $Q$ for all samples."""
+    # Matrices are of active latents; the score takes a batch with a leading rotation axis.
     Q = random_rotations(matrices.shape[-1], count).to(matrices).unsqueeze(1)
     return score(Q.mT @ matrices @ Q).mean().item()
 
@@ -69,13 +63,8 @@ def c2_in_random_axes(
     s: Float[Tensor, "batch latent"],
     V: Float[Tensor, "batch latent latent"],
 ) -> Float[Tensor, " batch"]:
-    r"""C2 violation of each sample in the mean over random axes.
-
-    A sample is turned by $Q = V R$ with uniform $R$, which is as uniform: its singular vectors are
-    then $R^\top$, so that one assignment a rotation serves all samples.
-
-    Returns:
-        One number in [0, 1] per sample; NaN where a slope is.
-    """
+    """C2 violation of each sample in the mean over random axes; NaN where a slope is."""
+    # A sample is turned by Q = V R with uniform R, which is as uniform: its singular vectors are
+    # then R', so that one assignment a rotation serves all samples.
     R = random_rotations(s.shape[-1]).to(slopes).unsqueeze(1)
     return off_diagonal_share(slopes @ V @ R, s, R.mT).mean(0)

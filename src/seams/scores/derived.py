@@ -1,7 +1,7 @@
-r"""Scores of both terms of Eq. 6, of C1 and C2, and of the residual's tangent part.
+"""Scores of both terms of Eq. 6, of C1 and C2, and of the residual's tangent part, by name.
 
-By name, over active latents. `<score>_random` is the mean over random rotations of these latents,
-and `<score>_ratio` the score over that: 1 says that any axes would do as well.
+Over active latents. `<score>_random` is the mean over random rotations of these, `<score>_ratio`
+the score over that: 1 says that any axes would do as well.
 """
 
 import math
@@ -84,18 +84,12 @@ def term_scores(
     hessian: Float[Tensor, "batch latent latent"],
     active: Bool[Tensor, " latent"],
 ) -> Scored:
-    r"""How diagonal both terms of Eq. 6 are, and how near the singular vectors are to the axes.
-
-    `off_diagonal_gram`, `off_diagonal_hessian`: mean over the batch of App. E's score;
-    `..._of_mean`: score of the mean matrix; `..._of_abs`: of the mean absolute matrix. The Hessian
-    is indefinite: where its diagonal passes through zero the score of a single matrix is
-    unbounded, and only `..._of_abs` has a stable mean. `dto` and `c_ima`: means over the batch.
-
-    Returns:
-        Each score with `_random` and `_ratio`.
-
-    Source: App. E; Rolinek et al. 2019; Gresele et al. 2021.
-    """
+    """How diagonal both terms of Eq. 6 are, and how near the singular vectors are to the axes."""
+    # `off_diagonal_gram`, `off_diagonal_hessian`: mean over the batch of App. E's score;
+    # `_of_mean`: score of the mean matrix; `_of_abs`: of the mean absolute matrix. The Hessian is
+    # indefinite: where its diagonal passes through zero the score of a single matrix is unbounded,
+    # and only `_of_abs` has a stable mean. `dto` and `c_ima` (Rolinek et al. 2019; Gresele et al.
+    # 2021): means over the batch.
     found, few = Scored(), _few(active)
     kept = gram[:, active][:, :, active]
     for name, matrices in (("gram", kept), ("hessian", hessian[:, active][:, :, active])):
@@ -143,19 +137,12 @@ def is_piecewise_linear(gram: Tensor, hessian: Tensor) -> bool:
 
 @dataclass(frozen=True)
 class Along:
-    r"""What second derivatives along the singular vectors say at each sample; see `along_axes`.
+    """What second derivatives along the singular vectors say at each sample; see `along_axes`."""
 
-    Attributes:
-        c2: Off-diagonal share of $\partial s_i / \partial z_j$, NaN where values coincide.
-        c2_random: Its mean over random axes.
-        tangent_share: $\lVert U U^\top r \rVert^2 / \lVert r \rVert^2$ of the residual $r$.
-        tangent_hessian: $(U U^\top r)^\top H$, the directed Hessian of the tangent part alone.
-    """
-
-    c2: Float[Tensor, " batch"]
-    c2_random: Float[Tensor, " batch"]
-    tangent_share: Float[Tensor, " batch"]
-    tangent_hessian: Float[Tensor, "batch latent latent"]
+    c2: Float[Tensor, " batch"]  # off-diagonal share of ds_i / dz_j; NaN where values coincide
+    c2_random: Float[Tensor, " batch"]  # its mean over random axes
+    tangent_share: Float[Tensor, " batch"]  # $|U U^\top r|^2 / |r|^2$ of the residual $r$
+    tangent_hessian: Float[Tensor, "batch latent latent"]  # $(U U^\top r)^\top H$
 
 
 def along_axes(
@@ -164,16 +151,9 @@ def along_axes(
     x: Float[Tensor, "batch data"] | None = None,
     chunk_size: int | None = None,
 ) -> Along:
-    r"""C2, and how much of the residual $x - d(z)$ lies in the tangent space.
-
-    The step from P1 to C2 takes the residual along the tangent space. What is normal to it is
-    curvature of the manifold, of which C2 says nothing.
-
-    Returns:
-        Values of each sample.
-
-    Source: Lemma 4.1, C2, and its proof.
-    """
+    """C2, and how much of the residual $x - d(z)$ lies in the tangent space."""
+    # The step from P1 to C2 (proof of Lemma 4.1) takes the residual along the tangent space. What
+    # is normal to it is curvature of the manifold, of which C2 says nothing.
     frame = singular_frame(decoder, z, "nan", chunk_size)
     c2 = off_diagonal_share(frame.slopes, frame.s, frame.V)
     c2_random = c2_in_random_axes(frame.slopes, frame.s, frame.V)

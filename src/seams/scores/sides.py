@@ -30,34 +30,19 @@ class Sides:
 
     With $\Lambda = \Sigma_x^{-1}$ the left side and $P$ the right. Numbers are root mean squares
     over samples and entries of active latents, NaN if there are no such entries.
-
-    Attributes:
-        left: $\Lambda$; dimensionless.
-        right: $P$, its two terms and their standard errors.
-        gram: First term, $G_{ij} / (\beta\sigma^2 \sqrt{P_{ii} P_{jj}})$.
-        hessian: Second term, scaled alike; enters with a minus.
-        difference: Of `relative_difference`, over the entries that are conditions of optimality:
-            all for full posteriors, the diagonal for diagonal ones.
-        noise: What the Monte Carlo error of $P$ alone would make of `difference`.
-        off_gram: Off-diagonal entries of `gram`.
-        off_hessian: Off-diagonal entries of `hessian`.
-        off_sum: Off-diagonal entries of both together, $P_{ij} / \sqrt{P_{ii} P_{jj}}$.
-        off_turned: As `off_sum`, after random rotations of the active latents: what axes that mean
-            nothing would have.
-        cancelled: See `cancelled_share`; NaN where that is not defined.
     """
 
-    left: Float[Tensor, "batch latent latent"]
-    right: Precision
-    gram: Float[Tensor, "batch latent latent"]
-    hessian: Float[Tensor, "batch latent latent"]
-    difference: float
-    noise: float
-    off_gram: float
-    off_hessian: float
-    off_sum: float
-    off_turned: float
-    cancelled: float
+    left: Float[Tensor, "batch latent latent"]  # $\Lambda$; dimensionless
+    right: Precision  # $P$, its two terms and their standard errors
+    gram: Float[Tensor, "batch latent latent"]  # $G_{ij} / (\beta\sigma^2 \sqrt{P_{ii} P_{jj}})$
+    hessian: Float[Tensor, "batch latent latent"]  # second term alike; enters with a minus
+    difference: float  # of `relative_difference`, over the conditions of optimality
+    noise: float  # what the Monte Carlo error of $P$ alone would make of `difference`
+    off_gram: float  # off-diagonal entries of `gram`
+    off_hessian: float  # those of `hessian`
+    off_sum: float  # those of both together, $P_{ij} / \sqrt{P_{ii} P_{jj}}$
+    off_turned: float  # as `off_sum`, in random axes of the active latents
+    cancelled: float  # see `cancelled_share`; NaN where that is not defined
 
 
 def compare_sides(
@@ -74,17 +59,10 @@ def compare_sides(
     generator: torch.Generator | None = None,
     chunk_size: int | None = None,
 ) -> Sides:
-    r"""Both sides of Eq. 6 at given posteriors, Gaussian likelihood, and how they compare.
-
-    Arguments are those of `seams.derivatives.optimal_precision`, which states the errors raised;
-    the kind of `covariance` decides which entries are conditions of optimality, and `active` which
-    latents are compared (None: all).
-
-    Returns:
-        Both sides, and root mean squares.
-
-    Source: Eq. 6; Property P1.
-    """
+    """Both sides of Eq. 6 at given posteriors, Gaussian likelihood, and how they compare (P1)."""
+    # Arguments are those of `seams.derivatives.optimal_precision`, which states the errors raised;
+    # the kind of `covariance` decides which entries are conditions of optimality (all for full
+    # posteriors, the diagonal for diagonal ones), `active` which latents are compared (None: all).
     right = optimal_precision(
         decoder, mean, scale_tril, x, beta=beta, sigma=sigma, draws=draws,
         generator=generator, chunk_size=chunk_size,
@@ -122,18 +100,10 @@ def relative_difference(
     scale_tril: Float[Tensor, "batch latent latent"],
     precision: Float[Tensor, "batch latent latent"],
 ) -> Float[Tensor, "batch latent latent"]:
-    r"""Relative difference of Eq. 6, $(P - \Lambda)_{ij} / \sqrt{\Lambda_{ii}\Lambda_{jj}}$.
-
-    With the right side $P$ and $\Lambda = \Sigma_x^{-1}$. On the diagonal this is the relative
-    difference; elsewhere it is on the scale of a partial correlation. At the optimum it is 0, in
-    every entry of a full posterior and on the diagonal of a diagonal one, whose other entries hold
-    the right side alone.
-
-    Returns:
-        One matrix per sample; dimensionless.
-
-    Source: Eq. 6.
-    """
+    r"""Relative difference of Eq. 6, $(P - \Lambda)_{ij} / \sqrt{\Lambda_{ii}\Lambda_{jj}}$."""
+    # With the right side P and Lambda = Sigma_x^-1. Off the diagonal it is on the scale of a
+    # partial correlation. At the optimum it is 0, in every entry of a full posterior and on the
+    # diagonal of a diagonal one, whose other entries hold the right side alone.
     left = torch.cholesky_inverse(scale_tril)
     return scaled(precision - left, left)
 
@@ -145,23 +115,13 @@ def cancelled_share(
     sigma: float = 1.0,
     active: Bool[Tensor, " latent"] | None = None,
 ) -> float:
-    r"""Share of both terms' off-diagonals that cancels, $2 g \cdot h / (g \cdot g + h \cdot h)$.
-
-    $g$ and $h$ are the off-diagonal entries of $E_q[J^\top J]$ and of $E_q[(x - d)^\top H]$ in all
-    samples, each scaled by $\sqrt{P_{ii} P_{jj}}$ with $P$ the right side of Eq. 6. It is 1 if the
-    terms are equal, so that a diagonal sum says nothing of its parts; 0 if they are unrelated;
-    negative if they add up. `beta` and `sigma` are those that it was computed with, and `active`
-    the latents to keep (None: all). The noise of the draws is taken out of each square, with
-    $2 g h = g^2 + h^2 - (g - h)^2$.
-
-    Returns:
-        Between -1 and 1, up to the noise of the draws.
-
-    Raises:
-        ValueError: Fewer than 2 latents kept, or no off-diagonal of either term beyond the noise.
-
-    Source: Property P1, "no cancellation".
-    """
+    r"""Share of the terms' off-diagonals that cancels, $2 g \cdot h / (g \cdot g + h \cdot h)$."""
+    # P1, "no cancellation": g and h are the off-diagonal entries of E_q[J'J] and of E_q[(x - d)'
+    # H] in all samples, each scaled by sqrt(P_ii P_jj) with P the right side of Eq. 6. It is 1 if
+    # the terms are equal, so that a diagonal sum says nothing of its parts; 0 if they are
+    # unrelated; negative, down to -1, if they add up. `beta` and `sigma` are those of `found`,
+    # `active` the latents to keep. The noise of the draws is taken out of each square, with 2 g h
+    # = g^2 + h^2 - (g - h)^2.
     latent = found.gram.shape[-1]
     kept = torch.ones(latent, dtype=torch.bool) if active is None else active
     pairs = _off_diagonal(kept)
@@ -191,18 +151,10 @@ def turned_off_diagonality(
     active: Bool[Tensor, " latent"] | None = None,
     rotations: int = 100,
 ) -> float:
-    r"""What App. E's score of the mean absolute matrix is for axes that mean nothing.
-
-    The mean over random rotations $Q$ of `off_diagonality` of $\frac1n \sum_x |Q^\top M_x Q|$, the
-    same $Q$ for all samples. Compare it with the score at $Q = I$: a matrix that is nearly a
-    multiple of the identity, or one that changes from sample to sample without common axes, scores
-    alike in both, however low. The rotations are always the same ones.
-
-    Returns:
-        Mean score, no unit. `seams.metrics.off_diagonality` states the errors raised.
-
-    Source: App. E; the comparison is ours.
-    """
+    r"""App. E's score of $\frac1n \sum_x |Q^\top M_x Q|$, the mean over fixed random rotations."""
+    # Compare it with the score at Q = I: a matrix that is nearly a multiple of the identity, or
+    # one that changes from sample to sample without common axes, scores alike in both, however
+    # low.
     if active is not None:
         matrices = matrices[:, active][:, :, active]
     return in_random_axes(matrices, lambda M: off_diagonality_of_mean(M.abs()), rotations)
