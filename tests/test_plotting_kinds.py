@@ -27,8 +27,8 @@ def figure() -> Iterator[Figure]:
 
 
 def sweep(**scores: float) -> pd.DataFrame:
-    """Two posteriors at three betas with two seeds; scores are these plus beta / 100."""
-    kinds = [["diagonal", "full"], BETAS, [0, 1]]
+    """Two posteriors at three betas with three seeds; scores are these plus beta / 100."""
+    kinds = [["diagonal", "full"], BETAS, [0, 1, 2]]
     keys = pd.MultiIndex.from_product(kinds, names=["covariance", "beta", "seed"])
     frame = keys.to_frame(index=False)
     shift = frame["beta"] / 100 + frame["seed"] / 10 + (frame["covariance"] == "full")
@@ -48,11 +48,13 @@ def test_kinds_have_their_colours_means_bands_and_seeds(figure: Figure) -> None:
         COLOURS["diagonal"],
         COLOURS["full"],
     ]
-    np.testing.assert_allclose(diagonal.get_ydata(), [0.301, 0.26, 0.29])
-    np.testing.assert_allclose(full.get_ydata(), [1.251, 1.26, 1.29])
+    np.testing.assert_allclose(diagonal.get_ydata(), [0.351, 0.31, 0.34])
+    np.testing.assert_allclose(full.get_ydata(), [1.301, 1.31, 1.34])
     assert full.get_label() == "full posteriors"
     ends = ax.collections[1].get_paths()[0].vertices
-    assert ends[:, 1].min() == pytest.approx(1.201) and ends[:, 1].max() == pytest.approx(1.34)
+    assert ends[:, 1].min() == pytest.approx(1.201) and ends[:, 1].max() == pytest.approx(1.44)
+    of_two = ax.collections[0].get_paths()[0].vertices[:, 0]  # two runs have no band
+    assert of_two.min() == BETAS[1]
 
 
 def test_panels_begin_at_zero_and_share_a_scale_where_asked(figure: Figure) -> None:
@@ -133,7 +135,7 @@ def test_ways_end_in_a_diamond_where_their_run_does(figure: Figure) -> None:
     (end,) = [line for line in ax.lines if line.get_marker() == "D"]
     assert end.get_xydata().tolist() == [[1.5, 0.25]] and end.get_color() == "green"
     dots, moving = ax.collections
-    assert len(dots.get_offsets()) == 6
+    assert len(dots.get_offsets()) == 9
     moving.update_scalarmappable()
     np.testing.assert_allclose(moving.get_edgecolor()[0], BETA(moving.norm(0.1)))
 

@@ -37,6 +37,7 @@ Interval = Callable[[Sequence[float]], tuple[float, float, float]]
 
 _KINDS = ("diagonal", "full")
 _HEADROOM = 1.08  # above the largest value drawn
+_BANDED = 3  # runs that a band is drawn of: of two it would be 13 standard errors wide
 
 
 def plot_kinds(
@@ -52,7 +53,8 @@ def plot_kinds(
     lines = []
     for kind, group in frame.groupby("covariance"):
         seeds = group.pivot(index="beta", columns="seed", values=name).astype(float)
-        ends = [interval(row[np.isfinite(row)].tolist() or [np.nan]) for row in seeds.to_numpy()]
+        defined = [row[np.isfinite(row)].tolist() for row in seeds.to_numpy()]
+        ends = [interval(row) if len(row) >= _BANDED else (np.nan,) * 3 for row in defined]
         low, high = np.array(ends)[:, 1:].T
         options = {"color": COLOURS[str(kind)], "label": label.format(kind)} | style
         betas = [float(beta) for beta in seeds.index]
