@@ -75,13 +75,14 @@ def test_a_score_against_the_mean_of_diagonal_posteriors_at_that_beta() -> None:
 
 def test_correlations_over_beta_and_within_a_beta() -> None:
     rows = pd.concat([sweep(mig=MIG), sweep(mig=MIG).assign(seed=lambda r: r["seed"] + 2)])
+    rows = pd.concat([rows, rows.assign(beta=rows["beta"] * 100, mig=rows["mig"] + 1)])
     rows = rows[rows["covariance"] == "diagonal"].assign(score=lambda r: -r["beta"])
     assert frames.correlations(rows, "mig", "score", "seed") == pytest.approx([-1] * 4)
     within = frames.correlations(rows, "mig", "score", "beta")
-    assert len(within) == 3 and all(map(math.isnan, within)), "beta is all that moves it"
+    assert len(within) == 6 and all(map(math.isnan, within)), "beta is all that moves it"
     rows["score"] = -rows["mig"]
-    assert frames.correlations(rows, "mig", "score", "beta") == pytest.approx([-1] * 3)
-    few = rows[rows["seed"] < 2]
+    assert frames.correlations(rows, "mig", "score", "beta") == pytest.approx([-1] * 6)
+    few = rows[rows["seed"] < 3]
     assert all(map(math.isnan, frames.correlations(few, "mig", "score", "beta")))
 
 

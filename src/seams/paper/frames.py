@@ -110,11 +110,15 @@ def against_diagonal(rows: pd.DataFrame, name: str) -> pd.Series:
 
 
 def correlations(rows: pd.DataFrame, one: str, other: str, within: str) -> list[float]:
-    """Spearman, by rising `within`; NaN of fewer than three runs or of a constant score."""
+    """Spearman, by rising `within`; NaN of a constant score, or of fewer than four runs.
+
+    Returns:
+        One a group. Three ranks agree by chance in one case of six, and so without any spread.
+    """
     found = []
     for _, group in rows.groupby(within):
         ranks = group[[one, other]].astype(float).dropna().rank()
-        known = len(ranks) > 2 and bool((ranks.nunique() > 1).all())
+        known = len(ranks) > 3 and bool((ranks.nunique() > 1).all())
         found.append(float(ranks[one].corr(ranks[other])) if known else math.nan)
     return found
 

@@ -99,8 +99,8 @@ class Results:
         """Test a claim of the paper on one number a seed, and give the verdict.
 
         Supported if the 95 % interval of their mean lies wholly on the claimed side. NaN, where
-        the quantity is not defined, is left out; of fewer than three values (two a group), and in
-        the smoke profile, whose models are hardly trained, nothing is said.
+        the quantity is not defined, is left out; of fewer than two values (in a group), and in the
+        smoke profile, whose models are hardly trained, nothing is said.
 
         Args:
             id: Letters, digits and underscores; unique.
@@ -125,8 +125,7 @@ class Results:
         defined = min(groups[: 1 if minus is None else 2], key=len)
         mean, low, high = _difference(*groups) if minus is not None else _mean(groups[0])
         verdict: Verdict = "not testable at this scale"
-        fewest = 3 if minus is None else 2  # of two, ranks that agree would have no spread at all
-        testable = len(defined) >= fewest and self.content["profile"] != "smoke"
+        testable = len(defined) > 1 and self.content["profile"] != "smoke"
         if testable and low is not None and high is not None:
             # As shown: a rounding error in the last bit must not carry an end over the threshold.
             holds = _rounded(low) > threshold if above else _rounded(high) < threshold
