@@ -56,7 +56,10 @@ def line(capsys: pytest.CaptureFixture[str]) -> str:
         (["fig5"], r"There is no notebook 'fig5'\. Did you mean 'fig0\d'\?"),
         (["everything"], r"There is no notebook 'everything'\. There are .*fig05"),
         (["fig05", "-p", "beta=[1.0]"], r"fig05 has no parameter 'beta'\. Did you mean 'betas'\?"),
-        (["fig05", "-p", "betas=2.5"], r"`betas` must be a list of float, such as betas=\[1\.0, 4"),
+        (
+            ["fig05", "-p", "betas=2.5"],
+            r"`betas` must be a list of float, such as betas=\[1\.0, 4",
+        ),
         (["fig05", "-p", "betas=[1, high]"], r"`betas` must be float, .*; got 'high'\."),
         (["fig02", "-p", "beta=high"], r"`beta` must be float, such as 1\.0; got 'high'\."),
         (["fig02", "-p", "seeds=1.5"], r"`seeds` must be int, such as 10; got 1\.5\."),

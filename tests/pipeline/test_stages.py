@@ -136,6 +136,11 @@ def test_every_notebook_is_a_stage() -> None:
     assert STAGES["inputs"]["always_changed"] is True
 
 
+def test_the_data_depend_on_files_that_are_there() -> None:
+    deps = STAGES["data"]["deps"]
+    assert deps and all((ROOT / dep).exists() for dep in deps)
+
+
 @pytest.mark.parametrize("name", sorted(NOTEBOOKS))
 def test_every_parameter_can_be_set_for_one_command(name: str) -> None:
     """DVC sets nothing that `params.yaml` does not name; what is committed sets nothing."""
