@@ -247,7 +247,7 @@ FIGURES = {  # by the short names of their notebooks
     "grids": Figure(
         grids,
         says="On dSprites the network, the grid and the length of training decide whether factors "
-        "are separated, and the network more than the grid.",
+        "are separated.",
     ),
     "ident": Figure(ident),
     "own": Figure(
