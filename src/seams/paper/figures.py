@@ -228,7 +228,8 @@ class Figure:
     says: str = ""  # by its claims together, where no statement of the paper names them
 
 
-FIGURES = {  # by the short names of their notebooks
+# By the short names of their notebooks.
+FIGURES = {
     "celeba": Figure(fig08),
     "eq06": Figure(fig05, weights=True),
     "fig01": Figure(fig01, weights=True),
