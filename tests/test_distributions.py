@@ -199,6 +199,37 @@ def test_expand_keeps_kind_and_law(kind):
     assert_close(wide.kl_to_prior(), ours.kl_to_prior().expand(6), rtol=1e-12, atol=0)
 
 
+def test_relative_off_diagonals_are_in_units_of_their_row():
+    """L = diag(s) (I + N)."""
+    mean, log_scale, below = parameters("full", 5)
+    factor = FullGaussian.from_parameters(mean, log_scale, below, relative=True).scale_tril
+    row, column = torch.tril_indices(LATENT, LATENT, -1)
+    N = torch.zeros(5, LATENT, LATENT)
+    N[:, row, column] = below
+    assert_close(factor, torch.diag_embed(log_scale.exp()) @ (torch.eye(LATENT) + N))
+
+
+def test_marginals_are_the_nearest_diagonal_posterior():
+    full = posterior("full", *parameters("full", 3))
+    nearest = full.marginals()
+    best = kl_divergence(full, MultivariateNormal(nearest.mean, scale_tril=nearest.scale_tril))
+    for factor in (0.99, 1.01):
+        other = MultivariateNormal(full.mean, scale_tril=factor * nearest.scale_tril)
+        assert (kl_divergence(full, other) > best).all()
+    expected = full.covariance_matrix.diagonal(dim1=-2, dim2=-1)
+    assert_close(nearest.variance, expected)
+
+
+def test_off_diagonals_of_zero_have_no_gradient_in_marginals():
+    mean, log_scale, below = parameters("full", 3)
+    below = torch.zeros_like(below).requires_grad_()
+    for relative in (False, True):
+        q = FullGaussian.from_parameters(mean, log_scale, below, relative).marginals()
+        loss = q.reparameterise(torch.ones(3, LATENT)).square().sum() + q.kl_to_prior().sum()
+        (grad,) = torch.autograd.grad(loss, below)
+        assert not grad.any()
+
+
 def test_off_diagonal_of_another_size_raises():
     mean = torch.zeros(2, LATENT)
     with pytest.raises(ValueError, match="must have .* = 6 columns; got 5 for 4 latents"):

@@ -13,8 +13,10 @@ from torch.distributions import Normal, kl_divergence
 from seams import metrics
 from seams.data import Samples
 from seams.distributions import DiagonalGaussian, FullGaussian, Posterior
+from seams.networks import set_covariance
 from seams.scores import Scored
-from seams.training import Stack, Store, TrainConfig, train
+from seams.training import Stack, Store, TrainConfig, build, loop, train
+from seams.training import config as configuration
 from seams.training import encode as encoding
 from seams.training import evaluate as evaluation
 from seams.training import score as scoring
@@ -466,6 +468,27 @@ def test_curves_have_a_value_a_snapshot(stack: Stack, monkeypatch: pytest.Monkey
         assert arrays[f"curve_{name}"][0] == pytest.approx(wanted, rel=1e-6, nan_ok=True), name
     assert scores["evaluation"] == VERSION
     assert "curve_evaluation" not in arrays
+
+
+def test_curves_use_the_posterior_of_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    for part in (loop, configuration):
+        monkeypatch.setattr(part, "CHUNK", 4)
+    monkeypatch.setattr(evaluation, "SNAPSHOT_IMAGES", 300)
+    changed = replace(CONFIG, covariance_start="full", hold=0.5, snapshots=4)
+    data = small()
+    stack = Stack.start([changed], data)
+    for _ in train(stack, data):
+        pass
+    _, arrays = evaluate(stack, [0], data)[0]
+    assert arrays["curve_step"].tolist() == [2, 4, 6, 8]
+    for kind in ("full", "diagonal"):
+        alone = build(replace(CONFIG, covariance="full"), data.x.shape[1])
+        set_covariance(alone, kind)
+        for step, rate in zip((2, 4, 6, 8), arrays["curve_rate"], strict=True):
+            alone.load_state_dict({k: v[0] for k, v in stack.snapshots[step].items()})
+            expected = score_model(alone.requires_grad_(False), data, 300, whole=False)[0]["rate"]
+            alike = (kind == "full") == (step <= 4)
+            assert (rate == pytest.approx(expected, rel=1e-6)) == alike
 
 
 def test_undefined_points_of_a_curve_are_nan(

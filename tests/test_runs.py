@@ -105,6 +105,8 @@ def test_every_changed_field_changes_the_name() -> None:
         "precision": "bfloat16",
         "beta_start": 3.0,
         "hold": 0.5,
+        "covariance_start": "full",
+        "off_diagonal": "relative",
         "warmup": 0.5,
     }
     names = {run_id(TrainConfig())}
@@ -112,7 +114,9 @@ def test_every_changed_field_changes_the_name() -> None:
         value = others.get(item.name)
         if value is None:
             value = item.default + type(item.default)(1)
-        needed = {"beta_start": 3.0} if item.name == "hold" else {}
+        needed = {"hold": {"beta_start": 3.0}, "covariance_start": {"hold": 0.5}}.get(
+            item.name, {}
+        )
         names.add(run_id(TrainConfig(**needed | {item.name: value})))
     assert len(names) == 1 + len(fields(TrainConfig))
 

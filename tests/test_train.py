@@ -9,6 +9,7 @@ from torch import Tensor
 from seams.data import Samples, linear
 from seams.linear import decoder_distances
 from seams.training import Stack, TrainConfig, beta_at, build, stack_key, train
+from seams.training import config as configuration
 from seams.training import initial as stacking
 from seams.training import loop as module
 
@@ -33,6 +34,7 @@ CONFIGS = {"linear": LINEAR, "mlp": MLP, "burgess": BURGESS}
 @pytest.fixture(autouse=True)
 def _short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CHUNK", CHUNK)
+    monkeypatch.setattr(configuration, "CHUNK", CHUNK)
 
 
 def samples(n: int = 200, size: int = 10, seed: int = 0) -> Samples:
@@ -251,6 +253,72 @@ def test_a_held_beta_gives_the_same_run_alone_and_stacked() -> None:
     assert first == 2.0
     assert last == pytest.approx(0.1, rel=1e-6)
     assert sorted(stack.snapshots) == sorted(module._snapshot_steps(MLP))  # as without holding
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_a_posterior_that_becomes_full_goes_on_from_what_it_was(kind: str) -> None:
+    config = replace(CONFIGS[kind], images=2 * CONFIGS[kind].images, snapshots=6)
+    data = data_for(config)
+    plain = trained([config], data)
+    changed = replace(config, covariance="full", covariance_start="diagonal", hold=0.5)
+    assert changed.change == config.steps // 2
+    stack = trained([changed, replace(changed, seed=1)], data)
+    before, after = stack.snapshots[changed.change], stack.snapshots[changed.steps]
+    heads = [name for name in before if "off_diagonal" in name]
+    assert heads
+    assert all(not before[name].any() and after[name].all() for name in heads)
+    control = trained([replace(changed, covariance="diagonal")], data)
+    for name, value in control.snapshots[changed.change].items():
+        torch.testing.assert_close(before[name][:1], value, rtol=1e-4, atol=1e-5, msg=name)
+    for name, value in plain.params.items():  # a control is an ordinary run
+        torch.testing.assert_close(control.params[name], value, rtol=0, atol=0, msg=name)
+    assert sorted(stack.snapshots) == [round(changed.steps * part / 6) for part in range(1, 7)]
+
+
+@pytest.mark.parametrize("off_diagonal", ["absolute", "relative"])
+def test_a_posterior_that_becomes_diagonal_keeps_its_marginals(off_diagonal: str) -> None:
+    full = replace(MLP, covariance="full", off_diagonal=off_diagonal)
+    data = data_for(full)
+    changed = replace(full, covariance="diagonal", covariance_start="full", hold=0.4)
+    assert changed.change == 2 * CHUNK  # the first chunk that begins after so much
+    stack = Stack.start([changed], data)
+    progress = train(stack, data)
+    for _ in range(2):
+        next(progress)
+    ordinary = trained([full], data)
+    torch.testing.assert_close(stack.history["rate"], ordinary.history["rate"][:2])
+    x, (model, other) = data.batch(torch.arange(9)), (build(c, 10) for c in (changed, full))
+    weights = {name: value[0] for name, value in stack.params.items()}
+    model.load_state_dict(weights)
+    other.load_state_dict(weights)
+    now, then = model.encoder(x), other.encoder(x)
+    assert not now.scale_tril.tril(-1).any()
+    assert then.scale_tril.tril(-1).any()
+    torch.testing.assert_close(now.marginal_stddev, then.marginal_stddev)
+    assert [p.step for p in progress] == [3 * CHUNK]
+    resumed = Stack.resume([changed], [stack.state(0)], data)
+    assert resumed.step == changed.steps
+
+
+def test_a_change_of_posterior_goes_on_after_an_interruption() -> None:
+    config = replace(MLP, covariance="full", covariance_start="diagonal", hold=0.5, seed=3)
+    data = data_for(config)
+    whole = trained([config], data)
+    for chunks in (1, 2):
+        stack = Stack.start([config], data)
+        for _, _ in zip(range(chunks), train(stack, data), strict=False):
+            pass
+        again = Stack.resume([config], [stack.state(0)], data)
+        for _ in train(again, data):
+            pass
+        assert_same_run(again.state(0), whole.state(0))
+
+
+def test_runs_that_change_at_other_times_are_other_stacks() -> None:
+    changed = replace(MLP, covariance="full", covariance_start="diagonal", hold=0.5)
+    assert stack_key(changed) == stack_key(replace(changed, seed=3, beta=2.0))
+    for other in (replace(changed, hold=0.3), replace(changed, covariance_start=None, hold=0.0)):
+        assert stack_key(changed) != stack_key(other)
 
 
 def test_warmup_rises_linearly_from_zero() -> None:
@@ -478,7 +546,10 @@ def test_snapshots_are_the_weights_at_their_steps() -> None:
         ("warmup", math.nan, "`warmup` is a fraction of the run, 0 <= warmup < 1; got nan"),
         ("hold", 1.0, r"`hold` is a fraction of the run, 0 <= hold < 1; got 1\.0"),
         ("hold", -0.1, r"`hold` is a fraction of the run, 0 <= hold < 1; got -0\.1"),
-        ("hold", 0.5, r"`hold` needs a `beta_start` at which to hold beta; got hold=0\.5 alone"),
+        ("hold", 0.5, r"`hold` needs a `beta_start` or `covariance_start` to hold; got hold=0\.5"),
+        ("covariance_start", "full", r"leaves 8 steps before and after the change; got hold=0\.0"),
+        ("covariance_start", "both", r"`covariance_start` must be one of \('diagonal', 'full'\)"),
+        ("off_diagonal", "both", r"`off_diagonal` must be one of \('absolute', 'relative'\)"),
         ("images", 0, r"`images` must be 1 or more; got 0\."),
         ("images", 1e6, r"`images` must be of type int; got 1000000\.0"),
         ("batch", 0, r"`batch` must be 1 or more; got 0\."),

@@ -82,12 +82,14 @@ class FullGaussian(MultivariateNormal):
         mean: Float[Tensor, "*batch latent"],
         log_scale: Float[Tensor, "*batch latent"],
         off_diagonal: Float[Tensor, "*batch below"],
+        relative: bool = False,
     ) -> "FullGaussian":
         r"""Posterior with the Cholesky factor filled from an encoder's raw outputs.
 
         $L_{jj} = \exp(\text{log\_scale}_j)$, clamped to `LOG_SCALE_BOUNDS`; below its diagonal
         stand the $d(d-1)/2$ of `off_diagonal`, row by row: $L_{10}, L_{20}, L_{21}, \dots$ With
-        these zero it is the `DiagonalGaussian` of the same first two arguments.
+        these zero it is the `DiagonalGaussian` of the same first two arguments. If `relative`,
+        they are in units of their row's $L_{jj}$: $L = \operatorname{diag}(s)(I + N)$.
 
         Returns:
             One posterior a row.
@@ -104,7 +106,10 @@ class FullGaussian(MultivariateNormal):
             )
         row, column = torch.tril_indices(latent, latent, -1, device=mean.device)
         diagonal = torch.arange(latent, device=mean.device) * (latent + 1)
-        entries = torch.cat([log_scale.clamp(*LOG_SCALE_BOUNDS).exp(), off_diagonal], -1)
+        scale = log_scale.clamp(*LOG_SCALE_BOUNDS).exp()
+        if relative:
+            off_diagonal = off_diagonal * scale[..., row]
+        entries = torch.cat([scale, off_diagonal], -1)
         # index_copy, not a gather from a padded vector: its backward is a plain index_select.
         flat = entries.new_zeros((*entries.shape[:-1], latent * latent)).index_copy(
             -1, torch.cat([diagonal, row * latent + column]), entries
@@ -121,6 +126,10 @@ class FullGaussian(MultivariateNormal):
     def marginal_stddev(self) -> Float[Tensor, "*batch latent"]:
         r"""Standard deviation of each latent given x, $\sqrt{(LL^\top)_{jj}}$, not $L_{jj}$."""
         return torch.linalg.vector_norm(self.scale_tril, dim=-1)
+
+    def marginals(self) -> DiagonalGaussian:
+        r"""Of its family the diagonal posterior that is nearest in $\mathrm{KL}(q \| \cdot)$."""
+        return DiagonalGaussian(self.mean, self.marginal_stddev)
 
     def reparameterise(
         self, noise: Float[Tensor, "*draws latent"]

@@ -22,13 +22,16 @@ __all__ = [
     "GaussianEncoder",
     "HalvingConv",
     "LinearEncoder",
+    "OffDiagonal",
     "burgess_decoder",
     "burgess_features",
     "compute_by",
     "mlp",
+    "set_covariance",
 ]
 
 Covariance = Literal["diagonal", "full"]
+OffDiagonal = Literal["absolute", "relative"]
 Activation = Literal["silu", "elu", "softplus", "tanh", "relu"]
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -122,7 +125,27 @@ def _halvings(side: int) -> int:
     return halvings
 
 
-class GaussianEncoder(nn.Module):
+class _Encoder(nn.Module):
+    """Heads of a posterior become one. What has off-diagonal ones may be diagonal by `marginal`.
+
+    If these are zero then, their gradients are too, and they stay so: a posterior that becomes
+    full goes on from what it was.
+    """
+
+    relative = False  # see `FullGaussian.from_parameters`
+    marginal = False  # whether only the marginals of a full posterior count
+
+    def posterior(
+        self, mean: Tensor, log_scale: Tensor, off_diagonal: Tensor | None
+    ) -> DiagonalGaussian | FullGaussian:
+        """From the heads' outputs."""
+        if off_diagonal is None:
+            return DiagonalGaussian.from_parameters(mean, log_scale)
+        full = FullGaussian.from_parameters(mean, log_scale, off_diagonal, self.relative)
+        return full.marginals() if self.marginal else full
+
+
+class GaussianEncoder(_Encoder):
     r"""Amortised posterior $q(z|x) = \mathcal N(z; e(x), \Sigma_x)$ over features `[..., width]`.
 
     The heads are made in the order mean, log scale, off-diagonal, so that under one seed a
@@ -146,11 +169,11 @@ class GaussianEncoder(nn.Module):
         hidden = self.features(x)
         mean, log_scale = self.mean(hidden), self.log_scale(hidden)
         if self.off_diagonal is None:
-            return DiagonalGaussian.from_parameters(mean, log_scale)
-        return FullGaussian.from_parameters(mean, log_scale, self.off_diagonal(hidden))
+            return self.posterior(mean, log_scale, None)
+        return self.posterior(mean, log_scale, self.off_diagonal(hidden))
 
 
-class LinearEncoder(nn.Module):
+class LinearEncoder(_Encoder):
     r"""$\mathcal N(z; E x, \Sigma)$ of the linear VAE, one $\Sigma$ for all x (Section 2)."""
 
     def __init__(self, data: int, latent: int, covariance: Covariance) -> None:
@@ -171,9 +194,17 @@ class LinearEncoder(nn.Module):
         shared = lambda parameter: parameter if parameter.dim() == 1 else parameter[:, None]
         log_scale = shared(self.log_scale).expand(mean.shape)
         if self.off_diagonal is None:
-            return DiagonalGaussian.from_parameters(mean, log_scale)
-        off_diagonal = shared(self.off_diagonal).expand(*mean.shape[:-1], -1)
-        return FullGaussian.from_parameters(mean, log_scale, off_diagonal)
+            return self.posterior(mean, log_scale, None)
+        return self.posterior(
+            mean, log_scale, shared(self.off_diagonal).expand(*mean.shape[:-1], -1)
+        )
+
+
+def set_covariance(module: nn.Module, covariance: Covariance) -> None:
+    """Choose, in place, the posteriors of encoders that have the heads for a full covariance."""
+    for part in module.modules():
+        if isinstance(part, _Encoder):
+            part.marginal = covariance == "diagonal"
 
 
 def _check_covariance(covariance: str) -> None:

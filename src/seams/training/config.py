@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from seams.data import alike
-from seams.networks import Activation, Covariance
+from seams.networks import Activation, Covariance, OffDiagonal
 from seams.vae import Likelihood
 
-__all__ = ["TrainConfig", "beta_at", "stack_key"]
+__all__ = ["CHUNK", "TrainConfig", "beta_at", "covariance_at", "stack_key"]
+
+CHUNK = 128  # steps, of a log and a checkpoint, drawn at once: another value gives other draws
 
 
 @no_type_check  # by the shape hook, which would refuse an int for a float before we can convert it
@@ -27,13 +29,17 @@ class TrainConfig:
         depth: Hidden layers of "mlp".
         activation: Smooth by default, since Eq. 6 needs Hessians; the paper's net has ReLU.
         latent: Latents d; 10 on dSprites as in Section 7.
-        covariance: Of the posterior.
+        covariance: Of the posterior, at the end if it changes.
+        covariance_start: Of the posterior up to `hold`, whose change of kind leaves the marginals
+            as they are; None: it is `covariance` throughout.
+        off_diagonal: Of a full posterior's Cholesky factor: "relative" to the scale of their row,
+            or "absolute", which a small beta makes hard to train.
         likelihood: Gaussian in the paper; App. B speaks of any.
         sigma: Standard deviation of x given z in the unit of x; the paper states none. 1 with SSE
             summed over 64 x 64 pixels fits its Figure 11; averages of 4 x 4 pixels need 1/4.
         beta: Weight of the KL term, at the end if it changes.
         beta_start: Whence beta moves exponentially to `beta` (Appendix G); None: it is constant.
-        hold: Fraction of the run before beta moves; 0 in the paper.
+        hold: Fraction of the run before beta moves, 0 in the paper, or the covariance changes.
         warmup: Fraction in which the KL term's weight rises linearly from zero, lest a net stay on
             the plateau where all latents are collapsed.
         images: Training images shown in all, with repetition.
@@ -42,7 +48,8 @@ class TrainConfig:
         seed: Of initial weights, order of data and draws.
         precision: Weights, moments, heads of the posterior and losses are float32; "bfloat16" is
             for the other layers, "tf32" lets a GPU, no CPU, round what it multiplies to ten bits.
-        snapshots: Points, equally spaced in the logarithm of steps, whose weights are kept.
+        snapshots: Points, equally spaced in the logarithm of steps, whose weights are kept; in
+            the steps themselves if there is a `covariance_start`.
     """
 
     dataset: str = "dsprites"
@@ -65,6 +72,8 @@ class TrainConfig:
     seed: int = 0
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     snapshots: int = 0
+    covariance_start: Covariance | None = None
+    off_diagonal: OffDiagonal = "absolute"
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -84,9 +93,15 @@ class TrainConfig:
                 raise ValueError(
                     f"`{name}` is a fraction of the run, 0 <= {name} < 1; got {self[name]}."
                 )
-        if self.hold and self.beta_start is None:
+        if self.hold and self.beta_start is None and self.covariance_start is None:
             raise ValueError(
-                f"`hold` needs a `beta_start` at which to hold beta; got hold={self.hold} alone."
+                "`hold` needs a `beta_start` or `covariance_start` to hold; got "
+                f"hold={self.hold} alone."
+            )
+        if self.covariance_start and not 0 < self.change < self.steps:
+            raise ValueError(
+                f"`covariance_start` needs a `hold` that leaves {CHUNK} steps before and after "
+                f"the change; got hold={self.hold} of {self.steps} steps."
             )
 
     def __getitem__(self, name: str) -> Any:
@@ -98,6 +113,11 @@ class TrainConfig:
         return math.ceil(self.images / self.batch)
 
     @property
+    def change(self) -> int:
+        """Steps before the covariance changes, whole chunks; 0 if it never does."""
+        return CHUNK * math.ceil(self.hold * self.steps / CHUNK) if self.covariance_start else 0
+
+    @property
     def effective_variance(self) -> float:
         """Effective noise variance beta sigma^2, all that matters for the optimum (App. B)."""
         return self.beta * self.sigma**2
@@ -105,7 +125,11 @@ class TrainConfig:
 
 def _checked(name: str, kind: Any, value: Any) -> Any:
     """`value` as the field's type: ints become floats where one is due, nothing else changes."""
-    if get_origin(kind) is Literal:
+    literal = [part for part in (kind, *get_args(kind)) if get_origin(part) is Literal]
+    if literal:
+        kind, optional = literal[0], type(None) in get_args(kind)
+        if value is None and optional:
+            return None
         if value not in get_args(kind):
             raise ValueError(f"`{name}` must be one of {get_args(kind)}; got {value!r}.")
         return value
@@ -130,7 +154,14 @@ def beta_at(config: TrainConfig, step: int | Tensor) -> Tensor:
     return beta
 
 
+def covariance_at(config: TrainConfig, step: int) -> Covariance:
+    """Of the posterior in the step after so many."""
+    started = config.covariance_start if step < config.change else None
+    return started or config.covariance
+
+
 def stack_key(config: TrainConfig) -> TrainConfig:
     """What the runs of a stack share: all but beta, its schedule, the seed and `alike` data."""
     shared = alike(config.dataset, config.resolution)
-    return replace(config, beta=1.0, beta_start=None, hold=0.0, seed=0, dataset=shared)
+    hold = config.hold if config.covariance_start else 0.0
+    return replace(config, beta=1.0, beta_start=None, hold=hold, seed=0, dataset=shared)

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from seams.data import Data
-from seams.networks import LinearEncoder
+from seams.networks import LinearEncoder, set_covariance
 from seams.scores import COLLAPSED_RATE, Scored
+from seams.training.config import TrainConfig, covariance_at
 from seams.training.encode import Encoded, encode
 from seams.training.score import (
     DERIVATIVE_IMAGES,
@@ -101,16 +102,17 @@ def evaluate(stack: Stack, runs: Sequence[int], data: Data) -> list[tuple[Scores
     of_run = lambda params, run: {name: param[run] for name, param in params.items()}
     ends = [of_run(stack.params, run) for run in runs]
     snapshots = [{s: of_run(p, run) for s, p in stack.snapshots.items()} for run in runs]
-    return _evaluate(stack.model, ends, snapshots, data)
+    return _evaluate(stack.model, stack.configs[0], ends, snapshots, data)
 
 
 def reevaluate(run: Run, data: Data) -> tuple[Scores, Arrays]:
     """The same for a run that is stored with its weights."""
-    return _evaluate(run.model(), [run.weights()], [run.snapshots()], data)[0]
+    return _evaluate(run.model(), run.config, [run.weights()], [run.snapshots()], data)[0]
 
 
 def _evaluate(
     vae: VAE,
+    config: TrainConfig,
     ends: Sequence[Mapping[str, Tensor]],
     snapshots: Sequence[Mapping[int, Mapping[str, Tensor]]],
     data: Data,
@@ -122,13 +124,17 @@ def _evaluate(
     steps = sorted(snapshots[0])
     if isinstance(vae.encoder, LinearEncoder) and derived:
         steps = []  # its decoder is its own Jacobian: nothing to add
-    points: list[tuple[Scored, Arrays]] = []
-    if steps:
-        early = Models.of(vae, *(params[step] for params in snapshots for step in steps))
-        points = score_models(early, data, SNAPSHOT_IMAGES, whole=False, derived=derived)
+    points: dict[tuple[int, int], Scored] = {}
+    for kind in sorted({covariance_at(config, step - 1) for step in steps}):
+        early = [step for step in steps if covariance_at(config, step - 1) == kind]
+        keys = [(run, step) for run in range(len(snapshots)) for step in early]
+        models = Models.of(vae, *(snapshots[run][step] for run, step in keys))
+        set_covariance(models.template, kind)
+        scores = score_models(models, data, SNAPSHOT_IMAGES, whole=False, derived=derived)
+        points |= {key: point for key, (point, _) in zip(keys, scores, strict=True)}
     whole = []
     for run, (scored, arrays) in enumerate(found):
-        of_run = [point for point, _ in points[run * len(steps) : (run + 1) * len(steps)]]
+        of_run = [points[run, step] for step in steps]
         curves = {"curve_step": np.array(steps, float)} if steps else {}
         for name in dict.fromkeys(name for point in of_run for name in point.scores):
             curves[f"curve_{name}"] = _curve([point.scores.get(name) for point in of_run])

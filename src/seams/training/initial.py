@@ -7,7 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from seams.data import Data
-from seams.networks import GaussianEncoder, LinearEncoder, burgess_decoder, burgess_features, mlp
+from seams.networks import (
+    Covariance,
+    GaussianEncoder,
+    LinearEncoder,
+    burgess_decoder,
+    burgess_features,
+    mlp,
+    set_covariance,
+)
 from seams.training.config import TrainConfig
 from seams.vae import VAE
 
@@ -47,15 +55,17 @@ def mean_of(data: Data) -> Tensor:
 
 def _untrained(config: TrainConfig, data: int) -> VAE:
     """Decoder first, so that it starts the same whatever heads the encoder's covariance needs."""
-    encoder: nn.Module
+    encoder: GaussianEncoder | LinearEncoder
+    kinds = config.covariance, config.covariance_start
+    heads: Covariance = "full" if "full" in kinds else "diagonal"
     if config.network == "linear":
         network = mlp(config.latent, 0, 0, data)
-        encoder = LinearEncoder(data, config.latent, config.covariance)
+        encoder = LinearEncoder(data, config.latent, heads)
     elif config.network == "mlp":
         network = mlp(config.latent, config.width, config.depth, data, config.activation)
         features = mlp(data, config.width, config.depth, None, config.activation)
         size = config.width if config.depth else data
-        encoder = GaussianEncoder(features, size, config.latent, config.covariance)
+        encoder = GaussianEncoder(features, size, config.latent, heads)
     else:
         channels = data // config.resolution**2
         if channels * config.resolution**2 != data:
@@ -64,7 +74,12 @@ def _untrained(config: TrainConfig, data: int) -> VAE:
             )
         network = burgess_decoder(config.latent, config.resolution, channels, config.activation)
         features = burgess_features(config.resolution, channels, config.activation)
-        encoder = GaussianEncoder(features, 256, config.latent, config.covariance)
+        encoder = GaussianEncoder(features, 256, config.latent, heads)
+    encoder.relative = config.off_diagonal == "relative"
+    set_covariance(encoder, config.covariance)
+    if config.covariance_start == "diagonal" and isinstance(encoder.off_diagonal, nn.Module):
+        for parameter in encoder.off_diagonal.parameters():
+            nn.init.zeros_(parameter)  # the change to a full posterior then starts at this one
     return VAE(encoder, network, config.sigma, config.likelihood)
 
 

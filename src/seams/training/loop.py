@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from seams.data import Data, Samples
-from seams.training.config import TrainConfig, beta_at
+from seams.networks import set_covariance
+from seams.training.config import CHUNK, TrainConfig, beta_at, covariance_at
 from seams.training.initial import seed_of
 from seams.training.stack import Stack, data_of
 from seams.training.tuning import way_for
@@ -26,7 +27,6 @@ from seams.training.ways import Gradients, Way, arithmetic, captured
 
 __all__ = ["CHUNK", "Progress", "train"]
 
-CHUNK = 128  # steps, of a log and a checkpoint, drawn at once: another value gives other draws
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 _LARGEST_KEPT = 2**30  # bytes
 
@@ -65,6 +65,7 @@ def train(
     config, device = stack.configs[0], stack.device
     snapshots = _snapshot_steps(config)
     configs: list[TrainConfig] = []
+    covariance = ""
     while stack.step < config.steps:
         first, last = stack.step, min(stack.step + CHUNK, config.steps)
         steps = torch.arange(first, last)
@@ -72,8 +73,11 @@ def train(
         indices, noise = _draws(stack, [len(data_of(data, c)) for c in stack.configs], device)
 
         with arithmetic(config.precision, device):
-            if configs is not stack.configs:  # at first, and when some runs were dropped
-                configs = stack.configs
+            now = covariance_at(config, first)
+            # At first, when some runs were dropped, and when the posterior changes.
+            if configs is not stack.configs or now != covariance:
+                configs, covariance = stack.configs, now
+                set_covariance(stack.template, now)
                 inputs = indices[:, 0], noise[:, 0], betas[0]
                 step, way = _stepper(stack, data, inputs, kept, way)
             sums = torch.zeros(2, len(configs), device=device, dtype=torch.float64)
@@ -193,8 +197,11 @@ def _adam(stack: Stack, gradients: Gradients) -> torch.optim.Adam:
 
 
 def _snapshot_steps(config: TrainConfig) -> set[int]:
-    """Steps, equally spaced in the logarithm, whose weights are kept: the last one, the first."""
+    """Steps whose weights are kept, see `TrainConfig`: the last one, and the first or none."""
     if config.snapshots < 2:
         return {config.steps} if config.snapshots else set()
+    if config.covariance_start:
+        count = config.snapshots
+        return {round(config.steps * part / count) for part in range(1, count + 1)}
     points = torch.logspace(0, math.log10(config.steps), config.snapshots, dtype=torch.float64)
     return {round(float(p)) for p in points}
