@@ -520,6 +520,13 @@ def test_each_shape_is_measured_once(store: Store, monkeypatch: pytest.MonkeyPat
     assert seen == [5, 5, 1]
 
 
+def test_runs_whose_posterior_changes_are_planned_and_measured(store: Store) -> None:
+    changing = replace(BASE, covariance_start="full", hold=0.5, images=BASE.batch * 4 * CHUNK)
+    found = plan.make([changing, replace(changing, seed=1)], store, "cpu", 1)
+    assert [job.configs[0].change for job in found.jobs] == [2 * CHUNK]
+    assert found.jobs[0].cost and found.jobs[0].cost.step_seconds > 0
+
+
 def test_slow_stacks_are_divided_so_that_they_report(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

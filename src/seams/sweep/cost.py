@@ -19,11 +19,13 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from seams.data import Data
+from seams.networks import Covariance
 from seams.training import CHUNK, Stack, TrainConfig, build, evaluate, train
 
 __all__ = [
     "Cost",
     "available_memory",
+    "brief",
     "fitting",
     "is_out_of_memory",
     "measure",
@@ -144,10 +146,19 @@ def _free_in_group(root: Path = Path("/sys/fs/cgroup"), me: str = "/proc/self/cg
     return max(min(free), 0)
 
 
+def brief(config: TrainConfig, steps: int) -> TrainConfig:
+    """A run of so many steps, each of which costs as much: full if its posterior ever is."""
+    covariance: Covariance = "full" if config.covariance_start == "full" else config.covariance
+    whole = replace(
+        config, covariance_start=None, covariance=covariance, beta_start=None, hold=0.0
+    )
+    return replace(whole, images=steps * config.batch, snapshots=0)
+
+
 def _train(
     configs: Sequence[TrainConfig], data: Data | Mapping[str, Any], device: str, steps: int
 ) -> Stack:
-    short = [replace(c, images=steps * c.batch, snapshots=0) for c in configs]
+    short = [brief(c, steps) for c in configs]
     stack = Stack.start(short, data, device)
     for _ in train(stack, data):
         pass
@@ -181,7 +192,7 @@ def _step_seconds(configs: Sequence[TrainConfig], data: Data, device: str) -> fl
     """Slope of the time over the number of steps, which leaves out what starting costs."""
 
     def seconds(runs: Sequence[TrainConfig], steps: int) -> float:
-        short = [replace(c, images=steps * c.batch, snapshots=0) for c in runs]
+        short = [brief(c, steps) for c in runs]
         taken = list[float]()
         while len(taken) < _REPEATS and sum(taken) < _TIMED * _REPEATS:
             stack = Stack.start(short, data, device)

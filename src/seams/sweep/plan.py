@@ -12,7 +12,7 @@ import torch
 
 from seams import data as datasets
 from seams.data import Data
-from seams.sweep.cost import Cost, available_memory, measure, room
+from seams.sweep.cost import Cost, available_memory, brief, measure, room
 from seams.sweep.jobs import CHECKPOINT_SECONDS, Job, Place, stacks, unfinished
 from seams.training import CHUNK, Store, TrainConfig, stack_key
 
@@ -141,7 +141,8 @@ def _kind(job: Job) -> tuple[tuple[TrainConfig, int], Data]:
     data = datasets.load(config.dataset, config.resolution)
     size = data.batch(torch.zeros(1, dtype=torch.long)).shape[-1]
     shared = stack_key(config)
-    alike = replace(shared, dataset="", images=1, learning_rate=1.0, sigma=1.0, warmup=0.0)
+    alike = replace(brief(shared, 1), dataset="", learning_rate=1.0, sigma=1.0, warmup=0.0)
+    alike = replace(alike, snapshots=shared.snapshots)
     return (alike, size), data
 
 
