@@ -148,11 +148,9 @@ def _free_in_group(root: Path = Path("/sys/fs/cgroup"), me: str = "/proc/self/cg
 
 def brief(config: TrainConfig, steps: int) -> TrainConfig:
     """A run of so many steps, each of which costs as much: full if its posterior ever is."""
-    covariance: Covariance = "full" if config.covariance_start == "full" else config.covariance
-    whole = replace(
-        config, covariance_start=None, covariance=covariance, beta_start=None, hold=0.0
-    )
-    return replace(whole, images=steps * config.batch, snapshots=0)
+    kind: Covariance = "full" if config.covariance_start == "full" else config.covariance
+    plain = replace(config, covariance=kind, covariance_start=None, beta_start=None, hold=0.0)
+    return replace(plain, images=steps * config.batch, snapshots=0)
 
 
 def _train(
