@@ -12,7 +12,18 @@ import torch
 
 from seams import data
 from seams.paper import notebook
-from seams.paper.figures import FIGURES, fig01, fig02, fig03, fig05, fig06, fig08, fig11, grids
+from seams.paper.figures import (
+    FIGURES,
+    fig01,
+    fig02,
+    fig03,
+    fig05,
+    fig06,
+    fig08,
+    fig11,
+    grids,
+    switch,
+)
 from seams.training import TrainConfig, beta_at, run_id
 
 ROOT = Path(__file__).parent.parent
@@ -130,6 +141,22 @@ def test_fig05_trains_the_beta_of_the_heatmaps_if_the_sweep_lacks_it() -> None:
 def test_fewer_runs_with_full_posteriors_leave_the_others_as_they_are() -> None:
     runs, fewer = fig05(**DSPRITES), fig05(**DSPRITES, full_seeds=2)
     assert fewer == [r for r in runs if r.covariance == "diagonal" or r.seed < 2]
+
+
+def test_switch_has_four_arms_of_each_network() -> None:
+    one = dict(dataset="dsprites_half_height", resolution=16, width=128, images=64_000, batch=64)
+    conv = {f"conv_{name}": value for name, value in one.items() if name != "dataset"}
+    more = dict(learning_rate=1e-3, conv_learning_rate=5e-4, conv_betas=[1.0], conv_seeds=2)
+    runs = switch(betas=[1.0, 0.3], seeds=3, hold=0.5, **one, **conv, **more)
+    assert len(set(runs)) == len(runs) == 4 * (2 * 3 + 2)
+    of_nets = {net: [r for r in runs if r.network == net] for net in ("mlp", "burgess")}
+    for net, dataset in (("mlp", "dsprites_half_height"), ("burgess", "dsprites")):
+        arms = {(r.covariance_start, r.covariance) for r in of_nets[net]}
+        assert len(arms) == 4 and {r.dataset for r in of_nets[net]} == {dataset}
+        assert {(r.change, r.steps) for r in of_nets[net]} == {(512, 1000)}
+    assert switch(betas=[1.0], seeds=1, hold=0.5, **one, **conv, **more | {"conv_seeds": 0}) == [
+        r for r in runs if r.network == "mlp" and r.seed == 0 and r.beta == 1.0
+    ]
 
 
 def test_grids_has_both_networks_on_both_grids() -> None:

@@ -3,6 +3,7 @@
 from seams.plotting.annealing import plot_schedule_curves, plot_schedules, plot_tradeoff
 from seams.plotting.groups import plot_groups
 from seams.plotting.images import plot_images
+from seams.plotting.intervention import plot_change, plot_changes
 from seams.plotting.kinds import (
     plot_grid_of_curves,
     plot_kind_curves,
@@ -64,6 +65,8 @@ __all__ = [
     "plot_against_beta",
     "plot_arm_scores",
     "plot_arms",
+    "plot_change",
+    "plot_changes",
     "plot_curves",
     "plot_density",
     "plot_dial",
