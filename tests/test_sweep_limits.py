@@ -373,6 +373,20 @@ def test_evaluations_wait_for_the_next_call(
     assert store.find(LONG[1]) and clock == [180.0] and len(sizes) == 1
 
 
+def test_what_is_begun_follows_the_pace_of_what_was_done(
+    store: Store, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first run takes 150 s for 75: of three more, expected to take 105 s, two fit in 205."""
+    tell = lambda: clock[0]
+    monkeypatch.setattr(local, "time", SimpleNamespace(monotonic=tell))
+    first, *others = [replace(LONG[0], seed=seed) for seed in range(4)]
+    planned = [Job((first,), cost=costing(5.0, 15.0)), Job(tuple(others), cost=costing(5.0, 15.0))]
+    run = local.engine(store, "cpu", 1, 150.0 + 205.0)
+    assert run(planned, lambda report: None, threading.Event()) == Outcome()
+    assert [bool(store.find(c)) for c in (first, *others)] == [True, True, True, False]
+    assert clock == [150.0 + 180.0 + 10.0] and store.step(others[2]) == CHUNK
+
+
 def test_a_kill_while_evaluating_does_not_cost_the_training(
     store: Store, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "Engine",
     "Job",
     "Outcome",
+    "Pace",
     "Place",
     "Report",
     "Show",
@@ -109,6 +110,28 @@ class Place:
         if self.deadline is None:
             return False
         return time.monotonic() + _PATIENCE * seconds + _RESERVE_SECONDS > self.deadline
+
+
+class Pace:
+    """What jobs took over what was expected of them; those to come are planned by it."""
+
+    def __init__(self) -> None:
+        self.ratio = 1.0
+
+    def note(self, job: Job, begun: float, found: "Outcome") -> None:
+        """A job came back that was begun then, by `time.monotonic()`."""
+        if job.seconds and not found.again:
+            self.ratio = (time.monotonic() - begun) / job.seconds
+
+    def in_time(self, job: Job, place: Place) -> list[Job]:
+        """The job, or first as many of its runs as will have ended by the deadline, if any."""
+        if place.deadline is None or not job.seconds:
+            return [job]
+        left = place.deadline - time.monotonic() - _RESERVE_SECONDS
+        most = int(len(job.configs) * left / (self.ratio * job.seconds))
+        if not 0 < most < len(job.configs):
+            return [job]
+        return [job.of(job.configs[:most]), job.of(job.configs[most:])]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,16 @@ from typing import Any
 import torch
 
 from seams.sweep.cost import available_memory
-from seams.sweep.jobs import CHECKPOINT_SECONDS, Engine, Job, Outcome, Place, Show, execute
+from seams.sweep.jobs import (
+    CHECKPOINT_SECONDS,
+    Engine,
+    Job,
+    Outcome,
+    Pace,
+    Place,
+    Show,
+    execute,
+)
 from seams.training import Store
 
 __all__ = ["engine"]
@@ -59,11 +68,14 @@ def _threads(workers: int) -> Iterator[None]:
 
 def _here(todo: list[Job], place: Place, show: Show, stop: Any, until: float) -> Outcome:
     """Stacks in this process; leaves some in `todo` once time is up and others could help."""
-    outcome = Outcome()
+    outcome, pace = Outcome(), Pace()
     late = lambda: bool(todo) and time.monotonic() > until
     pause = SimpleNamespace(is_set=lambda: stop.is_set() or late())
     while todo and not stop.is_set() and not (len(todo) > 1 and late()):
-        found = execute(todo.pop(0), place, pause, show)
+        job, *later = pace.in_time(todo.pop(0), place)
+        todo[:0], begun = later, time.monotonic()
+        found = execute(job, place, pause, show)
+        pace.note(job, begun, found)
         outcome += replace(found, again=())
         todo[:0] = found.again
     return outcome
@@ -74,7 +86,8 @@ def _in_processes(todo: list[Job], place: Place, workers: int, show: Show, stop:
     asked, reports = context.Event(), context.Queue()
     shared = asked, reports, max(1, torch.get_num_threads() // workers)
     pool = ProcessPoolExecutor(workers, context, _begin, shared)
-    outcome, running, begun = Outcome(), set[Future[Outcome]](), 0
+    outcome, pace, begun = Outcome(), Pace(), 0
+    running: dict[Future[Outcome], tuple[Job, float]] = {}
     patience = CHECKPOINT_SECONDS
     try:
         while running or todo:
@@ -82,16 +95,18 @@ def _in_processes(todo: list[Job], place: Place, workers: int, show: Show, stop:
                 asked.set()
                 todo.clear()
             while todo and len(running) < workers:
-                job = todo.pop(0)
+                job, *later = pace.in_time(todo.pop(0), place)
+                todo[:0] = later
                 starting = _START_SECONDS if begun < workers else 0.0
                 if not place.over(job.next_seconds + starting):  # else it has its checkpoint
-                    running.add(pool.submit(_work, job, place))
+                    running[pool.submit(_work, job, place)] = job, time.monotonic()
                     begun += 1
-            done, running = wait(running, _POLL_SECONDS, FIRST_COMPLETED)
+            done, _ = wait(running, _POLL_SECONDS, FIRST_COMPLETED)
             while not reports.empty():
                 show(reports.get())
             for future in done:
                 found = future.result()
+                pace.note(*running.pop(future), found)
                 outcome += replace(found, again=())
                 todo[:0] = found.again
     except BrokenProcessPool:
