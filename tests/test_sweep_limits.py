@@ -379,6 +379,7 @@ def test_what_is_begun_follows_the_pace_of_what_was_done(
     """The first run takes 150 s for 75: of three more, expected to take 105 s, two fit in 205."""
     tell = lambda: clock[0]
     monkeypatch.setattr(local, "time", SimpleNamespace(monotonic=tell))
+    monkeypatch.setattr(cost, "CHUNK", CHUNK)
     first, *others = [replace(LONG[0], seed=seed) for seed in range(4)]
     planned = [Job((first,), cost=costing(5.0, 15.0)), Job(tuple(others), cost=costing(5.0, 15.0))]
     run = local.engine(store, "cpu", 1, 150.0 + 205.0)
