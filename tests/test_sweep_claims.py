@@ -116,6 +116,7 @@ def annealed(mig: float, distortion: float) -> pd.DataFrame:
         rows.append([seed, 0.01, 1.0, 0.5, mig * jitter + 0.05, distortion * 1.1])
     frame = pd.DataFrame(rows, columns=["seed", "beta", "beta_start", "hold", "mig", "distortion"])
     frame["beta_start"] = frame["beta_start"].astype(float)
+    frame["network"] = "burgess"
     return schedules.with_schedules(
         frame.assign(aas=frame["mig"], off_diagonal_gram_of_abs=1 - frame["mig"])
     )
@@ -142,6 +143,16 @@ def test_a_moving_beta_gets_both_or_neither(
     # A constant beta of that distortion, between two of them on a logarithmic scale.
     steady = 0.1 * (1 + np.log10(distortion))
     assert found["frontier_mig"]["value"] == pytest.approx(mig * 1.01 - steady, rel=1e-5)
+
+
+def test_small_networks_decide_nothing_about_a_moving_beta(results: Results) -> None:
+    rows = annealed(0.29, 2.0).assign(network="mlp")
+    schedules.claim_moving(results, rows, "falling", "annealed", "A falling beta")
+    schedules.claim_held(results, rows)
+    found = claims(results)
+    assert {claim["verdict"] for claim in found.values()} == {"not testable at this scale"}
+    assert all("small fully connected networks" in claim["note"] for claim in found.values())
+    assert found["annealed_mig"]["value"] > 0 and found["annealed_mig"]["n"] == 3
 
 
 def test_a_held_beta_is_judged_like_a_falling_one_and_against_it(results: Results) -> None:

@@ -95,6 +95,7 @@ class Results:
         unit: str = "",
         note: str = "",
         minus: Sequence[float] | None = None,
+        undecided: str = "",
     ) -> Verdict:
         """Test a claim of the paper on one number a seed, and give the verdict.
 
@@ -112,6 +113,7 @@ class Results:
             note: What a reader should know beside the verdict.
             minus: The quantity in another group of runs, whose mean is subtracted; the interval is
                 then Welch's, and n the number of runs in the smaller group.
+            undecided: Why such runs cannot decide it, whatever their values, if they cannot.
 
         Returns:
             The verdict.
@@ -125,7 +127,7 @@ class Results:
         defined = min(groups[: 1 if minus is None else 2], key=len)
         mean, low, high = _difference(*groups) if minus is not None else _mean(groups[0])
         verdict: Verdict = "not testable at this scale"
-        testable = len(defined) > 1 and self.content["profile"] != "smoke"
+        testable = len(defined) > 1 and self.content["profile"] != "smoke" and not undecided
         if testable and low is not None and high is not None:
             # As shown: a rounding error in the last bit must not carry an end over the threshold.
             holds = _rounded(low) > threshold if above else _rounded(high) < threshold
@@ -140,7 +142,7 @@ class Results:
                 "unit": unit,
                 "tolerance": f"{'>' if above else '<'} {threshold:g}",
                 "verdict": verdict,
-                "note": note,
+                "note": " ".join(filter(None, (note, undecided))),
             }
         )
         return verdict

@@ -29,6 +29,10 @@ _JUDGED = {
     "off_diagonal_gram_of_abs": ("has a more diagonal JᵀJ (off-diagonality", False),
 }
 _CONTROL = "A control of ours; not blind: their final MIG and distortion had been seen in the log."
+_TOO_SMALL = (
+    "Of small fully connected networks at one length of training, which decide neither way: how "
+    "far a falling beta gets depends on both."
+)
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,7 @@ def claim_moving(
     results: Results, rows: pd.DataFrame, schedule: str, prefix: str, who: str, note: str = ""
 ) -> None:
     """Claim that a moving beta gets both, by the middle of the ends and by equal distortion."""
+    undecided = _undecided(rows)
     ends = [f"{beta:g}" for beta in (rows["beta"].max(), rows["beta"].min())]
     wide = rows.pivot(index="seed", columns="schedule")[["distortion", *_JUDGED]].astype(float)
     wide["distortion"] = np.log(wide["distortion"])
@@ -141,7 +146,10 @@ def claim_moving(
     ):
         beyond = wide[name][schedule] - (wide[name][ends[0]] + wide[name][ends[1]]) / 2
         text = f"{who} is nearer to the {statement}, from the middle)."
-        results.claim(f"{prefix}_{id}", text, beyond.tolist(), 0.0, above=above, note=note)
+        values = beyond.tolist()
+        results.claim(
+            f"{prefix}_{id}", text, values, 0.0, above=above, note=note, undecided=undecided
+        )
     start = "" if prefix == "annealed" else f"{prefix}_"
     for name, (label, above) in _JUDGED.items():
         results.claim(
@@ -151,7 +159,13 @@ def claim_moving(
             0.0,
             above=above,
             note=note,
+            undecided=undecided,
         )
+
+
+def _undecided(rows: pd.DataFrame) -> str:
+    """Why runs cannot tell what a moving beta is worth, if they cannot."""
+    return "" if set(rows["network"]) == {"burgess"} else _TOO_SMALL
 
 
 def claim_held(results: Results, rows: pd.DataFrame) -> None:
@@ -176,4 +190,5 @@ def claim_held(results: Results, rows: pd.DataFrame) -> None:
             0.0,
             above=above,
             note=_CONTROL,
+            undecided=_undecided(rows),
         )
