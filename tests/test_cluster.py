@@ -383,6 +383,7 @@ def present(client: Any, names: Sequence[str]) -> dict[str, str]:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_a_worker_killed_in_the_middle_costs_nothing(
     address: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
