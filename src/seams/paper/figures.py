@@ -199,42 +199,34 @@ def switch(
     betas: Sequence[float],
     seeds: int,
     hold: float,
-    conv_resolution: int,
-    conv_width: int,
     conv_betas: Sequence[float],
     conv_seeds: int,
-    conv_images: int,
-    conv_batch: int,
-    conv_learning_rate: float,
     **values: Any,
 ) -> list[TrainConfig]:
     """MLPs, then convolutional networks, whose posteriors change at `hold`, and controls."""
-    common = "dataset resolution width images batch learning_rate"
-    mlp = _config(
-        values,
-        common,
-        network="mlp",
-        sigma=values["resolution"] / 64,
-        snapshots=8,
-        off_diagonal="relative",
-        hold=hold,
-        covariance_start="diagonal",
-    )
-    conv = replace(
-        mlp,
-        dataset="dsprites",
-        network="burgess",
-        resolution=conv_resolution,
-        sigma=conv_resolution / 64,
-        width=conv_width,
-        images=conv_images,
-        batch=conv_batch,
-        learning_rate=conv_learning_rate,
-    )
     arms = {"covariance_start": _KINDS, "covariance": _KINDS}
+    changing = dict[str, Any](off_diagonal="relative", hold=hold, covariance_start="diagonal")
+    mlp = replace(_dsprites(values | {"network": "mlp"}), **changing)
     runs = grid(mlp, **arms, beta=_betas(betas), seed=_seeds(seeds))
     if conv_seeds:
+        conv = replace(_conv(values), **changing)
         runs += grid(conv, **arms, beta=_betas(conv_betas), seed=_seeds(conv_seeds))
+    return runs
+
+
+def region(
+    *,
+    betas: Sequence[float],
+    seeds: int,
+    conv_betas: Sequence[float],
+    conv_seeds: int,
+    **values: Any,
+) -> list[TrainConfig]:
+    """Diagonal posteriors: smooth and ReLU MLPs over beta, then Figure 5's networks."""
+    mlp = _dsprites(values | {"network": "mlp"})
+    runs = grid(mlp, activation=["silu", "relu"], beta=_betas(betas), seed=_seeds(seeds))
+    if conv_seeds:
+        runs += grid(_conv(values), beta=_betas(conv_betas), seed=_seeds(conv_seeds))
     return runs
 
 
@@ -249,6 +241,12 @@ def _dsprites(values: dict[str, Any]) -> TrainConfig:
     # resolution, so that beta means the same at each.
     common = "dataset resolution network width images batch learning_rate"
     return _config(values, common, sigma=values["resolution"] / 64, snapshots=8)
+
+
+def _conv(values: dict[str, Any]) -> TrainConfig:
+    """The same of the paper's network on all of dSprites, from parameters `conv_...`."""
+    own = {k.removeprefix("conv_"): v for k, v in values.items() if k.startswith("conv_")}
+    return _dsprites({"dataset": "dsprites", "network": "burgess"} | own)
 
 
 def _betas(betas: Sequence[float]) -> list[float]:
@@ -300,6 +298,12 @@ FIGURES = {
         weights=True,
         says="A diagnosis tells diagonal from full posteriors by model and data alone: by latents "
         "that tell of one position each, and by axes that mean something.",
+    ),
+    "region": Figure(
+        region,
+        weights=True,
+        says="A larger beta widens the region around a posterior's mean in which both terms of "
+        "Eq. 6 are diagonal.",
     ),
     "switch": Figure(
         switch,

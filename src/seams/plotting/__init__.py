@@ -39,6 +39,7 @@ from seams.plotting.recovery import (
     plot_times,
     use_ratios,
 )
+from seams.plotting.region import plot_distances
 from seams.plotting.scores import (
     plot_against_beta,
     plot_curves,
@@ -70,6 +71,7 @@ __all__ = [
     "plot_curves",
     "plot_density",
     "plot_dial",
+    "plot_distances",
     "plot_ellipses",
     "plot_ends",
     "plot_exponents",
