@@ -1,6 +1,6 @@
 """How far from a posterior's mean the decoder's derivatives stay diagonal (Section 4)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 
 import numpy as np
@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from seams import data as datasets
 from seams.derivatives import gram_and_hessian
 from seams.paper.frames import RATIOS, correlations
 from seams.paper.optimum import active_of
@@ -15,8 +16,13 @@ from seams.paper.results import Results
 from seams.scores import term_scores
 from seams.training import Run
 
-__all__ = ["at_distances", "claim_region"]
+__all__ = ["at_distances", "by_network", "claim_region", "panels"]
 
+_NETWORKS = {
+    ("mlp", "silu"): "MLP",
+    ("mlp", "relu"): "MLP, ReLU",
+    ("burgess", "silu"): "convolutional",
+}
 _NEAR, _FAR = 1.0, 2.0  # prior standard deviations, of the claims
 _CHUNK = 64
 
@@ -56,6 +62,31 @@ def at_distances(
             scores = {name: np.nan if found[name] is None else found[name] for name in RATIOS}
             rows.append(common | {"distance": distance, "spread": float(spread)} | scores)
     return pd.DataFrame(rows)
+
+
+def by_network(
+    runs: Sequence[Run], points: int, distances: Sequence[float], draws: int
+) -> dict[str, pd.DataFrame]:
+    """`at_distances` of the first images in a random order, by the network in words."""
+    found = {}
+    for kind, name in _NETWORKS.items():
+        some = [run for run in runs if (run.config.network, run.config.activation) == kind]
+        if some:
+            data = datasets.load(some[0].config.dataset, some[0].config.resolution)
+            order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
+            found[name] = at_distances(some, data.batch(order[:points]), distances, draws)
+    return found
+
+
+def panels(tables: Mapping[str, pd.DataFrame]) -> dict[str, tuple[pd.DataFrame, str]]:
+    """What to draw of each network: rows and a column, by title; of ReLUs no Hessian."""
+    found = {}
+    for name, rows in tables.items():
+        labels = (r"$J^\top J$", r"$(x-d)^\top H$")
+        for ratio, label in zip(RATIOS, labels, strict=True):
+            if ratio != RATIOS[1] or name != _NETWORKS["mlp", "relu"]:
+                found[f"{name}\n{label}"] = rows, ratio
+    return found
 
 
 def claim_region(results: Results, table: pd.DataFrame, prefix: str = "", who: str = "") -> None:
