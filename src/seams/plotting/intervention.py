@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from seams.plotting.scores import plot_curves
 from seams.plotting.style import COLOURS
@@ -48,6 +49,8 @@ def plot_changes(
     for ax, label in zip(axes[:, 0], rows, strict=True):
         ax.set_ylabel(label)
     for ax in axes[-1]:
-        ax.set_xlabel("training images")
+        ax.set_xlabel("images (thousands)")
+        ax.xaxis.set_major_locator(MaxNLocator(4))
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value / 1e3:g}")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return axes
