@@ -4,6 +4,7 @@ The notebook loads these runs and `seams sweep` trains them, by the same call, s
 what was trained elsewhere. Parameters that change the figure alone are taken and ignored.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -194,6 +195,29 @@ def gap(
     return runs
 
 
+def rolinek(
+    *,
+    ratios: Sequence[float],
+    seeds: int,
+    linear_beta: float,
+    network_beta: float,
+    width: int,
+    images: int,
+    network_images: int,
+    **values: Any,
+) -> list[TrainConfig]:
+    """Linear VAEs on a mapped square and on oblongs, others on a bent one; Rolinek et al. 2019."""
+    # Their loss is the squared error plus beta KL: sigma^2 is 1/2.
+    common = {"resolution": 1, "latent": 2, "sigma": math.sqrt(0.5), "warmup": 0.0}
+    base = _config(values, "batch learning_rate", **common)
+    linear = replace(base, network="linear", beta=linear_beta, images=images)
+    network = replace(base, network="mlp", width=width, depth=3, activation="tanh")
+    network = replace(network, dataset="square:network", beta=network_beta, images=network_images)
+    sets = ["square:matrix", *(f"square:{ratio:g}" for ratio in ratios)]
+    axes = {"covariance": _KINDS, "seed": _seeds(seeds)}
+    return grid(linear, dataset=sets, **axes) + grid(network, **axes)
+
+
 def _config(values: dict[str, Any], names: str, **fixed: Any) -> TrainConfig:
     """A configuration of these parameters of the notebook, and of what is fixed."""
     return TrainConfig(**{name: values[name] for name in names.split()}, **fixed)
@@ -256,6 +280,10 @@ FIGURES = {
         weights=True,
         says="A diagnosis tells diagonal from full posteriors by model and data alone: by latents "
         "that tell of one position each, and by axes that mean something.",
+    ),
+    "rolinek": Figure(
+        rolinek,
+        says="What was published of orthogonal decoders, and of ranges, is found again.",
     ),
     "speed": Figure(says="How much faster this code computes what the paper computes."),
 }
