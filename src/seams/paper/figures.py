@@ -298,7 +298,7 @@ FIGURES = {
     ),
     "rolinek": Figure(
         rolinek,
-        says="Published distances of singular vectors to the axes, and of ranges, are found again.",
+        says="Published distances of singular vectors to the axes are found again.",
     ),
     "speed": Figure(says="How much faster this code computes what the paper computes."),
 }
