@@ -226,7 +226,8 @@ def chain(
     base = _config(values, common, network="mlp")
     flat = replace(base, dataset=blobs, latent=2, sigma=side / 16, beta=blobs_beta)
     axes = {"covariance": _KINDS, "seed": _seeds(seeds)}
-    return grid(flat, **axes) + grid(replace(base, sigma=side / 64, beta=beta), **axes)
+    sprites = replace(base, dataset="dsprites", sigma=side / 64, beta=beta)
+    return grid(flat, **axes) + grid(sprites, **axes)
 
 
 def _config(values: dict[str, Any], names: str, **fixed: Any) -> TrainConfig:
