@@ -273,7 +273,7 @@ def test_desk_record_stands_where_there_is_no_better_one(tmp_path: Path, results
         assert "Run of record (desk)" in (tmp_path / "work" / "index.md").read_text()
         text = (tmp_path / "work" / "fig05.md").read_text()
         assert "In the run of record (desk profile), of " in text
-        assert "1 supported, 33 not run" in text
+        assert "1 supported, 34 not run" in text
     write_result(results / "paper", "fig05", "paper")
     book.assemble(results, tmp_path / "work", "quick", figures.parent, source=source)
     text = (tmp_path / "work" / "fig05.md").read_text()

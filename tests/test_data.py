@@ -33,6 +33,22 @@ def test_coins_are_fair_and_independent():
     assert torch.equal(coins.double().T.cov(correction=0), torch.eye(4) / 4)
 
 
+def test_squares_are_what_their_kind_says() -> None:
+    oblong = data.load("square:1.5", 1)
+    assert oblong.x.shape == (50_000, 3) and (oblong.x[:, 2] == 0).all()
+    torch.testing.assert_close(oblong.x[:, :2].double(), oblong.latents * torch.tensor([1.5, 1]))
+    matrix, network = data.load("square:matrix", 1), data.load("square:network", 1)
+    places = torch.cat([matrix.latents, torch.ones(50_000, 1)], 1)
+    # A linear map is found by least squares, and the network is none.
+    for sample, exact in ((matrix, True), (network, False)):
+        x = sample.x.double()
+        residual = x - places @ torch.linalg.lstsq(places, x).solution
+        left = (residual.std() / x.std()).item()
+        assert left < 1e-6 if exact else left > 0.01
+    with pytest.raises(ValueError, match="or a number such as 1.2; got 'cube'"):
+        data.load("square:cube", 1)
+
+
 def test_orl_is_fetched_and_its_train_part_loaded(home: Path, monkeypatch: pytest.MonkeyPatch):
     images = torch.arange(400, dtype=torch.uint8)[:, None, None, None].expand(400, 1, 8, 8)
     whole = faces.Faces(images, {"train": range(320), "test": range(360, 400)}, "a test", "0")

@@ -621,6 +621,12 @@ def test_verdict_names_factors_that_are_mixed_in_close_latents():
         lambda z: W @ z, x, factors=factors, factor_names=names, samples=32,
     )  # fmt: skip
     assert straight.pairs[0].mixed == () and straight.mig > 0.8 > found.mig
+    # Two of three factors have no latent of their own: no gap, and half of a row's importance.
+    assert found.known["sap"] == pytest.approx(1 / 3, abs=0.03)
+    entropy = math.log(2) / math.log(3)
+    told = (2 * 2**0.5 * (1 - entropy) + 1) / (2 * 2**0.5 + 1)
+    assert found.known["disentanglement"] == pytest.approx(told, abs=0.03)
+    assert straight.known["sap"] > 0.95 and min(straight.known.values()) > 0.9
     W = orthogonal(1.0, 1.5, 4.0)
     apart = diagnose(
         encoder, lambda z: torch.cat([W[:, :2] @ rotation(30.0), W[:, 2:]], 1) @ z, x, samples=32
@@ -692,7 +698,7 @@ def test_table_and_picture_hold_what_was_found(with_factors):
     assert table.loc["c2", "value"] == found.c2.value
     assert table.loc["c2", "standard_error"] == found.c2.error
     assert table.loc["rate", "value"] == found.rate.value
-    assert ("probe_factor 0" in table.index) is with_factors
+    assert ("probe_factor 0" in table.index) is ("sap" in table.index) is with_factors
     assert table.loc["mig"].isna()["value"] is not with_factors
     figure = found.plot()
     assert len(figure.axes) == 7  # six panels and the colours of the two terms

@@ -331,15 +331,19 @@ def test_a_notebook_loads_its_figures_runs(name: str) -> None:
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_notebooks_that_need_weights_say_so(name: str) -> None:
-    """In their cells, or in a function of `seams.paper` that these name."""
-    names = {
-        ast.unparse(n) for n in ast.walk(source(name)) if isinstance(n, ast.Name | ast.Attribute)
+    """In their cells, or in a function of `seams.paper` that these name, or that those do."""
+    named = lambda tree: {
+        part
+        for n in ast.walk(tree)
+        if isinstance(n, ast.Name | ast.Attribute)
+        for part in ast.unparse(n).split(".")
     }
-    names = {part for found in names for part in found.split(".")}
     code = [ast.unparse(source(name))]
     for path in (ROOT / "src/seams/paper").glob("*.py"):
         functions = [n for n in ast.parse(path.read_text()).body if isinstance(n, ast.FunctionDef)]
-        code += [ast.unparse(n) for n in functions if n.name in names - {"load"}]
+        reached = [n for n in functions if n.name in named(source(name)) - {"load"}]
+        inner = set().union(*map(named, reached))
+        code += [ast.unparse(n) for n in functions if n in reached or n.name in inner]
     words = ("model", "weights", "snapshots", "decoder")
     needed = any(f".{word}()" in text for word in words for text in code)
     assert needed == FIGURES[name].weights

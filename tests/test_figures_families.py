@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from seams.paper.figures import gap, ident
+from seams.paper.figures import chain, gap, ident, rolinek
 from seams.training import stack_key
 
 IDENT = {
@@ -32,6 +32,21 @@ GAP = {
     "images": 192_000,
     "batch": 128,
     "learning_rate": 0.003,
+}
+COMMON = {"seeds": 2, "width": 32, "batch": 128, "learning_rate": 0.003}
+ROLINEK = COMMON | {
+    "ratios": [1.0, 1.5],
+    "linear_beta": 1e-4,
+    "network_beta": 1e-3,
+    "images": 640,
+    "network_images": 320,
+}
+CHAIN = COMMON | {
+    "blobs": "blobs-2",
+    "blobs_beta": 0.2,
+    "beta": 1.0,
+    "resolution": 16,
+    "images": 640,
 }
 
 
@@ -69,8 +84,28 @@ def test_gap_keeps_the_noise_of_a_large_pixel_when_it_averages(resolution: int) 
         assert run.sigma == unit[run.dataset.split("-")[0]]
 
 
+def test_rolinek_has_the_published_loss_and_one_stack_for_all_linear_runs_of_a_posterior() -> None:
+    runs = rolinek(**ROLINEK)
+    assert all(r.sigma**2 == pytest.approx(0.5) and r.warmup == 0 for r in runs)
+    linear = [r for r in runs if r.network == "linear"]
+    assert {r.dataset for r in linear} == {"square:matrix", "square:1", "square:1.5"}
+    assert len({stack_key(r) for r in linear}) == 2
+    (network,) = {(r.dataset, r.beta, r.images) for r in runs[len(linear) :]}
+    assert network == ("square:network", 1e-3, 320)
+
+
+def test_chain_trains_the_same_network_on_both_with_the_noise_of_their_pixels() -> None:
+    runs = chain(**CHAIN)
+    assert len(runs) == 8
+    assert {(r.dataset, r.latent, r.sigma, r.beta) for r in runs} == {
+        ("blobs-2", 2, 1.0, 0.2),
+        ("dsprites", 10, 0.25, 1.0),
+    }
+    assert len({(r.network, r.width, r.images, r.batch) for r in runs}) == 1
+
+
 @pytest.mark.parametrize("seeds", [0, -1])
 def test_no_seed_is_refused(seeds: int) -> None:
-    for protocol, values in ((ident, IDENT), (gap, GAP)):
+    for protocol, values in ((ident, IDENT), (gap, GAP), (rolinek, ROLINEK), (chain, CHAIN)):
         with pytest.raises(ValueError, match=f"`seeds` must be 1 or more; got {seeds}"):
             protocol(**values | {"seeds": seeds})

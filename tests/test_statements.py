@@ -1,10 +1,20 @@
 """The paper's statements as numbers: each within its threshold, and only where it should be."""
 
+import math
+
 import pytest
 import torch
 
-from seams.geometry import c1_violation, c2_violation, log_manifold_density
-from seams.paper.checks import CHECKS, Check, base, gaussian, manifolds
+from seams.data import generators
+from seams.derivatives import jacobian
+from seams.geometry import (
+    c1_violation,
+    c2_violation,
+    log_manifold_density,
+    singular_vector_path,
+)
+from seams.metrics import correlation_matrix
+from seams.paper.checks import CHECKS, Check, base, gaussian, manifolds, readings
 
 MEASURES = {check.id: check.measure for check in CHECKS}
 
@@ -49,6 +59,10 @@ def test_residuals_see_a_wrong_map(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(manifolds, "curves", base.polar)
         assert MEASURES["thm_5_2_if"](0) > 0.1 and MEASURES["rem_6_6"](0) > 0.1
+        patch.setattr(readings, "curves", base.tilted)
+        assert MEASURES["lem_5_1_axes"](0) > 0.05
+        patch.setattr(readings, "lengths", lambda z: torch.stack([z[0] + z[0] * z[1] ** 2, z[1]]))
+        assert MEASURES["thm_5_2_letter"](0) > 0.1
     with monkeypatch.context() as patch:
         patch.setattr(manifolds, "untwist", lambda seed, z: z)
         for check in ("lem_6_3", "lem_6_4_seams", "cor_6_7", "rem_6_8_density"):
@@ -66,3 +80,34 @@ def test_residuals_see_a_wrong_formula(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert MEASURES["eq_3_decoder"](0) > 1e-3
     assert MEASURES["eq_4"](0) > 1e-3
+
+
+def test_a_seam_of_a_turned_map_has_too_much_mass() -> None:
+    """One over the cosine: 1.33 where it is three quarters."""
+    turned = generators.rotated(
+        generators.linear(torch.diag(torch.tensor([2.5, 1.0]))),
+        base.turn(math.degrees(math.acos(0.75))),
+    )
+    path = singular_vector_path(turned, torch.zeros(2), 0, extent=16.0, points=401)
+    assert readings.literal_mass(path) == pytest.approx(4 / 3, abs=1e-9)
+
+
+def test_the_map_of_cycloids_is_what_it_says() -> None:
+    g, z = readings.cycloid(2.0), base.points(0, 16)
+    torch.testing.assert_close(torch.vmap(g.singular_values)(z), jacobian(g, z).norm(dim=1))
+    # Sampled: the lengths of normal latents have no rank correlation, those of another map do.
+    draws = torch.randn(20_000, 2, generator=torch.Generator().manual_seed(0)).clamp(-5, 5)
+    u = torch.vmap(readings.lengths)(draws)
+    assert abs(correlation_matrix(u, u, "spearman")[0, 1]) < 4 / 20_000**0.5
+    # And joint quartiles are as likely as independence says.
+    low = u < u.quantile(0.25, dim=0)
+    assert low.all(1).double().mean().item() == pytest.approx(1 / 16, abs=4 * 0.0017)
+
+
+def test_the_creased_plane_is_one_continuous_sheet() -> None:
+    g = readings.creased(2.0)
+    t = torch.linspace(-2, 2, 9)
+    sides = [torch.stack([t, t + shift], 1) for shift in (-1e-9, 1e-9)]
+    torch.testing.assert_close(*(torch.vmap(g)(z) for z in sides), atol=1e-8, rtol=0)
+    # Injective: both halves turn the plane the same way round, and meet in their common edge.
+    assert (torch.linalg.det(jacobian(g, base.points(0))) > 1.99).all()

@@ -10,7 +10,7 @@ from seams.data import dsprites, faces, families
 from seams.data.arrays import faces_folder, folder
 from seams.data.faces import load_faces
 from seams.data.samples import Data, Samples
-from seams.data.synthetic import Sheet, circles, coins, linear, sheet
+from seams.data.synthetic import Sheet, circles, coins, linear, sheet, square
 
 __all__ = [
     "DATASETS",
@@ -34,6 +34,7 @@ DATASETS: Mapping[str, Callable[[str, Any], Data]] = {
     "sheet": lambda name, resolution: Samples(sheet().x.float()),
     "circles": lambda name, resolution: Samples(circles().x.float()),
     "coins": lambda name, resolution: Samples(coins().float()),
+    "square:KIND": lambda name, resolution: _square(name),
     "orl": faces.named,
     "celeba": faces.named,
     "celeba:NAME": faces.named,
@@ -50,7 +51,7 @@ def load(name: str, resolution: Any) -> Any:
     Args:
         name: One of `DATASETS`: "dsprites_half_height" holds posY index 8..23 alone, so that posX
             and posY have different ranges, hence different singular values; "linear", "sheet",
-            "circles" and "coins" are the points that the functions of these names return; for
+            "circles", "coins" and "square" are what the functions of these names return; for
             faces, of which the part "train" is taken, see `load_faces`; the others are members of
             a family, such as "blobs-1.5": see `seams.data.families.FAMILIES`.
         resolution: Side of the images in pixels.
@@ -69,6 +70,11 @@ def load(name: str, resolution: Any) -> Any:
     return DATASETS[forms[_head(name)]](name, resolution)
 
 
+def _square(name: str) -> Samples:
+    x, places = square(name.partition(":")[2])
+    return Samples(x.float(), latents=places)
+
+
 def _head(name: str) -> str:
     """A name without what may vary in it, as in "celeba:" and "blobs-"."""
     return re.sub(r"(?<=[:-]).*", "", name, flags=re.DOTALL)
@@ -76,6 +82,8 @@ def _head(name: str) -> str:
 
 def alike(name: str, resolution: Any) -> str:
     """What data sets share whose runs may be stacked: a name, or a family's number of columns."""
+    if _head(name) == "square:" and name != "square:network":
+        return "squares in space"
     if not families.is_member(name):
         return name
     return f"families of {families.columns(name, resolution)} columns"

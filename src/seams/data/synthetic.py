@@ -5,6 +5,7 @@ data everywhere, up to rounding.
 """
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ __all__ = [
     "linear",
     "linear_gaussian",
     "sheet",
+    "square",
 ]
 
 
@@ -212,3 +214,30 @@ def blob_images(
         torch.exp(-((pixel - centres[:, axis, None]) ** 2) / (2 * width**2)) for axis in (0, 1)
     )
     return row[:, :, None] * column[:, None, :]
+
+
+def square(kind: str) -> tuple[Float[Tensor, "n data"], Float[Tensor, "n 2"]]:
+    """50,000 points of the unit square mapped to space, and their places in it; fixed draws.
+
+    Args:
+        kind: "matrix", by a random one, [3, 2]; "network", by a random one of 2, 10 (tanh) and 6
+            units; all entries standard normal. Or a number, by which the first side is longer.
+
+    Returns:
+        Points and places.
+
+    Raises:
+        ValueError: Another kind.
+
+    Source: Rolinek et al. 2019, synthetic tasks, where the maps are not printed.
+    """
+    draws = torch.Generator().manual_seed(0)
+    y = torch.rand(50_000, 2, generator=draws, dtype=torch.float64)
+    normal = lambda *shape: torch.randn(*shape, generator=draws, dtype=torch.float64)
+    if kind == "matrix":
+        return y @ normal(2, 3), y
+    if kind == "network":
+        return torch.tanh(y @ normal(2, 10) + normal(10)) @ normal(10, 6) + normal(6), y
+    if not re.fullmatch(r"\d+(\.\d+)?", kind):
+        raise ValueError(f"A square is 'matrix', 'network' or a number such as 1.2; got {kind!r}.")
+    return torch.nn.functional.pad(y * y.new_tensor([float(kind), 1]), (0, 1)), y

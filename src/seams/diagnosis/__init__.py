@@ -209,6 +209,7 @@ def diagnose(
         information=informed.matrix,
         mig=informed.mig,
         aas=informed.aas,
+        known=informed.known,
         probe=informed.probe,
         flags=tuple(flags),
     )

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seams.diagnosis.picture import drawn
 from seams.diagnosis.result import Estimate, Findings
@@ -29,8 +29,9 @@ class Diagnosis(Findings):
         # The ideal is what the theory asks of a disentangled decoder; NaN where not defined.
         import pandas as pd
 
-        known = {name: getattr(self, name) for name in _MEANINGS if name != "active"}
-        known = {"active": int(self.active.sum())} | known
+        scores = [name for name in _MEANINGS if name not in ("active", *_KNOWN)]
+        known: dict[str, Any] = {"active": int(self.active.sum())}
+        known |= {name: getattr(self, name) for name in scores} | self.known
         known |= {f"probe_{name}": value for name, value in self.probe.items()}
         rows = {}
         for name, found in known.items():
@@ -48,6 +49,14 @@ class Diagnosis(Findings):
         # show mean absolute entries.
         return drawn(self)
 
+
+_KNOWN = {
+    "sap": (1.0, "separated attribute predictability"),
+    "disentanglement": (1.0, "D of DCI, linear: a latent serves one factor"),
+    "completeness": (1.0, "C of DCI, linear: a factor is served by one latent"),
+    "modularity": (1.0, "InfoM: a latent knows one factor"),
+    "compactness": (1.0, "InfoC: a factor is known by one latent"),
+}
 
 _MEANINGS = {
     "active": (math.nan, "latents whose posterior mean varies by more than 0.01"),
@@ -76,4 +85,5 @@ _MEANINGS = {
     "flatness": (0.0, "turn of a direction carried round a unit of latent area, radians"),
     "mig": (1.0, "mutual information gap"),
     "aas": (1.0, "axis alignment score"),
+    **_KNOWN,
 }

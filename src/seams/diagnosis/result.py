@@ -125,6 +125,7 @@ class Findings:
     information: Float[Tensor, "latent factor"] | None  # $I(z_j; v_k)$, nats, one draw a datum
     mig: float | None  # mutual information gap, mean over factors
     aas: float | None  # axis alignment score; its floor is (1/d + 1/k) / 2
+    known: dict[str, float]  # scores of active latents that others use: see `Diagnosis.table`
     probe: dict[str, float]  # held-out $R^2$ of a linear probe of the means, a factor
     flags: tuple[str, ...]  # what could not be computed, or should be known; one sentence each
 

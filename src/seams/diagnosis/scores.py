@@ -209,6 +209,7 @@ class Informed:
     shares: dict[str, Tensor] = field(default_factory=dict)  # without the bias of few samples
     mig: float | None = None
     aas: float | None = None
+    known: dict[str, float] = field(default_factory=dict)
     probe: dict[str, float] = field(default_factory=dict)
 
 
@@ -246,11 +247,29 @@ def information(
         except ValueError as error:
             flags.append(f"The linear probe of {name} is not defined: {error}")
     enough = latents.shape[1] > 1
+    active = metrics.active_latents(means)
+    known: dict[str, float] = {}
+    if active.sum() > 1 and len(names) > 1:
+        try:
+            known = _known(means[:, active], factors, matrix[active], entropies)
+        except ValueError as error:
+            flags.append(f"SAP, DCI and InfoMEC are not defined: {error}")
     return Informed(
         names=names,
         matrix=matrix,
         shares=dict(zip(names, ((matrix - bias).clamp(min=0) / entropies).T, strict=True)),
         mig=metrics.mutual_information_gap(matrix, entropies) if enough else None,
         aas=metrics.axis_alignment_score(matrix),
+        known=known,
         probe=probe,
     )
+
+
+def _known(means: Tensor, factors: Tensor, matrix: Tensor, entropies: Tensor) -> dict[str, float]:
+    """SAP, D and C of DCI, InfoM and InfoC of active latents."""
+    importance = metrics.linear_importance(means, factors)
+    return {
+        "sap": metrics.separated_attribute_predictability(means, factors),
+        **metrics.disentanglement_and_completeness(importance)._asdict(),
+        **metrics.compactness_and_modularity(matrix, entropies)._asdict(),
+    }

@@ -12,7 +12,7 @@ from torch import Tensor
 from seams.matching import matched_scores
 from seams.shapes import Bool, Float, Int
 
-__all__ = ["correlation_matrix", "linear_probe_r2", "mean_correlation"]
+__all__ = ["correlation_matrix", "factor_columns", "linear_probe_r2", "mean_correlation"]
 
 
 def correlation_matrix(
@@ -85,7 +85,6 @@ def linear_probe_r2(
         ValueError: A value is not finite, `one_hot` and `periods` do not fit the columns, a side
             of the split is empty, or a factor does not vary in the held-out half.
     """
-    periods = periods or {}
     if factors.ndim != 2 or len(factors) != len(latents):
         raise ValueError(
             f"`factors` must have one row a sample and one column a factor; got "
@@ -95,15 +94,7 @@ def linear_probe_r2(
     for name, values in (("latents", latents), ("factors", factors)):
         if unfit := int((~values.isfinite()).sum()):
             raise ValueError(f"`{name}` must be finite; got {unfit} values that are not.")
-    for column in (*one_hot, *periods):
-        if column not in range(factor) or (column in one_hot and column in periods):
-            raise ValueError(
-                f"`one_hot` and `periods` must name different columns from 0 to {factor - 1}; got "
-                f"{sorted(one_hot)} and {sorted(periods)}."
-            )
-    for column, period in periods.items():
-        if not period > 0:
-            raise ValueError(f"A period must be positive; got {period} for column {column}.")
+    targets = factor_columns(factors, one_hot, periods)
     if train is None:
         order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
         train = (order < n // 2).to(latents.device)
@@ -111,18 +102,6 @@ def linear_probe_r2(
         raise ValueError(
             f"`train` must leave samples on both sides; got {int(train.sum())} of {n} to fit on."
         )
-    targets = []
-    for column in range(factor):
-        values = factors[:, column]
-        if column in one_hot:
-            targets.append(
-                torch.nn.functional.one_hot(values.unique(return_inverse=True)[1]).double()
-            )
-        elif column in periods:
-            angle = 2 * torch.pi * values.double() / periods[column]
-            targets.append(torch.stack([angle.cos(), angle.sin()], 1))
-        else:
-            targets.append(values.double()[:, None])
     target = torch.cat(targets, 1)
     inputs = latents.detach().double()
     inputs, target = inputs - inputs[train].mean(0), target - target[train].mean(0)
@@ -141,6 +120,37 @@ def linear_probe_r2(
             )
         scores.append(1 - error[column].sum() / total[column].sum())
     return torch.stack(scores).to(latents.dtype)
+
+
+def factor_columns(
+    factors: Int[Tensor, "n factor"] | Float[Tensor, "n factor"],
+    one_hot: Collection[int] = (),
+    periods: Mapping[int, float | int] | None = None,
+) -> list[Tensor]:
+    """Columns `[n, size]` that encode each factor, float64, as `linear_probe_r2` predicts them."""
+    periods, factor = periods or {}, factors.shape[1]
+    for column in (*one_hot, *periods):
+        if column not in range(factor) or (column in one_hot and column in periods):
+            raise ValueError(
+                f"`one_hot` and `periods` must name different columns from 0 to {factor - 1}; got "
+                f"{sorted(one_hot)} and {sorted(periods)}."
+            )
+    for column, period in periods.items():
+        if not period > 0:
+            raise ValueError(f"A period must be positive; got {period} for column {column}.")
+    targets = []
+    for column in range(factor):
+        values = factors[:, column]
+        if column in one_hot:
+            targets.append(
+                torch.nn.functional.one_hot(values.unique(return_inverse=True)[1]).double()
+            )
+        elif column in periods:
+            angle = 2 * torch.pi * values.double() / periods[column]
+            targets.append(torch.stack([angle.cos(), angle.sin()], 1))
+        else:
+            targets.append(values.double()[:, None])
+    return targets
 
 
 def _ranks(values: Tensor) -> Tensor:

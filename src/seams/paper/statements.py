@@ -63,17 +63,18 @@ The image of a singular-vector path is a seam.
 > claims:lem_c_1 fig03:lemma_C_1
 
 lem-5.1 | Lemma 5.1 | lem-5.1 eq-7 eq-14
-The density on the manifold is the product of the densities over its seams.
-> claims:lem_5_1 fig04:lemma_5_1 fig04:crossing
+The density on the manifold is the product of the factors of its seams; with C1 each factor is the
+density over one.
+> claims:lem_5_1 claims:lem_5_1_axes fig04:lemma_5_1 fig04:crossing
 
 thm-5.2-if | Theorem 5.2, if | thm-5.2
-With C1 and C2 the manifold density is disentangled.
+With C1 and C2, each singular value a function of its latent, the manifold density is disentangled.
 > claims:thm_5_2_if fig04:thm_5_2_if fig01:independent_diagonal
 
 thm-5.2-only-if | Theorem 5.2, only if | thm-5.2
-Without C1, without C2, or without both, it is not.
+Without C1, without C2, or without both, it is not, if each factor is one function for all latents.
 > claims:thm_5_2_without_c1 claims:thm_5_2_without_c2 claims:thm_5_2_without_both
-> fig04:thm_5_2_only_if fig01:independent_full
+> claims:thm_5_2_strict fig04:thm_5_2_only_if fig01:independent_full
 
 cor-6.1 | Corollary 6.1 | cor-6.1
 A linear VAE with diagonal posteriors that fits linear Gaussian data with distinct singular values
@@ -133,6 +134,10 @@ The squared length of a difference may exceed the sum of both squared lengths; a
 says it cannot.
 > claims:app_h_2
 
+app-h-3 | Appendix H, third
+What a proof elsewhere leaves out, the decoder's curvature, may exceed all that it keeps.
+> claims:app_h_3
+
 fig-1 | Figure 1
 Diagonal posteriors turn the latent axes onto the seams.
 > fig01:traversal_diagonal fig01:traversal_full fig01:seams_full fig01:seams_diagonal
@@ -186,6 +191,11 @@ Lowering β in training gives both disentanglement and sharp images.
 > fig11:high_disentangles fig11:low_reconstructs fig11:annealed_sharp fig11:annealed_mig
 > fig11:annealed_aas fig11:annealed_gram fig11:frontier_mig fig11:frontier_aas
 > fig11:frontier_off_diagonal_gram_of_abs
+
+letter | Ours, not the paper's
+To the letter Lemma 5.1 and Theorem 5.2 say too much: without C1 the factors are no densities, a
+map without C2 satisfies D1, and one with C1 and C2 almost everywhere is not disentangled.
+> claims:lem_5_1_letter claims:thm_5_2_letter claims:thm_5_2_letter_c2 claims:thm_5_2_crease
 
 violation | Ours, not the paper's
 Recovery fades as C1 or C2 fails more and more; equal ranges are lost for normal factors alone.

@@ -5,9 +5,9 @@ size of the failure that it tells of. Maps are of `seams.data.generators`, so th
 or not by construction; nothing is trained.
 """
 
-from seams.paper.checks import gaussian, manifolds
+from seams.paper.checks import gaussian, manifolds, readings
 from seams.paper.checks.base import Check
 
 __all__ = ["CHECKS", "Check"]
 
-CHECKS: tuple[Check, ...] = (*gaussian.CHECKS, *manifolds.CHECKS)  # in the paper's order
+CHECKS: tuple[Check, ...] = (*gaussian.CHECKS, *manifolds.CHECKS, *readings.CHECKS)

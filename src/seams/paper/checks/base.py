@@ -9,6 +9,7 @@ from torch import Tensor
 
 from seams.data import generators
 from seams.data.generators import Generator
+from seams.derivatives import jacobian
 
 # ROUNDING: float64 less eight digits, for condition numbers of 1e3 and sums. DIRECTIONS: of
 # eigenvectors of second derivatives of a log-determinant, over a gap of 0.05 or more. GRID: of
@@ -129,3 +130,14 @@ def any_map(seed: int) -> Generator:
 def largest(*residuals: Tensor) -> float:
     """Largest absolute entry of all."""
     return max(residual.abs().max().item() for residual in residuals)
+
+
+def over_axes(g: Generator, seed: int) -> float:
+    """Largest log ratio of the densities over the images of the axes to that of the manifold."""
+    z = points(seed)
+    over = torch.zeros(len(z), dtype=z.dtype)
+    for i, axis in enumerate(torch.eye(2, dtype=z.dtype)):
+        speed = jacobian(g, z[:, i : i + 1] * axis)[:, :, i].norm(dim=1)
+        over += log_normal(z[:, i]) - speed.log()
+    density = log_normal(z).sum(1) - torch.vmap(g.volume)(z).log()
+    return largest(over - density)
