@@ -64,8 +64,9 @@ def _resolve(book: Book, page: str, path: str, argument: str | None, profile: st
         )
     if rest == "gallery":
         return _gallery(book, name)
-    if rest == "evidence":
-        return evidence.of_figure(book, name, caption)
+    if rest in ("evidence", "figure"):
+        shown = evidence.of_figure if rest == "evidence" else evidence.figure
+        return shown(book, name, caption)
     if rest == "rerun":
         return _rerun(book, page, name, argument)
     named, _, tail = rest.partition(".")

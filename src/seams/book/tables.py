@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from seams.book.contents import Book
-from seams.book.evidence import bar
+from seams.book.evidence import anchor, bar
 from seams.book.markup import badge, code, duration, fence, measured, number, table, text
 from seams.paper import findings
 from seams.paper.findings import IN_PART, NOT_RUN, Finding, find, taken
@@ -49,7 +49,7 @@ def statements_table(
             where += f"; {', '.join(found.missing)} {NOT_RUN}"
         style = {**VERDICTS, NOT_RUN: "pending", IN_PART: "not-testable"}[found.verdict]
         verdict = badge(found.verdict, style, found.count)
-        each = "\n".join(_each(found, profile)) or "–"
+        each = "\n".join(_each(found, profile, bool(pages))) or "–"
         rows.append([f"{_label(found)}\n\n{row.says}", f"{verdict}\n\n{where}", each])
     return table(["Statement", "Verdict, notebook", "Measured"], rows, "statements")
 
@@ -63,12 +63,13 @@ def _label(found: Finding) -> str:
     )
 
 
-def _each(found: Finding, profile: str) -> list[str]:
+def _each(found: Finding, profile: str, linked: bool) -> list[str]:
     lines = []
     for notebook, ran, claim in found.claims:
         value = "–" if claim.get("value") is None else measured(claim)
         id = f"{notebook}:{claim['id']}" if len(found.statement.notebooks) > 1 else claim["id"]
-        told = [code(id) + f" {value}"]
+        at = anchor(notebook, ran, claim["id"]) if linked else ""
+        told = [f"[{code(id)}](#{at}) {value}" if at else f"{code(id)} {value}"]
         # No line breaks inside.
         for part in (f"our bar {bar(claim)}", f"n = {number(claim.get('n'))}"):
             told.append(part.replace(" ", "\N{NO-BREAK SPACE}"))
