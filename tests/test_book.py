@@ -430,6 +430,23 @@ def test_claims_table_compares_profiles(tmp_path: Path, results: Path) -> None:
     assert ":::{figure} results/fig05-paper-figure.svg\n:name: fig05-paper-cover\n" in text
 
 
+def test_the_cover_has_every_verdict_at_a_glance(tmp_path: Path, results: Path) -> None:
+    failing = {**CLAIM, "id": "aas", "verdict": "not supported"}
+    write_result(results / "desk", "fig05", "desk", claims=[CLAIM, failing])
+    text = page_with(tmp_path, "{{ matrix }}\n\n{{ statements }}", "desk")
+    chips = re.findall(r"\[\[([^]]*)\]\(#(\S+)\)\]\{.verdict .verdict-(\S+)\}", text)
+    assert ("Figure 5", "statement-fig-5", "in-part") in chips
+    assert ("Equation 3", "statement-eq-3", "pending") in chips
+    assert [name for name, *_ in chips if name.startswith("Figure ")][0] == "Figure 1"
+    targets = re.findall(r"\]\{#(statement-\S+)\}", text)
+    assert targets == list(dict.fromkeys(targets)) and {to for _, to, _ in chips} == {*targets}
+
+
+def test_every_source_can_be_opened() -> None:
+    entries = re.split(r"\n(?=@)", (PAGES / "references.bib").read_text())
+    assert not [entry for entry in entries if not re.search(r"^  (url|doi) = ", entry, re.M)]
+
+
 def test_executed_notebook_becomes_a_page(tmp_path: Path, results: Path) -> None:
     write_result(results / "quick", "fig05", "quick")
     write_result(results / "paper", "fig05", "paper")

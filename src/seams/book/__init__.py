@@ -6,7 +6,8 @@
 * `{{ fig05.figure }}`: the first picture, and the command that makes it; `{{ fig05.evidence }}`:
   what both runs found, as tabs; `{{ fig05.gallery }}`: traversals.
 * `{{ fig05.rerun | betas=[2.5] }}`: how to run the notebook with another value.
-* `{{ statements }}`, `{{ tally }}`: the paper's, with verdicts, and how many there are of each.
+* `{{ statements }}`, `{{ tally }}`, `{{ matrix }}`: the paper's, with verdicts; how many there are
+  of each; all at a glance.
 * `{{ claims }}`, `{{ failing }}`: all claims, and those that the run of record does not support.
 * `{{ cover }}`, `{{ record }}`, `{{ live }}`: first picture, runs of record, their decoders.
 * `{{ benchmark.derivatives | ratio_to_ours > gram/vmap of jacrev }}`: of a benchmark's result.

@@ -24,6 +24,7 @@ _UNDEFINED = "[not defined]{.pending}"  # of runs too short to have a value
 _WHOLE: Mapping[str, Callable[[Book], str]] = {
     "claims": tables.claims_table,
     "failing": lambda book: tables.failing_table(book.results, _links(book)),
+    "matrix": tables.matrix,
     "record": tables.record_table,
     "live": lambda book: live.page(book.record / "runs", book.source / "_live"),
     "statements": lambda book: tables.statements_table(
