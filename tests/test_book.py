@@ -683,6 +683,7 @@ def test_a_gallery_is_shown_on_its_page(tmp_path: Path, results: Path) -> None:
     source = write_pages(tmp_path / "again", "{{ fig05.gallery }}")
     (source / "_live").mkdir()
     (source / "_live" / "gallery.js").write_text("run();")
+    (source / "_live" / "parts.js").touch()
     book.assemble(results, tmp_path / "w", "quick", tmp_path / "record", source=source)
     text = (tmp_path / "w" / "fig05.md").read_text()
     assert "*The quick profile.*" in text and '{"note":"some"}' in text and "run();" in text

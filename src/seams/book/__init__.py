@@ -9,7 +9,8 @@
 * `{{ statements }}`, `{{ tally }}`, `{{ matrix }}`: the paper's, with verdicts; how many there are
   of each; all at a glance.
 * `{{ claims }}`, `{{ failing }}`: all claims, and those that the run of record does not support.
-* `{{ cover }}`, `{{ record }}`, `{{ live }}`: first picture, runs of record, their decoders.
+* `{{ cover }}`, `{{ record }}`, `{{ live }}`: first picture, runs of record, two of their decoders
+  to move; `{{ live.linear }}`, `{{ live.surface }}`, `{{ live.noise }}`: what moves without a run.
 * `{{ benchmark.derivatives | ratio_to_ours > gram/vmap of jacrev }}`: of a benchmark's result.
 * `{{ test.vae }}`: the file that tests `seams.vae`, if there is one.
 

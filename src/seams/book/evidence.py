@@ -63,14 +63,15 @@ def _found(book: Book, result: Result, caption: Caption, seen: bool) -> str:
     return "\n\n".join(parts)
 
 
-def figure(book: Book, name: str, caption: Caption) -> str:
-    """The first picture of a notebook, of its run of record if there is one, and what made it."""
-    result, page = book.best(name), book.figures.get(name)
-    if result is None or not result.images:
+def figure(book: Book, name: str, caption: Caption, stem: str = "", page: str = "") -> str:
+    """A picture of the run of record, if there is one, and what made it; the first by default."""
+    result, own = book.best(name), book.figures.get(name)
+    found = [i for i in result.images if stem in ("", i.stem)] if result else []
+    if result is None or not found:
         return ""
-    image = result.images[0]
-    told = caption(page.captions.get(image.stem, ""), result.profile) if page else ""
-    shown = _figure(result, image, told, _label(result, image))
+    told = caption(own.captions.get(found[0].stem, ""), result.profile) if own else ""
+    elsewhere = "" if not stem else f"-on-{page}"
+    shown = _figure(result, found[0], told, _label(result, found[0]) + elsewhere)
     return f"{shown}\n\n{_made(book, result)}"
 
 

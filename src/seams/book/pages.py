@@ -27,6 +27,9 @@ _WHOLE: Mapping[str, Callable[[Book], str]] = {
     "matrix": tables.matrix,
     "record": tables.record_table,
     "live": lambda book: live.page(book.record / "runs", book.source / "_live"),
+    "live.linear": lambda book: live.figure("linear", book.source / "_live"),
+    "live.noise": lambda book: live.figure("noise", book.source / "_live"),
+    "live.surface": lambda book: live.figure("surface", book.source / "_live"),
     "statements": lambda book: tables.statements_table(
         book.results, tables.of_record(book), _links(book)
     ),
@@ -65,9 +68,10 @@ def _resolve(book: Book, page: str, path: str, argument: str | None, profile: st
         )
     if rest == "gallery":
         return _gallery(book, name)
-    if rest in ("evidence", "figure"):
-        shown = evidence.of_figure if rest == "evidence" else evidence.figure
-        return shown(book, name, caption)
+    if rest == "figure":
+        return evidence.figure(book, name, caption, argument or "", page.partition(".")[0])
+    if rest == "evidence":
+        return evidence.of_figure(book, name, caption)
     if rest == "rerun":
         return _rerun(book, page, name, argument)
     named, _, tail = rest.partition(".")
