@@ -8,7 +8,8 @@
 * `{{ fig05.rerun | betas=[2.5] }}`: how to run the notebook with another value.
 * `{{ statements }}`, `{{ tally }}`, `{{ matrix }}`: the paper's, with verdicts; how many there are
   of each; all at a glance.
-* `{{ claims }}`, `{{ failing }}`: all claims, and those that the run of record does not support.
+* `{{ claims }}`, `{{ failing }}`, `{{ plan }}`: all claims, those that the run of record does not
+  support, and what it takes to check each.
 * `{{ cover }}`, `{{ record }}`, `{{ live }}`: first picture, runs of record, two of their decoders
   to move; `{{ live.linear }}`, `{{ live.surface }}`, `{{ live.noise }}`: what moves without a run.
 * `{{ benchmark.derivatives | ratio_to_ours > gram/vmap of jacrev }}`: of a benchmark's result.

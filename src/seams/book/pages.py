@@ -12,6 +12,7 @@ from typing import Any
 from seams.book import evidence, live, tables
 from seams.book.contents import Book
 from seams.book.markup import badge, code, fence, formatted, nearest, number, table
+from seams.book.plan import plan_table
 from seams.paper.reading import PROFILES, Result
 
 __all__ = ["substitute"]
@@ -25,6 +26,7 @@ _WHOLE: Mapping[str, Callable[[Book], str]] = {
     "claims": tables.claims_table,
     "failing": lambda book: tables.failing_table(book.results, _links(book)),
     "matrix": tables.matrix,
+    "plan": plan_table,
     "record": tables.record_table,
     "live": lambda book: live.page(book.record / "runs", book.source / "_live"),
     "live.linear": lambda book: live.figure("linear", book.source / "_live"),
