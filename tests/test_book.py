@@ -212,7 +212,7 @@ def test_evidence_says_what_was_found_and_on_what(tmp_path: Path, results: Path)
         "Training samples seen\n  - 1,536,000",
         "Training time\n  - 5 min 41 s",
         "Drawn on\n  - a processor, 2 cores",
-        "Code\n  - seams 0.1.0, commit `0123456789ab`, with uncommitted changes",
+        "Code\n  - `seams` 0.1.0, commit `0123456789ab`, with uncommitted changes",
     ):
         assert row in this
     assert "All 3 numbers of this run" in this

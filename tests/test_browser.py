@@ -79,10 +79,14 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("small")
     source = folder / "pages"
     shutil.copytree(PAGES, source, ignore=shutil.ignore_patterns("*.md", "_toc.yml", "art.py"))
-    (source / "_toc.yml").write_text("format: jb-book\nroot: index\nchapters: [{file: fig05}]\n")
+    chapters = "chapters: [{file: fig05}, {file: glossary}]\n"
+    (source / "_toc.yml").write_text(f"format: jb-book\nroot: index\n{chapters}")
+    words = "```{glossary}\nneedle\n  A thin & sharp thing.\n\nMIG\n  A gap.\n```\n"
+    (source / "glossary.md").write_text(f"# Glossary\n\n{words}")
     (source / "index.md").write_text("# Seams\n\nA first paragraph.\n\n$$a^2$$ (eq-1)\n")
     front = "---\nfigure: fig05\ncaptions: {figure: 'A picture of $x^2$.'}\n---\n"
-    text = "# Figure 5\n\nA claim about needles.\n\n{{ fig05.figure }}\n\n{{ fig05.evidence }}\n"
+    text = "# Figure 5\n\nA claim about needles.\n\nNo `needle`, mig, MIGs, one needle.\n\n"
+    text += "{{ fig05.figure }}\n\n{{ fig05.evidence }}\n"
     (source / "fig05.md").write_text(front + text + "\n{{ live.surface }}\n")
     write_result(folder / "results" / "quick", "fig05", "quick", values={"long_" * 20: 1e-9})
     write_result(folder / "record" / "figures", "fig05", "desk")
@@ -105,6 +109,14 @@ def test_a_small_book_is_whole(tab: Tab, small: Path) -> None:
 
 @needs_browser
 @needs_jupyter_book
+def test_the_first_of_each_word_is_explained(tab: Tab, small: Path) -> None:
+    tab.open((small / "fig05.html").as_uri())
+    words = "[...document.querySelectorAll('a.word')].map((a) => [a.textContent, a.title])"
+    assert tab.value(words) == [["needles", "A thin & sharp thing."], ["MIGs", "A gap."]]
+
+
+@needs_browser
+@needs_jupyter_book
 def test_the_search_has_excerpts_from_a_file(tab: Tab, small: Path) -> None:
     tab.open((small / "search.html").as_uri() + "?q=needles")
     tab.value(
@@ -112,7 +124,7 @@ def test_the_search_has_excerpts_from_a_file(tab: Tab, small: Path) -> None:
         " : setTimeout(ask, 20); ask(); })"
     )
     found = tab.value("[...document.querySelectorAll('.context')].map((p) => p.textContent)")
-    assert len(found) == 1 and "A claim about needles." in found[0]
+    assert len(found) == 2 and any("A claim about needles." in text for text in found)
     assert tab.problems == []
 
 

@@ -214,6 +214,6 @@ def _provenance(result: Result) -> str:
         ["Trained on", text(runs.get("device") or "not recorded")],
         ["Drawn on", ", ".join([known("cpu"), *units])],
         ["Software", f"Python {known('python')}, torch {known('torch')}, {known('platform')}"],
-        ["Code", f"seams {known('seams')}, commit {commit}{dirty}"],
+        ["Code", f"`seams` {known('seams')}, commit {commit}{dirty}"],
     ]
     return table(["What", "Value"], rows, "provenance")
