@@ -22,7 +22,7 @@ const twisted = ([a, b]) => {
   return sheet([c * a - s * b, s * a + c * b]);
 };
 const maps = { "true,true": sheet, "true,false": polar, "false,true": turned, "false,false": twisted };
-const names = { "true,true": "two curves, each its own latent", "true,false": "polar coordinates", "false,true": "a plane with turned latents", "false,false": "the curves with twisted latents" };
+const names = { "true,true": "Two curves, each its own latent", "true,false": "Polar coordinates", "false,true": "A plane with turned latents", "false,false": "The curves with twisted latents" };
 
 const jacobian = (map, z) => [0, 1].map((j) => {
   const side = (d) => map(z.map((v, k) => v + (k === j ? d : 0)));
