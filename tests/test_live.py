@@ -107,10 +107,10 @@ def show(tab: Tab, folder: Path, text: str) -> None:
     assert not tab.problems
 
 
-def told(tab: Tab, which: int = 0) -> list[float]:
+def told(tab: Tab, which: int = 0, place: str = ".live-told") -> list[float]:
     """The numbers that the figure tells, once it does."""
-    words = f"document.querySelectorAll('.live-told')[{which}].textContent"
-    while not (text := tab.value(words)):
+    words = f"document.querySelectorAll('{place}')[{which}].textContent"
+    while not re.search(r"\d", (text := tab.value(words)).replace("C2", "")):
         time.sleep(0.02)
     text = re.sub(r"C1|C2|J'J", "", text)
     return [float(n.replace("−", "-")) for n in re.findall(r"−?\d+(?:\.\d+)?", text)]
@@ -238,4 +238,11 @@ def test_the_browser_decodes_what_torch_does(tab: Tab, tmp_path: Path, network: 
         assert_close(
             torch.tensor(drawn).double() / 255, decoder(z)[0].clamp(0, 1), rtol=0, atol=0.003
         )
+    tab.value("[...document.querySelectorAll('button')].at(-1).click()")
+    active = ACTIVITY > 0.01
+    for k, kind in enumerate(("diagonal", "full")):
+        decoder = run_of(tmp_path / "record", kind).decoder().double()
+        used = lambda part, decoder=decoder: decoder(torch.stack([part[0], 0 * part[0], part[1]]))
+        expected = c2_violation(used, z[:, active])
+        assert told(tab, k, ".live-second") == pytest.approx([float(expected)], abs=0.01)
     assert not tab.problems
