@@ -18,7 +18,8 @@ PHONE = WIDTHS[1]
 # What is wider than the window and cannot be scrolled by itself; formulas that were not set;
 # images that did not load, or have no word for those who cannot see them.
 FAULTS = r"""(() => {
-  const article = ["article.bd-article", "main", "body"].map((s) => document.querySelector(s)).find(Boolean);
+  const first = (name) => document.querySelector(name);
+  const article = first("article.bd-article") ?? first("main") ?? document.body;
   const short = (text) => text.slice(0, 80);
   const edge = document.documentElement.clientWidth + 1, found = [];
   const scrolls = (node) => node && node !== document.body
