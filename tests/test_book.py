@@ -60,7 +60,13 @@ def write_result(root: Path, name: str, profile: str, /, **changes: Any) -> Path
         "parameters": {"betas": [0.3, 1.0], "beta": 1.0, "seeds": 3},
         "values": {"mig_diagonal": 0.123456, "images": 1536000, "best": "diagonal"},
         "claims": [CLAIM],
-        "runs": {"count": 12, "trained_images": 1536000, "seconds": 341.2, "device": "cpu"},
+        "runs": {
+            "count": 12,
+            "trained_images": 1536000,
+            "seconds": 341.2,
+            "device": "cpu",
+            "commits": ["0123456789ab"],
+        },
         "environment": {
             "seams": "0.1.0",
             "python": "3.11.9",
@@ -212,7 +218,8 @@ def test_evidence_says_what_was_found_and_on_what(tmp_path: Path, results: Path)
         "Training samples seen\n  - 1,536,000",
         "Training time\n  - 5 min 41 s",
         "Drawn on\n  - a processor, 2 cores",
-        "Code\n  - `seams` 0.1.0, commit `0123456789ab`, with uncommitted changes",
+        "Trained by\n  - `0123456789ab`",
+        "Drawn by\n  - `seams` 0.1.0, commit `0123456789ab`, with uncommitted changes",
     ):
         assert row in this
     assert "All 3 numbers of this run" in this

@@ -18,6 +18,7 @@ COVER = "fig05"  # the figure on the first page
 Caption = Callable[[str, str], str]  # from its text and its run's profile to what is printed
 
 _SPOKEN = {r"\beta": "β", r"\sigma": "σ", r"\top": "ᵀ", "^": "", "$": "", "*": ""}
+_COMMITS = 4  # named where runs are of more
 _CLAIM_COLUMNS = ("id", "statement", "verdict", "value", "low", "high", "n", "unit", "our_bar")
 
 
@@ -206,14 +207,17 @@ def _provenance(result: Result) -> str:
     units = [f"{text(where[key])} {key}" for key in ("cores", "threads") if where.get(key)]
     commit = code(str(where.get("commit") or "not recorded")[:12])
     dirty = ", with uncommitted changes" if where.get("dirty") else ""
+    by = [code(commit) for commit in runs.get("commits", ())]
+    commits = ", ".join(by[:_COMMITS]) + f" and {len(by) - _COMMITS} more" * (len(by) > _COMMITS)
     rows = [
         ["Command", f"`seams run {result.name} --profile {result.profile}`"],
         ["Runs", number(runs.get("count"))],
         ["Training samples seen", number(runs.get("trained_images"))],
         ["Training time", duration(runs.get("seconds"))],
         ["Trained on", text(runs.get("device") or "not recorded")],
+        *([["Trained by", commits]] if commits else []),
         ["Drawn on", ", ".join([known("cpu"), *units])],
         ["Software", f"Python {known('python')}, torch {known('torch')}, {known('platform')}"],
-        ["Code", f"`seams` {known('seams')}, commit {commit}{dirty}"],
+        ["Drawn by", f"`seams` {known('seams')}, commit {commit}{dirty}"],
     ]
     return table(["What", "Value"], rows, "provenance")
