@@ -454,6 +454,34 @@ def test_every_source_can_be_opened() -> None:
     assert not [entry for entry in entries if not re.search(r"^  (url|doi) = ", entry, re.M)]
 
 
+@pytest.mark.parametrize(
+    ("caption", "heard"),
+    [
+        ("Terms of {eq}`eq-6` over $\\beta\\sigma^2$. More.", "Terms of Eq. 6 over βσ²"),
+        ("The gap of {prf:ref}`lem-6.3`, $J^\\top J$.", "The gap of Lemma 6.3, JᵀJ"),
+        ("The network of {cite:t}`burgess2018understanding`.", "The network of Burgess 2018"),
+        (
+            "A run of [](fig05.md), $\\pm 2$ vs. [others](x.md). B.",
+            "A run of Figure 5, ± 2 vs. others",
+        ),
+        ("Off by `f()`, see {eq}`eq-s10`.", "Off by `f()`, see Eq. S10"),
+    ],
+)
+def test_a_picture_is_told_without_markup(
+    tmp_path: Path, results: Path, caption: str, heard: str
+) -> None:
+    write_result(results / "quick", "fig05", "quick")
+    source = write_pages(tmp_path / "pages", "{{ fig05.figure }}")
+    page = source / "fig05.md"
+    asked = json.dumps({"figure": caption})
+    page.write_text(
+        page.read_text().replace("{figure: 'Seeds: {{ fig05.parameters.seeds }}.'}", asked)
+    )
+    book.assemble(results, tmp_path / "w", "quick", tmp_path / "record", source=source)
+    (told,) = re.findall(r"^:alt: (.*)$", (tmp_path / "w" / "fig05.md").read_text(), re.M)
+    assert json.loads(told) == heard
+
+
 def test_executed_notebook_becomes_a_page(tmp_path: Path, results: Path) -> None:
     write_result(results / "quick", "fig05", "quick")
     write_result(results / "paper", "fig05", "paper")

@@ -17,7 +17,8 @@ __all__ = ["COVER", "anchor", "bar", "cover", "data_files", "figure", "image_pat
 COVER = "fig05"  # the figure on the first page
 Caption = Callable[[str, str], str]  # from its text and its run's profile to what is printed
 
-_SPOKEN = {r"\beta": "β", r"\sigma": "σ", r"\top": "ᵀ", "^": "", "$": "", "*": ""}
+_SPOKEN = {r"\beta": "β", r"\sigma": "σ", r"\pm": "±", r"\times": "×", r"^\top ": "ᵀ", "^2": "²"}
+_NAMED = {"eq": "Eq.", "lem": "Lemma", "thm": "Theorem", "cor": "Corollary", "fig": "Figure"}
 _COMMITS = 4  # named where runs are of more
 _CLAIM_COLUMNS = ("id", "statement", "verdict", "value", "low", "high", "n", "unit", "our_bar")
 
@@ -160,10 +161,19 @@ def _figure(result: Result, image: Path, caption: str, label: str) -> str:
 
 def _spoken(caption: str) -> str:
     """The first sentence of a caption without markup, for those who hear it."""
-    plain = re.sub(r"\{[\w:]+\}`([^`<]*)[^`]*`|\[([^]]*)\]\([^)]*\)", r"\1\2", caption)
+    cited = re.sub(r"\{cite\S*?\}`([a-z]+)(\d+)\w*`", lambda m: f"{m[1].title()} {m[2]}", caption)
+    plain = re.sub(r"\{\S+?\}`(?:[^`<]*<)?([^`>]*)>?`|\[\]\((\w+)\.md\)", _name, cited)
+    plain = re.sub(r"\[([^]]+)\]\([^)]*\)", r"\1", plain)
     for mark, word in _SPOKEN.items():
         plain = plain.replace(mark, word)
-    return " ".join(re.split(r"(?<=[\w)])\.(?= [A-Z]|$)", plain)[0].replace("\\", "").split())
+    plain = re.sub(r"[$*^\\]", "", plain)
+    return " ".join(re.split(r"(?<=[\w)])(?<!Eq)\.(?= [A-Z]|$)", plain)[0].split())
+
+
+def _name(link: re.Match[str]) -> str:
+    """What a label or a page is called: Eq. 6 for eq-6, Figure 5 for fig05."""
+    kind = re.fullmatch(r"([a-z]+)-?0?([\w.]+)", label := link[1] or link[2])
+    return f"{_NAMED[kind[1]]} {kind[2].upper()}" if kind and kind[1] in _NAMED else label
 
 
 def _made(book: Book, result: Result) -> str:
