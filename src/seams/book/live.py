@@ -97,8 +97,12 @@ def _json(content: object) -> str:
 def _with_program(html: str, program: Path) -> str:
     parts = (program.with_name("parts.js")).read_text(encoding="utf-8")
     script = program.read_text(encoding="utf-8")
-    told = "<noscript>Moving this figure needs JavaScript.</noscript>"
-    return fence("raw", "html", f"{html}\n<script>\n{{\n{parts}{script}}}</script>\n{told}")
+    told = "Moving this figure needs JavaScript; pictures on this page show it at rest."
+    return fence(
+        "raw",
+        "html",
+        f"{html}\n<script>\n{{\n{parts}{script}}}</script>\n<noscript>{told}</noscript>",
+    )
 
 
 def _packed(values: np.ndarray) -> dict[str, Any]:
