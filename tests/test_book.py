@@ -60,7 +60,13 @@ def write_result(root: Path, name: str, profile: str, /, **changes: Any) -> Path
         "parameters": {"betas": [0.3, 1.0], "beta": 1.0, "seeds": 3},
         "values": {"mig_diagonal": 0.123456, "images": 1536000, "best": "diagonal"},
         "claims": [CLAIM],
-        "runs": {"count": 12, "trained_images": 1536000, "seconds": 341.2, "device": "cpu"},
+        "runs": {
+            "count": 12,
+            "trained_images": 1536000,
+            "seconds": 341.2,
+            "device": "cpu",
+            "commits": ["0123456789ab"],
+        },
         "environment": {
             "seams": "0.1.0",
             "python": "3.11.9",
@@ -130,10 +136,10 @@ def test_a_page_quotes_numbers(tmp_path: Path, results: Path, asked: str, printe
     ("value", "printed"),
     [
         (-0.00012345, "−0.000123"),
-        (1.11e-16, "0 (1e−16)"),
-        (2.5e-9, "2.5e−09"),
+        (1.11e-16, "0 (10⁻¹⁶)"),
+        (2.5e-9, "2.5 · 10⁻⁹"),
         (12345.6, "12,346"),
-        (1.5e12, "1.5e+12"),
+        (1.5e12, "1.5 · 10¹²"),
         (7, "7"),
         (None, "–"),
         ([0.5, 2], "0.5, 2"),
@@ -186,8 +192,8 @@ def test_evidence_says_what_was_found_and_on_what(tmp_path: Path, results: Path)
     (folder / "along_training.png").write_bytes(b"\x89PNG\r\n\x1a\n...")
     (folder / "figure.png").write_bytes(b"\x89PNG\r\n\x1a\n...")
     text = page_with(tmp_path, "{{ fig05.evidence }}")
-    this, record = text.split("### Run of record: paper profile")
-    assert "### Your own run: quick profile" in this
+    record, this = text.split("{tab-item} Your own run: quick profile")
+    assert "{tab-item} Run of record: paper profile" in record
     assert "seams run fig05 --profile paper" in record and "Not run yet" in record
     assert "Not run yet" not in this
 
@@ -196,22 +202,48 @@ def test_evidence_says_what_was_found_and_on_what(tmp_path: Path, results: Path)
     assert ":name: fig05-quick-along-training\n" in this and "\nAlong training.\n:::" in this
     assert "figure.png" not in this
     copied = {path.name for path in (tmp_path / "work" / "results").iterdir()}
-    assert copied == {"fig05-quick-figure.svg", "fig05-quick-along_training.png"}
+    shown = {"fig05-quick-figure.svg", "fig05-quick-along_training.png"}
+    assert copied == shown | {"fig05-quick-claims.csv", "fig05-quick-numbers.csv"}
 
-    assert "::::{div} claim claim-supported\n[supported]{.verdict .verdict-supported}" in this
-    assert CLAIM["statement"] in this
-    assert "Measured: 0.0812 (95 % interval −0.01 to 0.13); n = 3; our bar: \\> 0." in this
-    assert ":::{div} claim-note\nAll seeds agree.\n:::" in this
+    assert f"{CLAIM['statement']} [mig]{{#claim-fig05-quick-mig .claim-id}}" in this
+    flat = " ".join(this.split())
+    assert (
+        "- [supported]{.verdict .verdict-supported} 0.0812 (95 % interval −0.01 to 0.13)" in flat
+    )
+    assert "our bar \\> 0; n = 3" in flat
+    assert ":::{div} claim-note All seeds agree. :::" in flat
     for row in (
         "Command\n  - `seams run fig05 --profile quick`",
         "Runs\n  - 12",
         "Training samples seen\n  - 1,536,000",
         "Training time\n  - 5 min 41 s",
         "Drawn on\n  - a processor, 2 cores",
-        "Code\n  - seams 0.1.0, commit `0123456789ab`, with uncommitted changes",
+        "Trained by\n  - `0123456789ab`",
+        "Drawn by\n  - `seams` 0.1.0, commit `0123456789ab`, with uncommitted changes",
     ):
         assert row in this
     assert "All 3 numbers of this run" in this
+
+
+def test_the_figure_comes_first_once_and_its_data_with_it(tmp_path: Path, results: Path) -> None:
+    figures = tmp_path / "record" / "figures"
+    drawn = write_result(figures, "fig05", "desk", values={"a": 1e-9, "b": "one, two"})
+    (drawn / "figure.pdf").write_bytes(b"%PDF")
+    write_result(results / "quick", "fig05", "quick")
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "fig05_beta_sweep.ipynb").write_text("{}")
+    text = page_with(tmp_path, "{{ fig05.figure }}\n\n{{ fig05.evidence }}")
+    first, rest = text.split("{tab-set}")
+    assert first.count("{figure}") == 1 and ":target: _images/fig05-desk-figure.svg" in first
+    assert ':alt: "Seeds: 3"\n' in first
+    assert "`seams run fig05 --profile desk`, 12 runs, 5 min 41 s of training" in first
+    assert "fig05-desk-figure.svg" not in rest and "fig05-quick-figure.svg" in rest
+    for name in re.findall(r"\{download\}`[^<]*<([^>]*)>`", text):
+        assert (tmp_path / "work" / name).is_file(), name
+    csv = (tmp_path / "work" / "results" / "fig05-desk-numbers.csv").read_text()
+    assert csv == 'name,value\na,1e-09\nb,"one, two"\n'
+    claims = (tmp_path / "work" / "results" / "fig05-desk-claims.csv").read_text().splitlines()
+    assert claims[1].endswith("supported,0.0812,-0.01,0.13,3,,> 0")
 
 
 @pytest.mark.parametrize(
@@ -224,9 +256,9 @@ def test_a_failing_claim_is_shown_as_failing(
     claim = {**CLAIM, "verdict": verdict, "uncertainty": 0.02, "note": "", "unit": "nats"}
     write_result(results / "quick", "fig05", "quick", claims=[claim])
     text = page_with(tmp_path, "{{ fig05.evidence }}")
-    assert f"claim claim-{style}\n[{verdict}]{{.verdict .verdict-{style}}}" in text
+    assert f"- [{verdict}]{{.verdict .verdict-{style}}}" in text
     assert "verdict-supported" not in text
-    assert "Measured: 0.0812 ± 0.02 nats" in text
+    assert "0.0812 ± 0.02 nats" in text
 
 
 def test_smoke_results_are_not_passed_off_as_evidence(tmp_path: Path, results: Path) -> None:
@@ -362,7 +394,7 @@ def test_a_caption_quotes_the_run_it_stands_under(tmp_path: Path, results: Path)
     write_result(figures, "fig05", "desk", parameters={"seeds": 5})
     source = write_pages(tmp_path / "pages", "{{ fig05.evidence }}", index="{{ cover }}")
     book.assemble(results, tmp_path / "work", "quick", figures.parent, source=source)
-    this, record = (tmp_path / "work" / "fig05.md").read_text().split("### Run of record")
+    record, this = (tmp_path / "work" / "fig05.md").read_text().split("} Your own run")
     assert "\nSeeds: 3.\n:::" in this and "\nSeeds: 5.\n:::" in record
     assert "\nSeeds: 5.\n:::" in (tmp_path / "work" / "index.md").read_text()
 
@@ -403,6 +435,51 @@ def test_claims_table_compares_profiles(tmp_path: Path, results: Path) -> None:
     assert re.findall(r"0\.\d+(?= \()", mig) == ["0.0812", "0.2"]
     assert "[not testable at this scale]" in aas and "[not run]{.verdict .verdict-pending}" in aas
     assert ":::{figure} results/fig05-paper-figure.svg\n:name: fig05-paper-cover\n" in text
+
+
+def test_the_cover_has_every_verdict_at_a_glance(tmp_path: Path, results: Path) -> None:
+    failing = {**CLAIM, "id": "aas", "verdict": "not supported"}
+    write_result(results / "desk", "fig05", "desk", claims=[CLAIM, failing])
+    text = page_with(tmp_path, "{{ matrix }}\n\n{{ statements }}", "desk")
+    chips = re.findall(r"\[\[([^]]*)\]\(#(\S+)\)\]\{.verdict .verdict-(\S+)\}", text)
+    assert ("Figure 5", "statement-fig-5", "in-part") in chips
+    assert ("Equation 3", "statement-eq-3", "pending") in chips
+    assert [name for name, *_ in chips if name.startswith("Figure ")][0] == "Figure 1"
+    targets = re.findall(r"\]\{#(statement-\S+)\}", text)
+    assert targets == list(dict.fromkeys(targets)) and {to for _, to, _ in chips} == {*targets}
+
+
+def test_every_source_can_be_opened() -> None:
+    entries = re.split(r"\n(?=@)", (PAGES / "references.bib").read_text())
+    assert not [entry for entry in entries if not re.search(r"^  (url|doi) = ", entry, re.M)]
+
+
+@pytest.mark.parametrize(
+    ("caption", "heard"),
+    [
+        ("Terms of {eq}`eq-6` over $\\beta\\sigma^2$. More.", "Terms of Eq. 6 over βσ²"),
+        ("The gap of {prf:ref}`lem-6.3`, $J^\\top J$.", "The gap of Lemma 6.3, JᵀJ"),
+        ("The network of {cite:t}`burgess2018understanding`.", "The network of Burgess 2018"),
+        (
+            "A run of [](fig05.md), $\\pm 2$ vs. [others](x.md). B.",
+            "A run of Figure 5, ± 2 vs. others",
+        ),
+        ("Off by `f()`, see {eq}`eq-s10`.", "Off by `f()`, see Eq. S10"),
+    ],
+)
+def test_a_picture_is_told_without_markup(
+    tmp_path: Path, results: Path, caption: str, heard: str
+) -> None:
+    write_result(results / "quick", "fig05", "quick")
+    source = write_pages(tmp_path / "pages", "{{ fig05.figure }}")
+    page = source / "fig05.md"
+    asked = json.dumps({"figure": caption})
+    page.write_text(
+        page.read_text().replace("{figure: 'Seeds: {{ fig05.parameters.seeds }}.'}", asked)
+    )
+    book.assemble(results, tmp_path / "w", "quick", tmp_path / "record", source=source)
+    (told,) = re.findall(r"^:alt: (.*)$", (tmp_path / "w" / "fig05.md").read_text(), re.M)
+    assert json.loads(told) == heard
 
 
 def test_executed_notebook_becomes_a_page(tmp_path: Path, results: Path) -> None:
@@ -641,6 +718,7 @@ def test_a_gallery_is_shown_on_its_page(tmp_path: Path, results: Path) -> None:
     source = write_pages(tmp_path / "again", "{{ fig05.gallery }}")
     (source / "_live").mkdir()
     (source / "_live" / "gallery.js").write_text("run();")
+    (source / "_live" / "parts.js").touch()
     book.assemble(results, tmp_path / "w", "quick", tmp_path / "record", source=source)
     text = (tmp_path / "w" / "fig05.md").read_text()
     assert "*The quick profile.*" in text and '{"note":"some"}' in text and "run();" in text

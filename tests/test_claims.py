@@ -159,11 +159,12 @@ def shown(found: dict[tuple[str, str], Result], pages: dict[str, str] | None = N
 def test_the_page_shows_value_interval_tolerance_and_n() -> None:
     found = results(result("fig05", mig="supported", aas="not_supported"))
     table = shown(found, {"fig05": "fig05"})
-    row = next(row for row in table.split("* - ") if row.startswith("**Figure 5**"))
-    assert "[in part, 1 of 2]{.verdict .verdict-not-testable}" in row
+    row = next(row for row in table.split("* - ") if row.startswith("[**Figure 5**]"))
+    assert "[in part, 1 of 2]{.verdict .verdict-in-part}" in row
     assert "[fig05](fig05.md)" in row
-    assert "`mig` 0.25 (0.2 to 0.3), our bar \\> 0.1, n = 3\n" in row
-    assert "`aas` 0.25 (0.2 to 0.3), our bar \\> 0.1, n = 3, *not supported*" in row
+    assert "[`mig`](#claim-fig05-quick-mig) 0.25 (0.2 to 0.3), our bar \\> 0.1, n = 3\n" in row
+    aas = "[`aas`](#claim-fig05-quick-aas) 0.25 (0.2 to 0.3)"
+    assert f"{aas}, our bar \\> 0.1, n = 3, *not supported*" in row
     assert "{prf:ref}`Lemma 4.1 <lem-4.1>`" in table and "{eq}`eq-6`" in table
     beside = shown(results(result("fig05", "desk", gram="supported")))
     assert "`fig05:gram` 0.25 (0.2 to 0.3), our bar \\> 0.1, n = 3, desk profile\n" in beside

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -166,7 +165,11 @@ def test_matrices_are_averaged_in_the_order_of_activity() -> None:
 
 def test_verdicts_are_those_of_the_claims(tmp_path: Path) -> None:
     results = Results("fig99", "quick", str(tmp_path), {})
-    results.claim("some", "A claim.", [1.0, 1.0, 1.0], 0.0)
-    shown = SimpleNamespace(**verdicts(results).iloc[0])
-    assert (shown.statement, shown.tolerance, shown.n) == ("A claim.", "> 0", 3)
-    assert shown.verdict == "supported"
+    long = "A claim of more letters than a table of pandas shows unless it is told to."
+    results.claim("some", long, [-1.0, -1.0, -2.0], -1e-8, above=False)
+    results.claim("none", "Nothing.", [], 0.0)
+    shown = verdicts(results)
+    assert shown.iloc[0].tolist() == [
+        long, "−1.33", "−2.77 to 0.101", "<\N{NO-BREAK SPACE}−1e−08", 3, "not supported"
+    ]  # fmt: skip
+    assert shown.iloc[1]["value"] == "" and long in shown.to_html()

@@ -122,6 +122,7 @@ def test_a_hostile_result_is_read_and_not_obeyed(tmp_path: Path) -> None:
     (source / "_config.yml").write_text(yaml.safe_dump(config))
     (source / "_live").mkdir()
     (source / "_live" / "gallery.js").write_text("run();")
+    (source / "_live" / "parts.js").touch()
     index = book.build(
         tmp_path / "results", tmp_path / "out", "quick", tmp_path / "record", source=source
     )

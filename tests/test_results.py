@@ -27,7 +27,11 @@ def written(results: Results) -> dict:
 
 def run(seed: int, seconds: float = 2.0, device: str = "cpu") -> Run:
     found = Run(TrainConfig(images=100, batch=64, seed=seed), Path("nowhere"))
-    vars(found)["provenance"] = {"device": device, "seconds": seconds}
+    vars(found)["provenance"] = {
+        "device": device,
+        "seconds": seconds,
+        "commit": "0123456789abcdef",
+    }
     return found
 
 
@@ -224,6 +228,7 @@ def test_runs_are_counted_once(results: Results) -> None:
         "trained_images": 2 * 128,  # whole batches
         "seconds": 2.5,
         "device": "cpu",
+        "commits": ["0123456789ab"],
     }
     results.runs([run(2, device="GPU of tomorrow")])
     known = written(results)["runs"]

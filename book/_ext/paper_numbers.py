@@ -20,7 +20,7 @@ def number(label: str) -> str | None:
     """The number that `label` spells, or None if it spells none."""
     if plain := PLAIN.fullmatch(label):
         return plain[1].upper() if plain[1].startswith("s") else plain[1]
-    if run := RUN.fullmatch(label):
+    if run := RUN.fullmatch(label.partition("-on-")[0]):
         panel = "" if run[3] in {"figure", "cover"} else f", {run[3].replace('-', ' ')}"
         name = str(int(run[1][3:])) if re.fullmatch(r"fig\d+", run[1]) else run[1]
         return f"{name}, {run[2]} profile{panel}"

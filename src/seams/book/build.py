@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from seams.book.contents import Book, read, table_of_contents
-from seams.book.evidence import image_path
+from seams.book.evidence import data_files, image_path
 from seams.book.pages import substitute
 from seams.paper.gallery import image_bytes
 from seams.paper.reading import Result
@@ -67,11 +67,15 @@ def assemble(
         f"{page.stem}.md": substitute(book, f"{page.stem}.md", page.text)
         for page in book.pages.values()
     }
-    images = {
+    files = {
         image_path(result, image): image_bytes(image)
         for result in book.results.values()
         for image in result.images
     }
+    for result in book.results.values():
+        files |= data_files(result)
+    for path in sorted((book.project / "notebooks").glob("*_*.ipynb")):
+        files[f"results/{path.stem.partition('_')[0]}.ipynb"] = path.read_bytes()
     shown = _notebooks(book)
     profiles = {name: result.profile for name, result in shown.items()}
     pages["_toc.yml"] = yaml.safe_dump(table_of_contents(book, profiles), sort_keys=False)
@@ -83,7 +87,7 @@ def assemble(
     shutil.copytree(
         source, work, ignore=shutil.ignore_patterns("_build", "__pycache__", "*.py[co]")
     )
-    written = {name: page.encode() for name, page in (pages | notebooks).items()} | images
+    written = {name: page.encode() for name, page in (pages | notebooks).items()} | files
     for name, content in written.items():
         (work / name).parent.mkdir(exist_ok=True)
         (work / name).write_bytes(content)

@@ -1,48 +1,80 @@
 """What a figure's notebook found, as part of a page: pictures, claims, numbers, provenance."""
 
+import csv
+import io
+import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from seams.book.contents import Book
 from seams.book.markup import badge, code, duration, fence, measured, number, table, text
-from seams.paper.reading import RECORDS, VERDICTS, Result
+from seams.paper.reading import RECORDS, Result
 
-__all__ = ["COVER", "bar", "cover", "image_path", "of_figure"]
+__all__ = ["COVER", "anchor", "bar", "cover", "data_files", "figure", "image_path", "of_figure"]
 
 COVER = "fig05"  # the figure on the first page
 Caption = Callable[[str, str], str]  # from its text and its run's profile to what is printed
 
+_SPOKEN = {r"\beta": "β", r"\sigma": "σ", r"\pm": "±", r"\times": "×", r"^\top ": "ᵀ", "^2": "²"}
+_NAMED = {"eq": "Eq.", "lem": "Lemma", "thm": "Theorem", "cor": "Corollary", "fig": "Figure"}
+_COMMITS = 4  # named where runs are of more
+_CLAIM_COLUMNS = ("id", "statement", "verdict", "value", "low", "high", "n", "unit", "our_bar")
+
 
 def of_figure(book: Book, name: str, caption: Caption) -> str:
-    """All that the chosen profile and the run of record found; last, what has not been run."""
+    """All that the run of record and the chosen profile found, as tabs if these are two."""
     page = book.figures.get(name)
+    first = book.best(name) if page and f"{name}.figure" in page.text else None
+    tabs = []
+    for profile in sorted(book.shown(name), key=lambda p: p not in RECORDS):
+        heading = "Run of record" if profile in RECORDS else "Your own run"
+        result = book.results.get((name, profile))
+        found = _missing(name, profile) if result is None else _found(
+            book, result, caption, result is first
+        )  # fmt: skip
+        tabs.append(fence("tab-item", f"{heading}: {profile} profile", found, 5))
+    return fence("tab-set", "", "\n\n".join(tabs), 6)
+
+
+def _found(book: Book, result: Result, caption: Caption, seen: bool) -> str:
+    """What one run found; without its first picture where that was seen."""
+    page = book.figures.get(result.name)
     captions = page.captions if page else {}
     order = [*captions]
+    place = lambda image: order.index(image.stem) if image.stem in order else len(order)
     parts = []
-    for profile in sorted(book.shown(name), key=lambda p: (name, p) not in book.results):
-        heading = "Run of record" if profile in RECORDS else "Your own run"
-        parts.append(f"### {heading}: {profile} profile")
-        result = book.results.get((name, profile))
-        if result is None:
-            parts.append(_missing(name, profile))
-            continue
-        place = lambda image: order.index(image.stem) if image.stem in order else len(order)
-        for image in sorted(result.images, key=place):
-            told = caption(captions.get(image.stem, ""), profile)
-            parts.append(_figure(result, image, told, f"{name}-{profile}-{image.stem}"))
-        if profile == "smoke":
-            parts.append(
-                "*The smoke profile shows that the notebook runs. Its runs are far too short to "
-                "test anything: read no verdict below as one.*"
-            )
-        parts += [_claim(claim) for claim in result.claims] or ["This notebook tests no claim."]
-        parts.append(f"#### What ran, on what\n\n{_provenance(result)}")
-        if values := result.numbers["values"]:
-            rows = [[code(key), number(value)] for key, value in values.items()]
-            title = f"All {len(rows)} numbers of this run"
-            parts.append(fence("dropdown", title, table(["Name", "Value"], rows, "numbers")))
+    if result.profile == "smoke":
+        parts.append(
+            "*The smoke profile shows that the notebook runs. Its runs are far too short to "
+            "test anything: read no verdict below as one.*"
+        )
+    for image in sorted(result.images, key=place):
+        if not (seen and image == result.images[0]):
+            told = caption(captions.get(image.stem, ""), result.profile)
+            parts.append(_figure(result, image, told, _label(result, image)))
+    parts += [] if seen else [_made(book, result)]
+    rows = [_claim(result, claim) for claim in result.claims]
+    parts.append(table(["Claim", "Measured"], rows, "found") if rows else "No claim is tested.")
+    parts.append(fence("dropdown", "What ran, on what", _provenance(result)))
+    if values := result.numbers["values"]:
+        rows = [[code(key), number(value)] for key, value in values.items()]
+        title = f"All {len(rows)} numbers of this run"
+        parts.append(fence("dropdown", title, table(["Name", "Value"], rows, "numbers")))
     return "\n\n".join(parts)
+
+
+def figure(book: Book, name: str, caption: Caption, stem: str = "", page: str = "") -> str:
+    """A picture of the run of record, if there is one, and what made it; the first by default."""
+    result, own = book.best(name), book.figures.get(name)
+    found = [i for i in result.images if stem in ("", i.stem)] if result else []
+    if result is None or not found:
+        return ""
+    told = caption(own.captions.get(found[0].stem, ""), result.profile) if own else ""
+    elsewhere = "" if not stem else f"-on-{page}"
+    shown = _figure(result, found[0], told, _label(result, found[0]) + elsewhere)
+    return f"{shown}\n\n{_made(book, result)}"
 
 
 def cover(book: Book, caption: Caption) -> str:
@@ -59,10 +91,43 @@ def image_path(result: Result, image: Path) -> str:
     return f"results/{result.name}-{result.profile}-{image.name}"
 
 
+def data_files(result: Result) -> dict[str, bytes]:
+    """What can be downloaded below a figure: its numbers and claims as tables, and PDFs."""
+    stem = f"results/{result.name}-{result.profile}"
+    claims = []
+    for claim in result.claims:
+        spread = claim.get("uncertainty")
+        low, high = spread if isinstance(spread, list) else (None, None)
+        row = {**claim, "low": low, "high": high, "our_bar": claim.get("tolerance")}
+        claims.append([row.get(column) for column in _CLAIM_COLUMNS])
+    numbers = [list(item) for item in result.numbers["values"].items()]
+    pdfs = {image.with_suffix(".pdf") for image in result.images}
+    return {
+        f"{stem}-claims.csv": _csv([list(_CLAIM_COLUMNS), *claims]),
+        f"{stem}-numbers.csv": _csv([["name", "value"], *numbers]),
+        **{image_path(result, path): path.read_bytes() for path in pdfs if path.is_file()},
+    }
+
+
+def anchor(name: str, profile: str, claim: str) -> str:
+    """Where a claim stands, as the target of a link; empty for an id that is no name."""
+    known = re.fullmatch(r"[A-Za-z0-9_]+", claim)
+    return f"claim-{name}-{profile}-{claim}".lower().replace("_", "-") if known else ""
+
+
 def bar(claim: Mapping[str, Any]) -> str:
     """The threshold that a claim has to pass, which is ours and not the paper's."""
     tolerance = claim.get("tolerance")
-    return text("–" if tolerance is None else str(tolerance).replace("-", "−"))
+    if tolerance is None:
+        return "–"
+    kind = re.fullmatch(r"([<>]) ([-+.e\d]+)", str(tolerance))
+    return f"{text(kind[1])} {number(float(kind[2]))}" if kind else text(tolerance)
+
+
+def _csv(rows: list[list[Any]]) -> bytes:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(rows)
+    return stream.getvalue().encode()
 
 
 def _missing(name: str, profile: str) -> str:
@@ -76,30 +141,74 @@ def _missing(name: str, profile: str) -> str:
     )
 
 
+def _label(result: Result, image: Path) -> str:
+    return f"{result.name}-{result.profile}-{image.stem}"
+
+
 def _figure(result: Result, image: Path, caption: str, label: str) -> str:
+    """A picture that opens large."""
     panel = image.stem.replace("_", " ")
-    alt = f"{panel} of {result.name}, {result.profile} profile"
-    options = f":name: {label.replace('_', '-').lower()}\n:alt: {alt}"
-    caption = caption or ("" if image.stem == "figure" else f"{panel.capitalize()}.")
-    return f":::{{figure}} {image_path(result, image)}\n{options}\n\n{caption}\n:::"
-
-
-def _claim(claim: Mapping[str, Any]) -> str:
-    parts = [
-        f"{badge(claim['verdict'])} [{text(claim['id'])}]{{.claim-id}}",
-        text(claim["statement"]),
+    path = image_path(result, image)
+    spoken = _spoken(caption) or f"{panel} of {result.name}, {result.profile} profile"
+    options = [
+        f":name: {label.replace('_', '-').lower()}",
+        f":alt: {json.dumps(spoken, ensure_ascii=False)}",
+        f":target: _images/{Path(path).name}",
     ]
-    if claim.get("value") is not None:
-        words = [f"Measured: {measured(claim, '95 % interval ')}"]
-        if claim.get("n") is not None:
-            words.append(f"n = {number(claim['n'])}")
-        if claim.get("tolerance") is not None:
-            words.append(f"our bar: {bar(claim)}")
-        parts.append("; ".join(words) + ".")
+    caption = caption or ("" if image.stem == "figure" else f"{panel.capitalize()}.")
+    return fence("figure", path, "\n".join(options) + f"\n\n{caption}")
+
+
+def _spoken(caption: str) -> str:
+    """The first sentence of a caption without markup, for those who hear it."""
+    cited = re.sub(r"\{cite\S*?\}`([a-z]+)(\d+)\w*`", lambda m: f"{m[1].title()} {m[2]}", caption)
+    plain = re.sub(r"\{\S+?\}`(?:[^`<]*<)?([^`>]*)>?`|\[\]\((\w+)\.md\)", _name, cited)
+    plain = re.sub(r"\[([^]]+)\]\([^)]*\)", r"\1", plain)
+    for mark, word in _SPOKEN.items():
+        plain = plain.replace(mark, word)
+    plain = re.sub(r"[$*^\\]", "", plain)
+    return " ".join(re.split(r"(?<=[\w)])(?<!Eq)\.(?= [A-Z]|$)", plain)[0].split())
+
+
+def _name(link: re.Match[str]) -> str:
+    """What a label or a page is called: Eq. 6 for eq-6, Figure 5 for fig05."""
+    kind = re.fullmatch(r"([a-z]+)-?0?([\w.]+)", label := link[1] or link[2])
+    return f"{_NAMED[kind[1]]} {kind[2].upper()}" if kind and kind[1] in _NAMED else label
+
+
+def _made(book: Book, result: Result) -> str:
+    """The command that makes a figure, what its runs cost, and what can be taken away."""
+    stem = f"results/{result.name}-{result.profile}"
+    command = f"`seams run {result.name} --profile {result.profile}`"
+    runs = result.numbers["runs"]
+    cost = f", {number(runs['count'])} runs" if runs.get("count") else ""
+    cost += f", {duration(runs['seconds'])} of training" if runs.get("seconds") else ""
+    files = {"numbers (CSV)": f"{stem}-numbers.csv", "claims (CSV)": f"{stem}-claims.csv"}
+    files |= {
+        f"{path.stem.replace('_', ' ')} (PDF)": image_path(result, path)
+        for image in result.images
+        if (path := image.with_suffix(".pdf")).is_file()
+    }
+    if sorted((book.project / "notebooks").glob(f"{result.name}_*.ipynb")):
+        files["notebook"] = f"results/{result.name}.ipynb"
+    links = [f"{{download}}`{words} <{path}>`" for words, path in files.items()]
+    return fence("div", "made", f"{command}{cost}. Take it away: {', '.join(links)}.")
+
+
+def _claim(result: Result, claim: Mapping[str, Any]) -> list[str]:
+    """A row: what is claimed, and what was measured."""
+    target = anchor(result.name, result.profile, claim["id"])
+    attributes = f"#{target} .claim-id" if target else ".claim-id"
+    says = f"{text(claim['statement'])} [{text(claim['id'])}]{{{attributes}}}"
     if claim.get("note"):
-        parts.append(fence("div", "claim-note", text(claim["note"])))
-    style = f"claim claim-{VERDICTS[claim['verdict']]}"
-    return fence("div", style, "\n\n".join(parts), colons=4)
+        says += "\n\n" + fence("div", "claim-note", text(claim["note"]))
+    told = [badge(claim["verdict"])]
+    if claim.get("value") is not None:
+        told.append(measured(claim, "95 % interval "))
+        bars = [f"our bar {bar(claim)}"] * (claim.get("tolerance") is not None)
+        bars += [f"n = {number(claim['n'])}"] * (claim.get("n") is not None)
+        told.append("; ".join(bars))
+    return [says, "\n\n".join(filter(None, told))]
 
 
 def _provenance(result: Result) -> str:
@@ -108,14 +217,17 @@ def _provenance(result: Result) -> str:
     units = [f"{text(where[key])} {key}" for key in ("cores", "threads") if where.get(key)]
     commit = code(str(where.get("commit") or "not recorded")[:12])
     dirty = ", with uncommitted changes" if where.get("dirty") else ""
+    by = [code(commit) for commit in runs.get("commits", ())]
+    commits = ", ".join(by[:_COMMITS]) + f" and {len(by) - _COMMITS} more" * (len(by) > _COMMITS)
     rows = [
         ["Command", f"`seams run {result.name} --profile {result.profile}`"],
         ["Runs", number(runs.get("count"))],
         ["Training samples seen", number(runs.get("trained_images"))],
         ["Training time", duration(runs.get("seconds"))],
         ["Trained on", text(runs.get("device") or "not recorded")],
+        *([["Trained by", commits]] if commits else []),
         ["Drawn on", ", ".join([known("cpu"), *units])],
         ["Software", f"Python {known('python')}, torch {known('torch')}, {known('platform')}"],
-        ["Code", f"seams {known('seams')}, commit {commit}{dirty}"],
+        ["Drawn by", f"`seams` {known('seams')}, commit {commit}{dirty}"],
     ]
     return table(["What", "Value"], rows, "provenance")

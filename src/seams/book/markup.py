@@ -24,6 +24,7 @@ __all__ = [
     "text",
 ]
 
+_RAISED = str.maketrans("−0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _ROUNDING = 1e-12  # below it a number is what float64 makes of zero
 
 
@@ -63,8 +64,12 @@ def number(value: object) -> str:
 
 
 def formatted(value: float | int, layout: str) -> str:
-    """A number in a format of Python's, with minus signs as they are printed."""
-    return format(value, layout).replace("-", "−")
+    """A number in a format of Python's, with minus signs and powers of ten as they are printed."""
+    digits, _, power = format(value, layout).replace("-", "−").partition("e")
+    if not power:
+        return digits
+    raised = power.replace("−0", "−").lstrip("+0").translate(_RAISED)
+    return f"{digits} · 10{raised}" if digits != "1" else f"10{raised}"
 
 
 def measured(claim: Mapping[str, Any], interval: str = "") -> str:

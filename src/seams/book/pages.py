@@ -12,6 +12,7 @@ from typing import Any
 from seams.book import evidence, live, tables
 from seams.book.contents import Book
 from seams.book.markup import badge, code, fence, formatted, nearest, number, table
+from seams.book.plan import plan_table
 from seams.paper.reading import PROFILES, Result
 
 __all__ = ["substitute"]
@@ -24,8 +25,13 @@ _UNDEFINED = "[not defined]{.pending}"  # of runs too short to have a value
 _WHOLE: Mapping[str, Callable[[Book], str]] = {
     "claims": tables.claims_table,
     "failing": lambda book: tables.failing_table(book.results, _links(book)),
+    "matrix": tables.matrix,
+    "plan": plan_table,
     "record": tables.record_table,
     "live": lambda book: live.page(book.record / "runs", book.source / "_live"),
+    "live.linear": lambda book: live.figure("linear", book.source / "_live"),
+    "live.noise": lambda book: live.figure("noise", book.source / "_live"),
+    "live.surface": lambda book: live.figure("surface", book.source / "_live"),
     "statements": lambda book: tables.statements_table(
         book.results, tables.of_record(book), _links(book)
     ),
@@ -64,6 +70,8 @@ def _resolve(book: Book, page: str, path: str, argument: str | None, profile: st
         )
     if rest == "gallery":
         return _gallery(book, name)
+    if rest == "figure":
+        return evidence.figure(book, name, caption, argument or "", page.partition(".")[0])
     if rest == "evidence":
         return evidence.of_figure(book, name, caption)
     if rest == "rerun":

@@ -4,15 +4,17 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from seams.book.contents import Book
-from seams.book.evidence import bar
+from seams.book.evidence import anchor, bar
 from seams.book.markup import badge, code, duration, fence, measured, number, table, text
 from seams.paper import findings
 from seams.paper.findings import IN_PART, NOT_RUN, Finding, find, taken
 from seams.paper.reading import RECORDS, VERDICTS, Result
+from seams.paper.statements import OURS
 
 __all__ = [
     "claims_table",
     "failing_table",
+    "matrix",
     "of_record",
     "record_table",
     "statements_table",
@@ -36,6 +38,38 @@ def tally(book: Book) -> str:
     return f"{where} ({profile} profile), {counted[0].lower()}{counted[1:]}"
 
 
+def matrix(book: Book) -> str:
+    """The verdict of every statement at a glance, by what it rests on."""
+    groups: dict[str, list[str]] = {
+        "Theory, on maps drawn at random": [],
+        "Theory, with trained models": [],
+        "Figures of the paper": [],
+        "Questions of ours": [],
+    }
+    for found in find(book.results, of_record(book)):
+        row = found.statement
+        ours, drawn = row.name == OURS, row.name.startswith("Figure")
+        place = 3 if ours else 2 if drawn else row.notebooks != ("claims",)
+        name = row.name
+        if ours and (page := book.figures.get(row.notebooks[0])):
+            name = page.title.partition(":")[0]
+            name += "" if row.id in row.notebooks else f", {row.id.rpartition('-')[2]}"
+        link = f"[{text(name)}](#{_anchor(found)})"
+        groups[[*groups][place]].append(f"[{link}]{{.verdict .verdict-{_style(found)}}}")
+    rows = [[name, " ".join(chips)] for name, chips in groups.items() if chips]
+    order = dict.fromkeys((*VERDICTS.items(), (IN_PART, "in-part"), (NOT_RUN, "pending")))
+    key = " ".join(badge(verdict, style) for verdict, style in order)
+    return f"{table(['What', 'Verdicts'], rows, 'matrix', fitted=True)}\n\n{key}"
+
+
+def _anchor(found: Finding) -> str:
+    return f"statement-{found.statement.id.lower().replace('.', '-')}"
+
+
+def _style(found: Finding) -> str:
+    return {**VERDICTS, NOT_RUN: "pending", IN_PART: "in-part"}[found.verdict]
+
+
 def statements_table(
     results: Mapping[tuple[str, str], Result], profile: str, pages: Mapping[str, str]
 ) -> str:
@@ -47,10 +81,10 @@ def statements_table(
         where = ", ".join(link(name) for name in row.notebooks)
         if found.claims and found.missing:
             where += f"; {', '.join(found.missing)} {NOT_RUN}"
-        style = {**VERDICTS, NOT_RUN: "pending", IN_PART: "not-testable"}[found.verdict]
-        verdict = badge(found.verdict, style, found.count)
-        each = "\n".join(_each(found, profile)) or "–"
-        rows.append([f"{_label(found)}\n\n{row.says}", f"{verdict}\n\n{where}", each])
+        verdict = badge(found.verdict, _style(found), found.count)
+        each = "\n".join(_each(found, profile, bool(pages))) or "–"
+        label = f"[{_label(found)}]{{#{_anchor(found)}}}" if pages else _label(found)
+        rows.append([f"{label}\n\n{row.says}", f"{verdict}\n\n{where}", each])
     return table(["Statement", "Verdict, notebook", "Measured"], rows, "statements")
 
 
@@ -63,12 +97,13 @@ def _label(found: Finding) -> str:
     )
 
 
-def _each(found: Finding, profile: str) -> list[str]:
+def _each(found: Finding, profile: str, linked: bool) -> list[str]:
     lines = []
     for notebook, ran, claim in found.claims:
         value = "–" if claim.get("value") is None else measured(claim)
         id = f"{notebook}:{claim['id']}" if len(found.statement.notebooks) > 1 else claim["id"]
-        told = [code(id) + f" {value}"]
+        at = anchor(notebook, ran, claim["id"]) if linked else ""
+        told = [f"[{code(id)}](#{at}) {value}" if at else f"{code(id)} {value}"]
         # No line breaks inside.
         for part in (f"our bar {bar(claim)}", f"n = {number(claim.get('n'))}"):
             told.append(part.replace(" ", "\N{NO-BREAK SPACE}"))

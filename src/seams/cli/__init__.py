@@ -108,6 +108,9 @@ def _add_claims(commands: Any) -> None:
     how = claims.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="every claim, with its numbers")
     how.add_argument("--markdown", action="store_true", help="the table of the book")
+    how.add_argument(
+        "--plan", action="store_true", help="how to check each claim, at what cost, what to expect"
+    )
     claims.set_defaults(command=_claims)
 
 
@@ -221,7 +224,7 @@ def _book(chosen: argparse.Namespace) -> int:
 
 
 def _claims(chosen: argparse.Namespace) -> int:
-    from seams.book import tables
+    from seams.book import plan, tables
     from seams.paper import findings as claims
     from seams.paper import parameters
     from seams.paper.reading import PROFILES, read_results
@@ -233,6 +236,9 @@ def _claims(chosen: argparse.Namespace) -> int:
     results = read_results(root / "results")
     if chosen.markdown:
         print(tables.statements_table(results, profile, {}))
+        return 0
+    if chosen.plan:
+        print(plan.printed(results, profile))
         return 0
     found = claims.find(results, profile)
     print(claims.as_json(found) if chosen.json else claims.printed(found))

@@ -33,6 +33,18 @@ def record_means(
 
 
 def verdicts(results: Results) -> pd.DataFrame:
-    """The claims of a notebook as its last cell shows them."""
-    columns = ["statement", "value", "uncertainty", "tolerance", "n", "verdict"]
-    return pd.DataFrame(results.content["claims"], columns=columns)
+    """The claims of a notebook as its last cell shows them, whole and to three digits."""
+    pd.set_option("display.max_colwidth", None)  # when it is shown, which is after this call
+    digits = lambda v: "" if v is None else f"{v:.3g}".replace("-", "−")
+    rows = [
+        {
+            "claim": claim["statement"],
+            "value": digits(claim["value"]),
+            "interval": " to ".join(map(digits, claim["uncertainty"])),
+            "our bar": claim["tolerance"].replace("-", "−").replace(" ", "\N{NO-BREAK SPACE}"),
+            "n": claim["n"],
+            "verdict": claim["verdict"],
+        }
+        for claim in results.content["claims"]
+    ]
+    return pd.DataFrame(rows)

@@ -160,6 +160,9 @@ class Results:
             known["seconds"] + sum(run.provenance["seconds"] for run in unique), 1
         )
         known["device"] = ", ".join(sorted(devices))
+        # Not that of this clone, where runs come from the record.
+        commits = {str(run.provenance.get("commit"))[:12] for run in unique}
+        known["commits"] = sorted(commits.union(known.get("commits", ())) - {"None"})
 
     def write(self) -> Path:
         """Write `numbers.json`, and return its path."""
