@@ -28,7 +28,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
     def pretend(path: Path, target: Path, values: dict[str, Any], *_: Any) -> None:
         seen.append((path.name, values))
-        target.write_text(path.read_text())
+        target.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
         (target.parent / "numbers.json").write_text("{}")
 
     monkeypatch.setattr(notebook, "_execute", pretend)

@@ -113,7 +113,7 @@ def test_failing_pip_shows_its_last_words(
 ) -> None:
     def call(*command: str, log: Path) -> int:
         log.parent.mkdir(exist_ok=True)
-        log.write_text("\n".join(f"line {i}" for i in range(40)))
+        log.write_text("\n".join(f"line {i}" for i in range(40)), encoding="utf-8")
         return 3
 
     monkeypatch.setattr(repro, "call", call)

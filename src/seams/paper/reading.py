@@ -134,7 +134,7 @@ def import_figures(results: Path, record: Path) -> Imported:
     if not folders:
         raise ValueError(f"There are no figures in {results}: run notebooks in a profile first.")
     for folder in folders:
-        numbers = json.loads((folder / "numbers.json").read_text())
+        numbers = json.loads((folder / "numbers.json").read_text(encoding="utf-8"))
         if numbers.get("profile") not in RECORDS:
             raise ValueError(
                 f"Figures of record are of the profile {' or '.join(RECORDS)}; {folder.name} is "

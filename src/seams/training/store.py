@@ -229,7 +229,7 @@ class Store:
             try:
                 (self.root / _LOCKS).mkdir(exist_ok=True)
                 _allow_open_files()
-                file = held.enter_context((self.root / _LOCKS / run_id(config)).open("a"))
+                file = held.enter_context((self.root / _LOCKS / run_id(config)).open("ab"))
                 if fcntl:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
