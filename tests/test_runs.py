@@ -528,6 +528,12 @@ def test_a_bit_that_flips_is_seen(
     assert not run.folder.exists() and saved(store, stack).scores == SCORES
 
 
+def test_a_checksum_under_another_name_is_seen(store: Store, stack: Stack) -> None:
+    path = saved(store, stack).folder / FILES.checksums
+    path.write_text(path.read_text().replace("history.npz", "hjstory.npz"))
+    assert store.find(CONFIG) is None  # else that file would be read unchecked
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
 @pytest.mark.parametrize("checksums", [True, False])
 def test_files_that_end_early_are_seen(

@@ -2,7 +2,7 @@
 
     python tests/faults/rounds.py --size small      # minutes; --size full: an hour or so
 
-writes `benchmarks/results/faults.json` beside its environment, which the book's page on trust shows.
+writes `benchmarks/results/faults.json`, which the book's page on trust shows.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from seams.sweep import jobs, local, train_or_load
 from seams.training import Stack, Store, TrainConfig, train
 from seams.training.provenance import environment
 from seams.training.record import import_runs
-from seams.training.runs import FILES, Run, run_id
+from seams.training.runs import FILES, Run
 
 ROOT = Path(__file__).parents[2]
 OUT = ROOT / "benchmarks" / "results" / "faults.json"
@@ -45,7 +45,8 @@ SIZES = {  # kills, pairs and threes of sweeps, sizes of a disk, lengths and fli
 }
 
 # A run that is killed has checkpoints to go on from, and is not trained in one process alone.
-jobs.CHECKPOINT_SECONDS, local._ALONE_SECONDS = 0.3, 0.0
+if __name__ in ("__main__", "__mp_main__"):  # the latter in its workers
+    jobs.CHECKPOINT_SECONDS, local._ALONE_SECONDS = 0.3, 0.0
 
 BASE = TrainConfig(
     dataset="linear", resolution=1, network="mlp", width=32, latent=2, images=64 * 1500, batch=64

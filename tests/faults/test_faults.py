@@ -39,6 +39,7 @@ def test_hostile_files_are_taken_or_refused(tmp_path: Path) -> None:
         assert found["otherwise"] == 0 < found["refused"]
 
 
+@pytest.mark.slow
 def test_what_is_promised_to_be_the_same_is(tmp_path: Path) -> None:
     found = same(tmp_path)
     assert found["again"] == found["resumed"] == found["threads"] == 0
