@@ -944,7 +944,7 @@ def test_the_decoder_of_the_paper_takes_less_than_a_minute_of_one_core():
     torch.set_default_dtype(torch.float32)
     encoder = GaussianEncoder(burgess_features(64), 256, 10, "diagonal")
     with torch.no_grad():
-        encoder.mean.weight *= 300  # so that all latents are active
+        encoder.mean.weight *= 3000  # so that all latents are active
     x = torch.rand(1000, 4096) * torch.rand(1000, 1)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
