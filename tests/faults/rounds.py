@@ -1,6 +1,6 @@
 """Faults done to the product on purpose, and what came of each, counted.
 
-    python tests/faults/rounds.py --size small      # minutes; --size full: an hour or so
+    python tests/faults/rounds.py --size small      # 15 minutes on two busy cores; full: hours
 
 writes `benchmarks/results/faults.json`, which the book's page on trust shows.
 """
