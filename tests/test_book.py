@@ -697,7 +697,7 @@ def defined(module: str) -> set[str]:
 
 @pytest.mark.parametrize("page", sorted(PAGES.glob("*.md")), ids=lambda path: path.stem)
 def test_names_on_the_pages_exist(page: Path) -> None:
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     for dotted in re.findall(r"`(seams\.[\w.]+)`", text):
         module, name = dotted.rsplit(".", 1)
         assert name in defined(module), dotted

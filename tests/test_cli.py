@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -28,7 +29,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
     def pretend(path: Path, target: Path, values: dict[str, Any], *_: Any) -> None:
         seen.append((path.name, values))
-        target.write_text(path.read_text())
+        target.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
         (target.parent / "numbers.json").write_text("{}")
 
     monkeypatch.setattr(notebook, "_execute", pretend)
@@ -111,6 +112,13 @@ def test_list_shows_every_notebook_and_parameter(capsys: pytest.CaptureFixture[s
         for offset, parameter in enumerate([*notebook.parameters_of(path).values()][2:], 1):
             expected = f"    {parameter.name} = {parameter.default!r}  {parameter.comment}"
             assert lines[place + offset] == expected
+
+
+def test_a_terminal_without_greek_letters() -> None:
+    ascii_only = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-m", "seams", "run", "list"]
+    ran = subprocess.run(command, cwd=ROOT, env=os.environ | ascii_only, capture_output=True)
+    assert ran.returncode == 0 and b"fig06: Figure 6: ? is" in ran.stdout, ran.stderr
 
 
 def test_outside_a_project(

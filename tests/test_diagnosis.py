@@ -3,15 +3,20 @@
 import math
 import re
 import time
+import warnings
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from decoders import conditioned, mlp
 from torch import nn
 from torch.distributions import Bernoulli, Independent, Laplace, MultivariateNormal, Normal
 from torch.func import grad, jacfwd, vmap
+from torch.utils.checkpoint import checkpoint
+from torch.utils.data import DataLoader
 
 from seams import diagnosis, metrics
 from seams.data.generators import polar, product_of_curves, sphere
@@ -367,11 +372,58 @@ def test_fewer_than_two_active_latents_leave_scores_undefined(active):
     assert math.isnan(table.loc["c2", "value"]) and table.loc["active", "value"] == active
 
 
-def test_a_relu_decoder_is_flagged_and_a_linear_one_is_not():
-    found = at(mlp(3, 6, nn.ReLU), spread(20, 3))
-    assert found.c2 is None and found.flatness is None
-    assert "piecewise linear (ReLU)" in found.verdict
-    assert "ReLU" not in at(nn.Linear(3, 6), spread(20, 3)).verdict
+@pytest.mark.parametrize("last", [nn.Identity, nn.Sigmoid, lambda: nn.LayerNorm(6)])
+def test_kinks_are_seen_behind_whatever_follows_them(last):
+    found = at(nn.Sequential(mlp(3, 6, nn.ReLU), last()), spread(20, 3))
+    assert found.c2 is None and found.flatness is None and found.cancelled is None
+    assert found.hessian_off_diagonal is None and found.gram_off_diagonal is not None
+    share = re.search(r"has kinks \(ReLU\).* they miss (\d+)% of the change", found.verdict)
+    assert int(share[1]) > 80
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli", LIKELIHOODS["bernoulli"]])
+def test_a_linear_decoder_has_no_kinks_whatever_the_noise(likelihood):
+    x = numbered(torch.rand(20, 6))
+    x[:, 0] /= 19
+    z = spread(20, 3)
+    encoder = lambda x: narrow(z)((19 * x).round())
+    found = diagnose(encoder, nn.Linear(3, 6), x, likelihood=likelihood, output="logits")
+    assert "kinks" not in found.verdict and found.c2 is not None
+
+
+@pytest.mark.parametrize("sharpness", [1, 20, 1000])
+def test_a_smooth_decoder_has_no_kinks_however_sharp(sharpness):
+    decoder = mlp(3, 6, lambda: nn.Softplus(beta=sharpness))
+    assert "kinks" not in at(decoder, spread(20, 3)).verdict
+
+
+class Normalised(nn.Module):
+    """An image decoder whose normalisation means the channels of a batch."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.first, self.layer, self.last = nn.Linear(2, 16), layer, nn.ConvTranspose2d(4, 1, 2, 2)
+
+    def forward(self, z):
+        return self.last(self.layer(self.first(z).tanh().unflatten(-1, (4, 2, 2))))
+
+
+@pytest.mark.parametrize(
+    ("layer", "other"),
+    [
+        (nn.Softmax(1), True),
+        (nn.GroupNorm(2, 4, affine=False), True),
+        (nn.InstanceNorm2d(4), False),
+        (nn.GroupNorm(2, 4), False),  # which runs on a batch alone
+    ],
+)
+def test_a_decoder_is_what_it_is_for_a_batch(layer, other):
+    decoder, z = Normalised(layer).double().requires_grad_(False), spread(16, 2)
+    found = at(lambda z: decoder(z[None]).flatten(), z)
+    for given in (decoder, lambda z: decoder(z)):
+        batched = diagnose(narrow(z), given, numbered(torch.zeros(16, 16)), samples=16)
+        torch.testing.assert_close(batched.grams, found.grams, **EXACT)
+        assert ("Without a batch axis" in batched.verdict) is other
 
 
 def test_what_is_defined_nowhere_or_in_part_is_flagged():
@@ -753,6 +805,35 @@ def halved(function):
     return lambda x: function(x).chunk(2, 1)
 
 
+def cut_off(z):
+    with torch.no_grad():
+        return X[0] * z.sum().sin()
+
+
+def checkpointed(z):
+    return checkpoint(lambda z: X[0] * z.sum().sin(), z, use_reentrant=False)
+
+
+def sampled(z):
+    grid = z.expand(1, 1, 5, 2) * torch.linspace(0.1, 0.5, 5)[:, None]
+    return nn.functional.grid_sample(X[None, None], grid, align_corners=False).flatten()
+
+
+def scripted():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.jit.trace(nn.Linear(2, 5), X[:1, :2].float())
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cells, self.last = nn.GRU(2, 4, batch_first=True), nn.Linear(4, 5)
+
+    def forward(self, z):
+        return self.last(self.cells(z.unsqueeze(-2))[0].squeeze(-2))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -769,7 +850,7 @@ def halved(function):
         ({"factors": X}, r"`factors` must be integers .*got \[12, 5\] of torch.float64"),
         ({"factors": torch.ones(9, 2).long()}, r"one row a datum; got 9 for 12 data"),
         ({"factor_names": ("a",)}, r"must name every column of `factors`, 0; got 1: a"),
-        ({"encoder": lambda x: encoder(x)[0]}, r"or a pair of mean .*got a Tensor"),
+        ({"encoder": lambda x: encoder(x)[0]}, r"or a pair of mean .*got a tensor of torch.fl"),
         ({"encoder": lambda x: (*encoder(x), x)}, r"got a tuple of 3\. Wrap it in a function"),
         ({"encoder": lambda x: Laplace(*encoder(x.abs() + 3))}, r"must be Gaussian.*got Laplace"),
         ({"encoder": lambda x: (x, x[:, :2])}, r"one posterior a datum, .*\[12, 5\] and Chol"),
@@ -801,6 +882,26 @@ def halved(function):
             {"decoder": lambda z: (z - z.detach()).abs().sum().sqrt() * X[0]},
             r"The first derivatives of the decoder must be finite",
         ),
+        ({"decoder": cut_off}, r"differentiable by torch: .* miss 100% of the change of its out"),
+        (
+            {"decoder": lambda z: X[0] * z.sum() / (1 + z.norm().detach())},
+            r"differentiable by torch: .* miss \d+% of the change of its out",
+        ),
+        ({"decoder": lambda z: (z.sum() * 9).round() * X[0] + z[0]}, r"numpy or rounding inside"),
+        ({"decoder": Recurrent()}, r"runs on one but not under vmap \(.*gru.*recurrent layers"),
+        ({"decoder": lambda z: X[0] * z.sum().item()}, r"not under vmap \(.*item.*if. on values"),
+        ({"decoder": lambda z: torch.complex(z.sum() * X[0], X[0])}, r"a tensor of torch.complex"),
+        ({"decoder": lambda z: (z.sum() * X[0]).half()}, r"a tensor of torch.float16, not"),
+        ({"decoder": lambda z: (z.sum() * X[0]).long()}, r"a tensor of torch.int64, not a tensor"),
+        ({"decoder": lambda z: {"mean": z}}, r"it returns a dict of 1, not a tensor of means"),
+        ({"decoder": lambda z: None}, r"with that, it says ValueError: it returns a NoneType"),
+        ({"decoder": checkpointed}, r"two derivatives that torch.func can take.*RuntimeError"),
+        ({"decoder": sampled}, r"two derivatives that torch.func can take.*NotImplementedError"),
+        ({"decoder": nn.Linear(2, 5).to("meta")}, r"a module that can be copied; it says Not"),
+        ({"decoder": scripted()}, r"a module that can be copied; it says .*scripted"),
+        ({"encoder": lambda x: None}, r"`encoder` must take a batch .*it returns None"),
+        ({"encoder": lambda x: {"mean": x}}, r"or a pair of mean .*got a dict of 1"),
+        ({"encoder": lambda x: (x.numpy(), x.numpy())}, r"real tensors; got a tuple of 2"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_diagnosed_is_refused_in_one_line(changes, message):
@@ -816,11 +917,30 @@ def test_what_cannot_be_diagnosed_is_refused_in_one_line(changes, message):
         ({"likelihood": "poisson"}, r"`likelihood` must be one of gaussian, bernoulli, or a f"),
         ({"second": "variance"}, r"`second` must be one of log_variance, std, scale_tril; got"),
         ({"output": "logit"}, r"`output` must be one of mean, logits; got 'logit'"),
+        ({"sigma": "1"}, r"`sigma` must be positive; got 1"),
+        ({"sigma": torch.ones(2)}, r"`sigma` must be positive; got tensor"),
+        ({"beta": math.inf}, r"`beta` must be positive; got inf"),
+        ({"samples": 16.5}, r"`samples` and `draws` must be whole numbers; got 16.5 and 2"),
+        ({"x": DataLoader(X)}, r"`x` must be a tensor or .*got a DataLoader.*batches of a loader"),
+        ({"x": None}, r"`x` must be a tensor or an array of numbers; got a NoneType"),
+        ({"factors": np.array([["a"]] * 12)}, r"`factors` must be a tensor or an array of numb"),
+        ({"encoder": 3}, r"`encoder` must be a function or a module; got an int"),
     ],
 )
 def test_unknown_options_are_refused(plain, changes, message):
+    given = {"encoder": encoder, "decoder": mlp(2, 5), "x": X} | changes
     with pytest.raises(ValueError, match=message):
-        plain(diagnosis).diagnose(encoder, mlp(2, 5), X, **changes)
+        plain(diagnosis).diagnose(**given)
+
+
+def test_data_frames_and_lists_are_taken(plain):
+    factors = torch.arange(12).reshape(6, 2).repeat(2, 1) % 3
+    decoder = mlp(2, 5)
+    expected = diagnose(encoder, decoder, X, factors=factors)
+    for convert in (lambda a: pd.DataFrame(a.numpy()), lambda a: a.tolist()):
+        given = encoder, decoder, convert(X)
+        found = plain(diagnosis).diagnose(*given, factors=convert(factors))
+        assert found.rate == expected.rate and torch.equal(found.information, expected.information)
 
 
 @pytest.mark.slow
@@ -830,7 +950,7 @@ def test_the_decoder_of_the_paper_takes_less_than_a_minute_of_one_core():
     torch.set_default_dtype(torch.float32)
     encoder = GaussianEncoder(burgess_features(64), 256, 10, "diagonal")
     with torch.no_grad():
-        encoder.mean.weight *= 300  # so that all latents are active
+        encoder.mean.weight *= 3000  # so that all latents are active
     x = torch.rand(1000, 4096) * torch.rand(1000, 1)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -194,6 +194,17 @@ def test_posteriors_too_narrow_to_integrate_count_as_narrow(
     np.testing.assert_allclose(arrays["information_density"][:2], exact, atol=1e-3)
 
 
+@pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
+def test_only_kinks_leave_c2_out_whatever_follows_them(likelihood: str) -> None:
+    """A sigmoid behind ReLU has second derivatives, which are wrong."""
+    data = known_data()
+    data = replace(data, x=data.x.sigmoid())
+    for layer in (nn.ReLU(), nn.Tanh()):
+        network = nn.Sequential(nn.Linear(3, 8), layer, nn.Linear(8, 2))
+        vae = VAE(KnownEncoder(3), network, likelihood=likelihood).eval()
+        assert (score_model(vae, data)[0]["c2"] is None) is isinstance(layer, nn.ReLU)
+
+
 def test_a_rotation_hides_the_factors_from_mig_but_not_from_the_probe() -> None:
     c, s = math.cos(0.6), math.sin(0.6)
     rotated = vae_of(IDENTITY, mixing=torch.tensor([[c, -s], [s, c]]))

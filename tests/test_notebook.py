@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import re
 import warnings
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from seams.files import scratch
 from seams.paper import notebook as module
 from seams.paper.notebook import NotebookError, run
 from seams.paper.parameters import (
@@ -66,7 +68,7 @@ def write_notebook(path: Path, parameters: str, *bodies: str, tags: int = 1) -> 
         "nbformat_minor": 5,
     }
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
     return path
 
 
@@ -198,10 +200,25 @@ def test_assignments_are_yaml() -> None:
         "betas": [1, 2.5],
         "name": "a b",
         "fast": True,
-        "rate": "1e-3",  # YAML 1.1 wants a point; `check` knows the type
+        "rate": 1e-3,
         "seeds": 4,
         "x": "a=b",
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("010", "010"),  # 8 in YAML 1.1, 10 in 1.2
+        ("1:30", "1:30"),  # 90 in YAML 1.1
+        ("[1:30, 0o17, 0x1f]", ["1:30", "0o17", "0x1f"]),
+        ("1_000_000", 1_000_000),
+        ("[-3, +0, 1., .5, -2.5e3, 1E-3]", [-3, 0, 1.0, 0.5, -2500.0, 1e-3]),
+        ("[.inf, -.inf]", [math.inf, -math.inf]),
+    ],
+)
+def test_numbers_are_what_they_look_like(text: str, expected: object) -> None:
+    assert parse([f"x={text}"]) == {"x": expected}
 
 
 def test_assignments_need_an_equals_sign() -> None:
@@ -376,7 +393,7 @@ def execute(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     def pretend(path: Path, target: Path, values: dict[str, Any], *_: Any) -> None:
         seen.append(values)
-        target.write_text(path.read_text())
+        target.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
         (target.parent / "numbers.json").write_text("{}")
 
     monkeypatch.setattr(module, "_execute", pretend)
@@ -482,6 +499,12 @@ def executed(call: Callable[[], Path]) -> Path:
 def test_a_notebook_executes_to_the_same_bytes_each_time(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    foreign = project / "elsewhere" / "kernels" / "python3" / "kernel.json"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text(json.dumps({"argv": ["false"], "display_name": "x", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(foreign.parents[2]))  # a kernel of the same name
+    left = scratch(project / "results" / "custom")
+    left = left.rename(left.with_name(left.name.replace(str(os.getpid()), "99999999")))
     before = dict(os.environ)
     folder = executed(lambda: run("fig90", None, {"rate": 0.5}, root=project))
     numbers = json.loads((folder / "numbers.json").read_text())
@@ -506,6 +529,7 @@ def test_a_notebook_executes_to_the_same_bytes_each_time(
     again = executed(lambda: run("fig90", None, {"rate": 0.5}, root=project))
     assert {p.name: p.read_bytes() for p in again.iterdir()} == first
     assert dict(os.environ) == before
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]  # `left` has gone
     assert folder.stat().st_mode & 0o055 == 0o055
 
 

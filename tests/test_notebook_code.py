@@ -12,7 +12,7 @@ LINES = 120  # of code, without blanks and comments
 
 
 def code_of(path: Path) -> str:
-    cells = json.loads(path.read_text())["cells"]
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     return "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
 
 

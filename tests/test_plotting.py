@@ -42,7 +42,11 @@ def _style() -> Iterator[None]:
 
 
 def test_style_is_the_project_s() -> None:
+    matplotlib.rcParams["lines.linewidth"] = 17  # a user's own matplotlibrc
+    matplotlib.rcParams["axes.facecolor"] = "black"
     use_style()
+    assert matplotlib.rcParams["lines.linewidth"] < 3
+    assert matplotlib.rcParams["axes.facecolor"] == "white"
     assert matplotlib.rcParams["svg.hashsalt"] == "seams"  # the same figure has the same bytes
     assert matplotlib.rcParams["pdf.fonttype"] == 42  # fonts are embedded
     assert matplotlib.rcParams["savefig.facecolor"] == "white"  # for a dark page

@@ -73,6 +73,7 @@ def test_images_of_faces_stay_out(store: Path, record: Path) -> None:
     [
         ({"commit": None}, "its provenance holds no usable 'commit': None"),
         ({"dirty": True}, "was trained with uncommitted changes"),
+        ({"information": np.array(["a"])}, "the array 'information' must hold numbers; it holds"),
         ({"information": np.array([[np.nan]])}, "the array 'information' is not finite"),
     ],
 )
@@ -85,6 +86,16 @@ def test_what_cannot_be_trusted_is_refused(
         import_runs(store, record)
     assert message in str(error.value) and len(str(error.value).splitlines()) == 2
     assert not record.exists()
+
+
+def test_links_are_not_followed(store: Store, record: Path, tmp_path: Path) -> None:
+    run = add(store)
+    shutil.move(run.folder / "provenance.json", tmp_path / "elsewhere.json")
+    (run.folder / "provenance.json").symlink_to(tmp_path / "elsewhere.json")
+    with pytest.raises(
+        ValueError, match=r"provenance\.json must be a file of its own, not a link"
+    ):
+        import_runs(store, record)
 
 
 def test_an_earlier_evaluation_is_taken(store: Path, record: Path) -> None:
@@ -275,6 +286,15 @@ def test_figures_of_other_profiles_or_changed_code_are_refused(tmp_path: Path) -
     (broken / "fig05" / "numbers.json").write_text('{"profile": "desk"}')
     with pytest.raises(ValueError, match="must hold 'name' as a str"):
         import_figures(broken, record)
+    content = json.loads((figures(tmp_path / "d") / "fig05" / "numbers.json").read_text())
+    for text, message in [
+        (json.dumps(content | {"claims": [7]}), "A claim must be a table of names; .* has 7"),
+        ("[1]", "numbers.json cannot be read: it holds no names"),
+        ("[" * 10_000, "numbers.json cannot be read"),
+    ]:
+        (tmp_path / "d" / "fig05" / "numbers.json").write_text(text)
+        with pytest.raises(ValueError, match=message):
+            import_figures(tmp_path / "d", record)
     with pytest.raises(ValueError, match="There are no figures in"):
         import_figures(tmp_path / "nothing", record)
     assert not record.exists()

@@ -113,7 +113,7 @@ def test_failing_pip_shows_its_last_words(
 ) -> None:
     def call(*command: str, log: Path) -> int:
         log.parent.mkdir(exist_ok=True)
-        log.write_text("\n".join(f"line {i}" for i in range(40)))
+        log.write_text("\n".join(f"line {i}" for i in range(40)), encoding="utf-8")
         return 3
 
     monkeypatch.setattr(repro, "call", call)
@@ -152,6 +152,11 @@ def test_missing_tools_are_named(repro: ModuleType, monkeypatch: pytest.MonkeyPa
     with monkeypatch.context() as patch:
         patch.setattr(repro.os, "name", "nt")
         with pytest.raises(SystemExit, match="inside WSL"):
+            repro.check_machine()
+    with monkeypatch.context() as patch:
+        patch.setattr(repro, "ROOT", repro.ROOT.with_name("a:b"))
+        (repro.ROOT / ".git").mkdir(parents=True)
+        with pytest.raises(SystemExit, match=r"a:b has ':' in it.*move the clone"):
             repro.check_machine()
     (repro.ROOT / ".git").rmdir()
     with pytest.raises(SystemExit, match="is not a git clone"):
@@ -278,13 +283,25 @@ def test_setup_and_help(
     assert steps == ["venv", "lock", "seams"]
 
 
+def test_a_clone_of_somebody_else_is_refused(
+    repro: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subprocess.run(["git", "init", "-q", str(repro.ROOT)], check=True)
+    repro.check_machine()
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)  # which may trust every folder
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
+    with pytest.raises(SystemExit, match=r"belongs to somebody else.*safe\.directory"):
+        repro.check_machine()
+
+
 def test_environment_is_the_clone_s_own(
     repro: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
     monkeypatch.delenv("DVC_SITE_CACHE_DIR", raising=False)
     variables = repro.environment()
-    assert "PYTHONPATH" not in variables
+    assert "PYTHONPATH" not in variables and variables["PIP_USER"] == "0"
     assert variables["PATH"].split(os.pathsep)[0] == str(repro.VENV / "bin")
     assert Path(variables["DVC_SITE_CACHE_DIR"]).is_relative_to(repro.ROOT)
 

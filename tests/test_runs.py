@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from seams import data as datasets
 from seams.cli import main
-from seams.data import Samples
+from seams.data import Samples, load_faces
+from seams.data.arrays import store as store_array
 from seams.files import scratch
 from seams.training import Stack, TrainConfig, train
 from seams.training.runs import FILES
@@ -355,7 +358,7 @@ def test_a_checkpoint_of_another_run_or_with_a_flipped_bit_is_set_aside(
     path = {c: store.root / "checkpoint" / f"{run_id(c)}.safetensors" for c in (one, other)}
     shutil.copy(path[other], path[one])
     assert store.step(one) == 0 and store.checkpoint(one) is None
-    assert "(it is another run's). It lies in" in capsys.readouterr().err
+    assert "is unfit: it is another run's. It lies in" in capsys.readouterr().err
     content = path[other].read_bytes()
     for place in range(0, len(content), len(content) // 40):
         path[other].write_bytes(content)
@@ -363,6 +366,53 @@ def test_a_checkpoint_of_another_run_or_with_a_flipped_bit_is_set_aside(
         assert store.checkpoint(other) is None, place
     path[other].write_bytes(content)
     assert store.checkpoint(other) is not None
+
+
+def test_runs_of_other_images_do_not_count(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    config = replace(CONFIG, dataset="folder:mine", resolution=4)
+    folder = tmp_path / "faces" / "mine"
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("SEAMS_FACES", str(folder.parent))
+
+    def show(level: int) -> None:
+        Image.fromarray(np.full((4, 4), level, np.uint8)).save(folder / "a.png")
+        datasets.load.cache_clear()  # as in another process
+        datasets._checksum_in.cache_clear()
+
+    show(0)
+    stack, before = stack_of(config), load_faces("folder:mine", 4).checksum
+    record = Store(tmp_path / "record")
+    for place in (store, record):
+        place.save(stack, 0, FACTS | {"data_checksum": before}, SCORES, arrays())
+    store.save_checkpoint(stack, data=[before])
+    assert store.find(config) and store.checkpoint(config)
+    show(255)
+    assert store.trained(config) is None and store.checkpoint(config) is None
+    said = capsys.readouterr().err
+    assert "was trained on other images than folder:mine has now. It lies in" in said
+    assert len([*(store.root / ".damaged").iterdir()]) == 2
+    recorded = Store(store.root, record=record.root)
+    assert recorded.find(config) and recorded.find(config)  # the record has a single version
+    assert capsys.readouterr().err.count("other images than are here") == 1
+    shutil.rmtree(folder)
+    datasets._checksum_in.cache_clear()
+    store.save(stack, 0, FACTS | {"data_checksum": before}, SCORES, arrays())
+    assert store.find(config)  # without the images nothing can be compared
+
+
+def test_dsprites_are_known_by_the_bits_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEAMS_DATA", str(tmp_path))
+    assert datasets.checksum_here("dsprites", 16) is None
+    facts = store_array(
+        tmp_path / "dsprites.npy", (2, 3), [np.eye(2, 3, dtype=np.uint8)], lambda _: {}
+    )
+    datasets._checksum_in.cache_clear()
+    assert datasets.checksum_here("dsprites_half_height", 16) == facts["sha256"]
+    assert datasets.checksum_here("dsprites_square-1.5", 8) is None  # drawn by code
 
 
 # --- two processes -----------------------------------------------------------------------------
@@ -480,6 +530,12 @@ def test_a_bit_that_flips_is_seen(
     assert said.count("\n") == 1 and "does not count" in said
     assert [path.parent.name for path in store.root.glob(".damaged/*/config.json")]
     assert not run.folder.exists() and saved(store, stack).scores == SCORES
+
+
+def test_a_checksum_under_another_name_is_seen(store: Store, stack: Stack) -> None:
+    path = saved(store, stack).folder / FILES.checksums
+    path.write_text(path.read_text().replace("history.npz", "hjstory.npz"))
+    assert store.find(CONFIG) is None  # else that file would be read unchecked
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])

@@ -19,7 +19,6 @@ from seams.scores import (
     along_axes,
     along_scores,
     in_random_axes,
-    is_piecewise_linear,
     random_rotations,
     term_scores,
 )
@@ -179,14 +178,6 @@ def test_a_lack_of_memory_is_not_a_property_of_a_model():
 
     with pytest.raises(torch.OutOfMemoryError):
         Scored().add("c2", full)
-
-
-def test_piecewise_linear_decoders_are_told_from_linear_ones():
-    z, x = torch.randn(6, 3), torch.randn(6, 8)
-    of = lambda decoder: gram_and_hessian(decoder, z, x)
-    assert is_piecewise_linear(*of(mlp(3, 8, nn.ReLU)))
-    assert not is_piecewise_linear(*of(nn.Linear(3, 8)))
-    assert not is_piecewise_linear(*of(mlp(3, 8, nn.Tanh)))
 
 
 def test_own_scores_are_those_of_the_geometry():

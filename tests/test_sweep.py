@@ -56,6 +56,13 @@ def stacks(monkeypatch: pytest.MonkeyPatch) -> list[list[TrainConfig]]:
 # --- train or load -----------------------------------------------------------------------------
 
 
+def test_a_grid_out_of_all_proportion_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"20,000 runs or fewer; got 2,000,000: 2 of covariance x"
+    ):
+        grid(BASE, covariance=["diagonal", "full"], seed=range(1_000_000))
+
+
 @pytest.mark.parametrize("together", [1, 8])  # runs evaluated at once, if on the same data
 def test_members_of_families_are_one_stack_with_data_and_checksums_of_their_own(
     together: int,

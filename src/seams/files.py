@@ -13,27 +13,44 @@ import shutil
 import socket
 import time
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["clean", "publish", "scratch", "write"]
+__all__ = ["clean", "making", "partial", "publish", "scratch", "write"]
 
 _FOREIGN_SECONDS = 86_400.0  # age at which what another, unseen machine made counts as left
 
 
 def write(path: Path, content: bytes | str) -> None:
     """Put a file in place whole, and on the disk; text as UTF-8, permissions by the umask."""
-    partial = path.with_name(_name("new"))
+    made = partial(path)
     try:
-        with partial.open("wb") as file:
+        with made.open("wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
+        made.replace(path)
     except BaseException:  # an interruption too
-        partial.unlink(missing_ok=True)
+        made.unlink(missing_ok=True)
         raise
     _sync(path.parent)
+
+
+def partial(path: Path) -> Path:
+    """Where a file may be made that will be moved to `path`."""
+    return path.with_name(_name("new"))
+
+
+@contextmanager
+def making(parent: Path) -> Iterator[Path]:
+    """A new folder to be filled and published, gone at the end; first what the dead left goes."""
+    clean(parent)
+    folder = scratch(parent)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def scratch(parent: Path) -> Path:

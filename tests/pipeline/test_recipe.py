@@ -41,9 +41,9 @@ def notebook(script: str) -> str:
 
 
 def insert(path: Path, before: str, text: str, after: str = "") -> None:
-    old = path.read_text()
+    old = path.read_text(encoding="utf-8")
     assert old.count(before + after) == 1, path
-    path.write_text(old.replace(before + after, before + text + after))
+    path.write_text(old.replace(before + after, before + text + after), encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

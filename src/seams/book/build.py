@@ -134,7 +134,6 @@ def _build_site(work: Path, source: Path) -> str | None:
         [*command, "-W", "-n", "--keep-going", "-q"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
         encoding="utf-8",
         # The order of a set reaches the pages in places, and so would a colour terminal.
         env={**os.environ, "PYTHONHASHSEED": "0", "NO_COLOR": "1", "PYTHONWARNINGS": ""},

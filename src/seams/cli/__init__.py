@@ -1,6 +1,7 @@
 """Command line: `seams run | sweep | record | data | claims | inputs | book`."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,9 @@ _PROFILE = "of params.yaml: smoke, quick, desk or paper"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0, 1 if something failed, 2 if the words cannot be used."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without Greek letters
     parser = _parser()
     chosen = parser.parse_args(arguments)
     try:

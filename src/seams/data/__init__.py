@@ -3,11 +3,13 @@
 import difflib
 import re
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from contextlib import suppress
+from functools import cache, lru_cache
+from pathlib import Path
 from typing import Any
 
 from seams.data import dsprites, faces, families
-from seams.data.arrays import faces_folder, folder
+from seams.data.arrays import faces_folder, folder, read
 from seams.data.faces import load_faces
 from seams.data.samples import Data, Samples
 from seams.data.synthetic import Sheet, circles, coins, linear, sheet, square
@@ -18,6 +20,7 @@ __all__ = [
     "Samples",
     "Sheet",
     "alike",
+    "checksum_here",
     "coins",
     "faces_folder",
     "folder",
@@ -73,6 +76,23 @@ def load(name: str, resolution: Any) -> Any:
 def _square(name: str) -> Samples:
     x, places = square(name.partition(":")[2])
     return Samples(x.float(), latents=places)
+
+
+def checksum_here(name: str, resolution: Any) -> str | None:
+    """Checksum of data whose name leaves open what is in them; None for others, and if absent."""
+    # Open are dSprites (rendered or original), folders and zips of images. Found out once in a
+    # process, as the data are loaded once.
+    return _checksum_in(name, resolution, folder(), faces_folder())
+
+
+@cache
+def _checksum_in(name: str, resolution: Any, data: Path, faces_home: Path) -> str | None:
+    with suppress(OSError, ValueError):  # absent or unfit, as `load` says
+        if name.startswith(("celeba:", "folder:")):
+            return load_faces(name, resolution).checksum
+        if DATASETS.get(name) is dsprites.named:
+            return str(read(data / "dsprites.npy")[1]["sha256"])
+    return None
 
 
 def _head(name: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from seams import files
 from seams.project import project_root
 
 __all__ = ["faces_folder", "folder", "read", "store"]
@@ -40,7 +41,8 @@ def store(
 ) -> dict[str, Any]:
     """Write an array as its parts come, with what `describe` says of their sha256 (or refuses)."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial")
+    files.clean(path.parent)
+    partial = files.partial(path)
     digest = hashlib.sha256()
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     try:
@@ -98,7 +100,6 @@ def _sha256(path: Path, array: np.memmap) -> str:
     if (root / "params.yaml").is_file():
         with suppress(OSError):  # a project that may not be written to
             kept.parent.mkdir(exist_ok=True)
-            partial = kept.with_name(f".{kept.name}.{os.getpid()}")
-            partial.write_text(json.dumps(known | {place: [*stamp, sha256]}), encoding="utf-8")
-            partial.replace(kept)
+            files.clean(kept.parent)
+            files.write(kept, json.dumps(known | {place: [*stamp, sha256]}))
     return sha256

@@ -1,5 +1,6 @@
 """What is wrong with an argument, in words, and what counts as rounding."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -45,13 +46,14 @@ def decoder_fault(decoder: Decoder, z: Tensor, x: Tensor | None = None) -> str |
     with torch.no_grad():
         try:
             mapped = vmap(decoder, randomness="different")(rows)
-        except _OF_SHAPE:
+        except _OF_SHAPE as error:
             if fault := _batch_fault(decoder, rows):
                 return fault
             decoder(rows[0])  # if this raises too, its own message says what is wrong
             return (
                 "`decoder` must be a function of one latent alone; it runs on one but not under "
-                "vmap. Is it in train mode, with batch norm? Call decoder.eval()."
+                f"vmap ({str(error).strip().partition(chr(10))[0]}). That is so of batch norm in "
+                "train mode, `.item()`, `if` on values, numpy, recurrent layers, checkpointing."
             )
         alone = torch.stack([decoder(row) for row in rows])
     if alone.ndim != 2:
@@ -131,10 +133,14 @@ def require_full_rank(s: Tensor, caller: str) -> None:
         )
 
 
-def sign_fault(**values: float) -> str | None:
+def sign_fault(**values: Any) -> str | None:
     """What to say if one of these is not positive."""
     for name, value in values.items():
-        if not value > 0:
+        try:
+            positive = bool(0 < value < math.inf)
+        except (TypeError, RuntimeError):  # no number, or a tensor of several
+            positive = False
+        if not positive:
             return f"`{name}` must be positive; got {value}. Use a small positive value instead."
     return None
 

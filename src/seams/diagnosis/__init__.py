@@ -26,16 +26,16 @@ from torch import Tensor
 from seams import metrics
 from seams.derivatives import Precision
 from seams.derivatives.checks import sign_fault
-from seams.diagnosis.model import (
-    LogLikelihood,
-    Output,
+from seams.diagnosis.encoder import (
     Second,
     count_of,
+    described,
     evaluating,
-    model_of,
     posteriors,
 )
+from seams.diagnosis.model import LogLikelihood, Output, model_of
 from seams.diagnosis.pairs import pairs_of
+from seams.diagnosis.paths import along_paths
 from seams.diagnosis.report import Diagnosis
 from seams.diagnosis.result import Estimate, Pair
 from seams.diagnosis.scores import (
@@ -52,7 +52,6 @@ from seams.scores import (
     Sides,
     cancelled_share,
     compare_sides,
-    is_piecewise_linear,
     relative_difference,
     turned_off_diagonality,
 )
@@ -134,8 +133,8 @@ def diagnose(
 
     Source: Eq. 6, P1, C1, C2, Appendix E; the verdict on gaps: Eq. 4 and Theorem 6.5.
     """
-    x = torch.as_tensor(x)
-    factors = None if factors is None else torch.as_tensor(factors)
+    x = _tensor("x", x)
+    factors = None if factors is None else _tensor("factors", factors)
     if fault := _data_fault(x, factors):
         raise ValueError(fault)
     fault = _option_fault(x, likelihood, sigma, beta, second, output, samples, draws)
@@ -162,13 +161,21 @@ def diagnose(
     gram, hessian = model.terms(z, x.flatten(1)[chosen])
     found = Precision.of_draws(gram, hessian, beta * sigma**2)
     left = torch.cholesky_inverse(L)
-    piecewise = is_piecewise_linear(gram, hessian)
-    if piecewise:
+    missed = along_paths(model.natural, z[0].to(model.dtype), generator, model.chunk)
+    if missed.first:
+        raise ValueError(
+            "`decoder` must be differentiable by torch: along short paths its derivatives miss "
+            f"{missed.first:.0%} of the change of its output. Is there a `detach`, a `no_grad`, "
+            "numpy or rounding inside?"
+        )
+    if missed.second:
         flags.append(
-            "The decoder is piecewise linear (ReLU): autograd does not see its kinks, so the "
-            "second term is exactly 0, Eq. 6 cannot close, and C2 and flatness are left out; see "
+            "The decoder has kinks (ReLU), or a part of its second derivatives is cut off: along "
+            f"short paths they miss {missed.second:.0%} of the change of its slope. So Eq. 6 "
+            "cannot close, and the second term's scores, C2 and flatness are left out; see "
             "seams.derivatives.optimal_precision_one_derivative."
         )
+    kinked = missed.second > 0
     covariance: Covariance = "full" if isinstance(posterior, FullGaussian) else "diagonal"
     names = tuple(factor_names) or tuple(
         f"factor {k}" for k in range(0 if factors is None else factors.shape[1])
@@ -177,9 +184,9 @@ def diagnose(
     informed = information(factors, names, latents, posterior.mean, flags)
     difference = relative_difference(L, found.precision)
     noise = scaled(found.precision_error, left)
-    terms = diagonality(gram, hessian, found, active, beta * sigma**2, flags)
+    terms = diagonality(gram, hessian, found, active, beta * sigma**2, kinked, flags)
     data = x.flatten(1)[chosen]
-    along = constraints(model, gram, z[0], data, active, piecewise, flags)
+    along = constraints(model, gram, z[0], data, active, kinked, flags)
     if (random := along.pop("c2_random", None)) is not None:
         terms["random"]["c2"] = random
     return Diagnosis(
@@ -213,6 +220,22 @@ def diagnose(
         probe=informed.probe,
         flags=tuple(flags),
     )
+
+
+def _tensor(name: str, value: Any) -> Tensor:
+    """What is given as numbers, on the CPU."""
+    try:
+        found = (
+            value
+            if isinstance(value, Tensor)
+            else torch.as_tensor(np.require(value, requirements="W"))
+        )
+        return found.detach().cpu()
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(
+            f"`{name}` must be a tensor or an array of numbers; got {described(value)}. Put all "
+            "rows into one: torch.stack(rows), or torch.cat of the batches of a loader."
+        ) from None
 
 
 def _data_fault(x: Tensor, factors: Tensor | None) -> str | None:
@@ -258,6 +281,8 @@ def _option_fault(
             return f"`{name}` must be one of {', '.join(options)}; got {value!r}."
     if fault := sign_fault(beta=beta, sigma=sigma):
         return fault
+    if not all(isinstance(count, int) for count in (samples, draws)):
+        return f"`samples` and `draws` must be whole numbers; got {samples!r} and {draws!r}."
     if len(x) < FEWEST or samples < FEWEST or draws < 2:
         return (
             f"A diagnosis needs {FEWEST} data and `samples` or more, and 2 `draws` or more, for "

@@ -1,155 +1,36 @@
-"""An encoder and a decoder of any form, brought to one."""
+"""A decoder and a likelihood of any form, brought to one."""
 
 import copy
-import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.distributions import (
-    Distribution,
-    Independent,
-    LowRankMultivariateNormal,
-    MultivariateNormal,
-    Normal,
-)
 from torch.func import grad, vmap
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from seams.derivatives import Decoder
-from seams.derivatives.checks import decoder_fault, in_train_mode, module_of
+from seams.derivatives.checks import decoder_fault, half_of_digits, module_of
 from seams.derivatives.mapping import over_batch
 from seams.derivatives.pointwise import Slope, likelihood_terms
-from seams.distributions import DiagonalGaussian, FullGaussian, Posterior
+from seams.diagnosis.encoder import (
+    count_of,
+    described,
+    evaluating,
+    first_line,
+    through,
+    tried,
+)
 from seams.vae import Likelihood
 
-__all__ = [
-    "LogLikelihood",
-    "Model",
-    "Output",
-    "Second",
-    "count_of",
-    "evaluating",
-    "model_of",
-    "posteriors",
-]
+__all__ = ["LogLikelihood", "Model", "Output", "model_of"]
 
 _ENTRIES = 2**16  # of means differentiated at once, 16 of 64 x 64 pixels: more is not faster
-_BATCH = 1_024  # data encoded at a time
 _LOGIT = 60.0  # beyond it a mean is 0 or 1 to 26 digits, and exp would overflow in float32
-Second = Literal["log_variance", "std", "scale_tril"]
 Output = Literal["mean", "logits"]
 LogLikelihood = Callable[[Tensor, Tensor], Tensor]  # output [data], x [data] -> scalar
-
-
-def count_of(wrong: Tensor) -> int:
-    """How many are."""
-    return int(wrong.sum())
-
-
-def evaluating(function: Callable[..., Any], name: str, flags: list[str]) -> Callable[..., Any]:
-    """A module, or a method of one, on a copy in evaluation mode; anything else as it is."""
-    module = module_of(function)
-    if module is None:
-        return function
-    if in_train_mode(function):
-        flags.append(f"The {name} was in train mode; a copy in eval mode was diagnosed.")
-    twin = copy.deepcopy(module).cpu().eval().requires_grad_(False)
-    return twin if function is module else types.MethodType(function.__func__, twin)  # type: ignore[attr-defined]
-
-
-def _tried(name: str, wanted: str, calls: Sequence[Callable[[], Any]]) -> list[Any]:
-    """Outcomes of the calls that run; if none does, an error with what the last one said."""
-    outcomes, said = [], ""
-    for call in calls:
-        try:
-            with torch.no_grad():
-                outcomes.append(call())
-        except Exception as error:  # of any kind: this is not our code
-            outcomes.append(None)
-            said = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-    if all(outcome is None for outcome in outcomes):
-        raise ValueError(f"`{name}` must take {wanted}; called with that, it says {said}")
-    return outcomes
-
-
-def posteriors(encoder: Callable[..., Any], x: Tensor, second: Second) -> Posterior:
-    """Posteriors of all data, float64."""
-    candidates = [x] if module_of(encoder) is None else []
-    candidates += [x.float(), x.double()]
-    wanted = f"a batch of data shaped as `x`, {[2, *x.shape[1:]]}"
-    found = _tried("encoder", wanted, [partial(encoder, some[:2]) for some in candidates])
-    data = next(c for c, outcome in zip(candidates, found, strict=True) if outcome is not None)
-    with torch.no_grad():
-        parts = [_gaussian(encoder(some), second, len(some)) for some in data.split(_BATCH)]
-        # The same datum in another company: batch norm and dropout in train mode show here.
-        alone = _gaussian(encoder(data[1:3]), second, 2)[0][0]
-    mean, L = (torch.cat(column) for column in zip(*[part[:2] for part in parts], strict=True))
-    for name, values in (("means", mean), ("scales", L)):
-        if not values.isfinite().all():
-            raise ValueError(
-                f"The encoder's {name} must be finite; {count_of(~values.isfinite())} are not. "
-                "Did the run diverge?"
-            )
-    smallest = L.diagonal(dim1=-2, dim2=-1).min().item()
-    if smallest <= 0:
-        raise ValueError(
-            f"Posterior standard deviations must be positive; got {smallest:.3g}. Does the "
-            f"encoder's pair hold log-variances? `second` is {second!r}."
-        )
-    apart = (alone - mean[1]).abs().max().item()
-    if apart > 1e-3 * (1 + mean[1].abs().max().item()):
-        raise ValueError(
-            "`encoder` must treat each datum by itself and repeat itself; in another batch the "
-            f"means of one differ by {apart:.1e}. Is it in train mode, with dropout or batch "
-            "norm? Call encoder.eval()."
-        )
-    if all(part[2] == "diagonal" for part in parts):
-        return DiagonalGaussian(mean, L.diagonal(dim1=-2, dim2=-1))
-    return FullGaussian(mean, L)
-
-
-def _gaussian(found: Any, second: Second, count: int) -> tuple[Tensor, Tensor, str]:
-    """Mean, Cholesky factor and kind of whatever an encoder returned, float64."""
-    kind = "diagonal"
-    if isinstance(found, Distribution):
-        plain = found.base_dist if isinstance(found, Independent) else found
-        if isinstance(plain, Normal):
-            mean, L = plain.mean, torch.diag_embed(plain.stddev)
-        elif isinstance(plain, MultivariateNormal | LowRankMultivariateNormal):
-            mean, L, kind = plain.mean, plain.scale_tril, "full"
-        else:
-            raise ValueError(
-                "A posterior must be Gaussian: Normal or MultivariateNormal; got "
-                f"{type(plain).__name__}. The theory is of Gaussian ones."
-            )
-    elif isinstance(found, tuple | list) and len(found) == 2:
-        mean, spread = found
-        if second == "scale_tril":
-            L, kind = spread, "full"
-        else:
-            std = spread if second == "std" else (0.5 * spread.double()).exp()
-            L = torch.diag_embed(std)
-    else:
-        raise ValueError(
-            "`encoder` must return a Gaussian of torch.distributions, or a pair of mean and "
-            f"`second`; got {described(found)}. Wrap it in a function that picks these two."
-        )
-    latent = mean.shape[-1]
-    if mean.shape != (count, latent) or L.shape != (count, latent, latent):
-        raise ValueError(
-            "`encoder` must return one posterior a datum, of means [n, latent]; got means of "
-            f"shape {list(mean.shape)} and Cholesky factors {list(L.shape)} for {count} data."
-        )
-    return mean.detach().cpu().double(), L.detach().cpu().double(), kind
-
-
-def described(found: Any) -> str:
-    size = f" of {len(found)}" if isinstance(found, tuple | list | dict) else ""
-    return f"a {type(found).__name__}{size}"
 
 
 @dataclass(frozen=True)
@@ -190,7 +71,15 @@ class Model:
         """Both terms of Eq. 6 at `z` [draw, sample, latent], in float64."""
         one = partial(likelihood_terms, self.natural, self.slope)
         flat, target = z.flatten(0, 1).to(self.dtype), x.to(self.dtype).repeat(len(z), 1)
-        gram, hessian = over_batch(one, flat, target, chunk_size=self.chunk)
+        try:
+            gram, hessian = over_batch(one, flat, target, chunk_size=self.chunk)
+        except (RuntimeError, NotImplementedError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise ValueError(
+                "`decoder` must have two derivatives that torch.func can take, forward over "
+                f"reverse; it says {first_line(error)}"
+            ) from None
         for name, values in (("first", gram), ("second", hessian)):
             if not values.isfinite().all():
                 raise ValueError(
@@ -225,24 +114,27 @@ def model_of(
 ) -> Model:
     """The decoder as a function of one latent, in float64 if it can."""
     decoder = evaluating(decoder, "decoder", flags)
-    size = x[0].numel()
-    if module := module_of(decoder):
-        module.double()
-    forms: list[tuple[torch.dtype, Decoder]] = [
-        (dtype, form)
-        for dtype in (torch.float64, torch.float32)
-        for form in (
-            lambda z: _flattened(decoder(z)),
-            lambda z: _flattened(decoder(z.unsqueeze(0))),
-        )
-    ]
+    size, module = x[0].numel(), module_of(decoder)
+    forms: list[tuple[torch.dtype, Decoder]] = []
+    for dtype in (torch.float64, torch.float32):
+        own = decoder
+        if module is not None and dtype == torch.float64:
+            own = through(decoder, copy.deepcopy(module).double())
+        forms += [(dtype, partial(_alone, own)), (dtype, partial(_in_batch, own))]
     wanted = "one latent [latent] or a batch of them [n, latent]"
     calls = [partial(form, latents[0].to(dtype)) for dtype, form in forms]
-    found = _tried("decoder", wanted, calls)
+    found = tried("decoder", wanted, calls)
     fits = [outcome is not None and len(outcome) == size for outcome in found]
     # Where no form has the right size, `decoder_fault` says what is wrong with one that runs.
     best = fits.index(True) if any(fits) else [o is not None for o in found].index(True)
     dtype, single = forms[best]
+    batched = forms[best | 1][1]
+    if fits[best | 1] and _means_batches(decoder, single, batched, latents[:2].to(dtype)):
+        single = batched
+        flags.append(
+            "Without a batch axis the decoder is another function (a normalisation or a softmax "
+            "over the wrong axis?), so it was called with one."
+        )
     if dtype != torch.float64:
         flags.append("The decoder runs in float32 only: derivatives have half the digits.")
     rows = latents[:2].to(dtype)
@@ -298,7 +190,33 @@ def _likelihood_fault(likelihood: LogLikelihood, mean: Tensor, x: Tensor) -> str
     return None
 
 
+def _alone(decoder: Callable[..., Any], z: Tensor) -> Tensor:
+    return _flattened(decoder(z))
+
+
+def _in_batch(decoder: Callable[..., Any], z: Tensor) -> Tensor:
+    return _flattened(decoder(z.unsqueeze(0)))
+
+
+def _means_batches(
+    decoder: Callable[..., Any], single: Decoder, batched: Decoder, rows: Tensor
+) -> bool:
+    """Whether a decoder takes batches row by row, and is another function of one latent."""
+    near = partial(torch.allclose, rtol=half_of_digits(rows.dtype), atol=0.0)
+    with torch.no_grad():
+        one = torch.stack([batched(row) for row in rows])
+        if near(one, torch.stack([single(row) for row in rows])):
+            return False
+        try:
+            both = decoder(rows.to(one))
+        except Exception:  # it takes one latent alone
+            return False
+    return len(both) == len(rows) and near(one, both.flatten(1).to(one))
+
+
 def _flattened(mean: Any) -> Tensor:
-    if not isinstance(mean, Tensor):
-        raise ValueError(f"it returns {described(mean)}, not a tensor of means.")
+    if not isinstance(mean, Tensor) or mean.dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"it returns {described(mean)}, not a tensor of means in float32 or float64."
+        )
     return mean.flatten()

@@ -69,7 +69,7 @@ def implied_variance(found: Precision, left: Tensor, active: Tensor) -> float:
 
 def diagonality(
     gram: Tensor, hessian: Tensor, found: Precision, active: Tensor, variance: float,
-    flags: list[str],
+    kinked: bool, flags: list[str],
 ) -> dict[str, Any]:  # fmt: skip
     """How diagonal each term of Eq. 6 is, in both orders, and whether they cancel."""
     names = [name for name in _TERM_SCORES if "off_diagonal" in name]
@@ -80,7 +80,9 @@ def diagonality(
             "latents is undefined."
         )
         return scores
-    if bool((hessian.diagonal(dim1=-2, dim2=-1)[..., active] == 0).any()):
+    if kinked:
+        hessian = torch.zeros_like(hessian)  # autograd's is wrong, and its null means nothing
+    elif bool((hessian.diagonal(dim1=-2, dim2=-1)[..., active] == 0).any()):
         flags.append(
             "The second term's off-diagonality is not defined: somewhere the decoder does not "
             "curve along an active latent."
@@ -129,7 +131,7 @@ def constraints(
     z: Tensor,
     x: Tensor,
     active: Tensor,
-    piecewise: bool,
+    kinked: bool,
     flags: list[str],
 ) -> dict[str, Any]:
     """C1, C2 and what follows from them, over active latents."""
@@ -162,7 +164,7 @@ def constraints(
     scores["axis_angle"] = _attempt("The angle of C1", flags, angle)
     scores["dto"] = _attempt("The distance of V to a permutation", flags, distance)
     scores["c_ima"] = _attempt("The contrast of independent mechanisms", flags, contrast)
-    if piecewise:
+    if kinked:
         return scores
     scores["flatness"] = _attempt("Flatness", flags, flatness)
     data = x[:_C2_SAMPLES].to(model.dtype) if model.likelihood == "gaussian" else None

@@ -70,7 +70,7 @@ def write_gallery(
         "png": base64.b64encode(image).decode(),
     }
     path = folder / FILE
-    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return path
 
 

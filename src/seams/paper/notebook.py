@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from seams.files import publish
+from seams.files import making, publish
 from seams.paper.parameters import (
     UsageError,
     available,
@@ -44,6 +44,11 @@ __all__ = [
 ]
 
 _KERNEL_SETTINGS = "c.IPKernelApp.log_level = 50\n"  # its warnings at start, and at its end
+_KERNEL = {
+    "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+    "display_name": "Python 3 (ipykernel)",
+    "language": "python",
+}
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _FRAME = re.compile(r"(?:Cell In\[\d+\]|File (.+?):\d+), ")  # of IPython's traceback
 _RAISED = re.compile(r"^-+> *\d+ +raise\b", re.MULTILINE)  # the line that it points at
@@ -74,19 +79,14 @@ def run(
     target = (output or _folder(root, name, profile, given)).resolve()
     if target.exists() and not _replaceable(target):
         raise UsageError(f"{target} is not a folder of results; name another one, or a new one.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
+    with making(target.parent) as partial:
         settings = {"profile": profile, "output": str(partial)}
         asked = bool(given or overrides(name, root))
         _execute(path, partial / "notebook.ipynb", settings | chosen | given, root, name, asked)
         _strip(partial / "notebook.ipynb", partial)
         if not (partial / "numbers.json").is_file():  # `sys.exit()` in a cell counts as success
             raise NotebookError(f"{name} ended without its last cell, which writes the numbers.")
-        partial.chmod(0o755)
         publish(partial, target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return target
 
 
@@ -116,10 +116,15 @@ def _execute(
     with tempfile.TemporaryDirectory() as scratch:
         settings = Path(scratch, "profile_default", "ipython_kernel_config.py")
         settings.parent.mkdir()
-        settings.write_text(_KERNEL_SETTINGS)
+        settings.write_text(_KERNEL_SETTINGS, encoding="utf-8")
         log = Path(scratch, "progress")
         log.touch()
+        kernel = Path(scratch, "kernels", "python3", "kernel.json")
+        kernel.parent.mkdir(parents=True)
+        kernel.write_text(json.dumps(_KERNEL), encoding="utf-8")
+        paths = filter(None, [scratch, os.environ.get("JUPYTER_PATH")])
         environment = {
+            "JUPYTER_PATH": os.pathsep.join(paths),  # this Python, whatever others are called
             "SEAMS_PROGRESS": str(log),
             "SEAMS_ROOT": str(root),
             "IPYTHONDIR": scratch,
@@ -181,7 +186,7 @@ def _echo(log: Path) -> Iterator[None]:
     done = threading.Event()
 
     def follow() -> None:
-        with log.open(newline="") as lines:
+        with log.open(newline="", encoding="utf-8") as lines:
             while True:
                 last = done.is_set()
                 if text := lines.read():
@@ -202,11 +207,11 @@ def _echo(log: Path) -> Iterator[None]:
 
 def _strip(path: Path, partial: Path) -> None:
     """Drop all that changes between executions: times, ids, the folder that was written to."""
-    notebook = json.loads(path.read_text().replace(str(partial), "results"))
+    notebook = json.loads(path.read_text(encoding="utf-8").replace(str(partial), "results"))
     kept = ("kernelspec", "language_info")
     notebook["metadata"] = {k: v for k, v in notebook["metadata"].items() if k in kept}
     for number, cell in enumerate(notebook["cells"]):
         cell["id"] = f"cell-{number}"
         tags = cell["metadata"].get("tags")
         cell["metadata"] = {"tags": tags} if tags else {}
-    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

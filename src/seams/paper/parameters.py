@@ -8,10 +8,11 @@ import ast
 import difflib
 import json
 import math
+import re
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -33,6 +34,8 @@ __all__ = [
 ]
 
 RUNNER = ("profile", "output")  # parameters that the runner sets itself
+_INT = r"[-+]?(?:0|[1-9][0-9_]*)"
+_FLOAT = rf"(?:{_INT}(?:[.][0-9]*)?|[-+]?[.][0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?[.]inf|[.]nan"
 _TYPES = {"str": str, "int": int, "float": float, "bool": bool}
 
 
@@ -127,11 +130,28 @@ def _yaml(text: str, problem: str) -> Any:
     import yaml
 
     try:  # a number of too many digits is a ValueError, deep nesting a RecursionError
-        return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        return yaml.load(text, _loader())
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         where = getattr(error, "problem_mark", None)
         line = f" (line {where.line + 1})" if where and where.line else ""
         raise UsageError(problem + line) from None
+
+
+@cache
+def _loader() -> Any:
+    """YAML with the numbers of its version 1.2: 010 is not eight, and 1:30 is not ninety."""
+    import yaml
+
+    kinds = [f"tag:yaml.org,2002:{kind}" for kind in ("int", "float")]
+    base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    others = {
+        first: [(tag, pattern) for tag, pattern in rules if tag not in kinds]
+        for first, rules in base.yaml_implicit_resolvers.items()
+    }
+    loader = type("Loader", (base,), {"yaml_implicit_resolvers": others})
+    for kind, pattern in zip(kinds, (_INT, _FLOAT), strict=True):
+        loader.add_implicit_resolver(kind, re.compile(rf"(?:{pattern})$"), list("-+.0123456789"))  # type: ignore[attr-defined]
+    return loader
 
 
 def check(values: Mapping[Any, Any], parameters: Mapping[str, Parameter], where: str) -> dict:
@@ -157,7 +177,7 @@ def check(values: Mapping[Any, Any], parameters: Mapping[str, Parameter], where:
 
 
 def _scalar(value: Any, kind: type, parameter: Parameter) -> Any:
-    # YAML 1.1 reads 1e-3 as text, and a bool is an int to Python.
+    # A bool is an int to Python.
     if kind is float and isinstance(value, str | int) and not isinstance(value, bool):
         try:
             value = float(value)

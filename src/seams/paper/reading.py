@@ -10,6 +10,7 @@ from seams.files import publish, scratch
 from seams.paper.gallery import image_bytes
 from seams.project import project_root
 from seams.training.record import Imported
+from seams.training.runs import parse
 
 __all__ = [
     "PROFILES",
@@ -67,7 +68,7 @@ def read_results(
 def _read_numbers(path: Path, name: str, profile: str) -> dict[str, Any]:
     try:
         numbers = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(
             f"`numbers.json` must be JSON; {path} is not ({error}). Run its notebook again."
         ) from error
@@ -85,6 +86,8 @@ def _read_numbers(path: Path, name: str, profile: str) -> dict[str, Any]:
             f"{path} says {numbers['name']!r} in {numbers.get('profile')!r}. Was it moved?"
         )
     for claim in numbers["claims"]:
+        if not isinstance(claim, dict):
+            raise ValueError(f"A claim must be a table of names; {path} has {claim!r}.")
         if claim.get("verdict") not in VERDICTS or not {"id", "statement"} <= claim.keys():
             raise ValueError(
                 f"A claim must have an id, a statement and a verdict among {', '.join(VERDICTS)}; "
@@ -134,7 +137,7 @@ def import_figures(results: Path, record: Path) -> Imported:
     if not folders:
         raise ValueError(f"There are no figures in {results}: run notebooks in a profile first.")
     for folder in folders:
-        numbers = json.loads((folder / "numbers.json").read_text())
+        numbers = parse("numbers.json", (folder / "numbers.json").read_bytes())
         if numbers.get("profile") not in RECORDS:
             raise ValueError(
                 f"Figures of record are of the profile {' or '.join(RECORDS)}; {folder.name} is "

@@ -167,7 +167,8 @@ class Results:
     def write(self) -> Path:
         """Write `numbers.json`, and return its path."""
         path = self.folder / "numbers.json"
-        path.write_text(json.dumps(self.content, indent=1, sort_keys=True, allow_nan=False) + "\n")
+        content = json.dumps(self.content, indent=1, sort_keys=True, allow_nan=False)
+        path.write_text(content + "\n", encoding="utf-8")
         return path
 
 

@@ -21,8 +21,8 @@ BETA = LinearSegmentedColormap.from_list("beta", ["#FDB863", "#D7566B", "#7A2A84
 
 
 def use_style() -> None:
-    """Set matplotlib to the project's style sheet."""
-    matplotlib.style.use(Path(__file__).with_name("seams.mplstyle"))
+    """Set matplotlib to the project's style sheet, whatever the user's own settings are."""
+    matplotlib.style.use(["default", Path(__file__).with_name("seams.mplstyle")])
 
 
 def beta_label(beta: float) -> str:

@@ -10,7 +10,6 @@ from seams.scores.derived import (
     Scored,
     along_axes,
     along_scores,
-    is_piecewise_linear,
     term_scores,
 )
 from seams.scores.sides import (
@@ -32,7 +31,6 @@ __all__ = [
     "cancelled_share",
     "compare_sides",
     "in_random_axes",
-    "is_piecewise_linear",
     "random_rotations",
     "relative_difference",
     "term_scores",

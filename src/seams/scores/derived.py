@@ -23,7 +23,7 @@ from seams.geometry.conditions import off_diagonal_share
 from seams.scores.axes import c2_in_random_axes, dto_in_random_axes, in_random_axes
 from seams.shapes import Bool, Float
 
-__all__ = ["Along", "Scored", "along_axes", "along_scores", "is_piecewise_linear", "term_scores"]
+__all__ = ["Along", "Scored", "along_axes", "along_scores", "term_scores"]
 
 _NOTHING = 1e-9  # a score in random axes below it is rounding: there is nothing to turn
 
@@ -127,12 +127,6 @@ def _off_diagonal(found: Scored, name: str, matrices: Tensor, reason: str | None
 
 def _mean(score: Callable[[Tensor], Tensor], matrices: Tensor) -> Tensor:
     return score(matrices).mean()
-
-
-def is_piecewise_linear(gram: Tensor, hessian: Tensor) -> bool:
-    """Whether second derivatives vanish though the Jacobian changes: autograd sees no kinks."""
-    first = gram.flatten(0, -3)[0].expand_as(gram)
-    return bool((hessian == 0).all()) and not torch.allclose(gram, first)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ sweep goes on where it was. Several may share a store; each run is trained by on
 """
 
 import itertools
+import math
 import os
 import signal
 import sys
@@ -34,6 +35,7 @@ __all__ = [
     "train_or_load",
 ]
 
+_MOST_RUNS = 20_000  # to look up as many takes a minute, and to train them years of a core
 _POLL_SECONDS = 1.0  # between looks at what another process has in hand
 
 
@@ -47,8 +49,14 @@ class Interrupted(KeyboardInterrupt):
 
 def grid(base: TrainConfig, **axes: Iterable[Any]) -> list[TrainConfig]:
     """Every combination of values of fields of `TrainConfig`, the last axis varying fastest."""
-    combinations = itertools.product(*axes.values())
-    return [replace(base, **dict(zip(axes, values, strict=True))) for values in combinations]
+    lists = {name: list(values) for name, values in axes.items()}
+    if (runs := math.prod(map(len, lists.values()))) > _MOST_RUNS:
+        raise ValueError(
+            f"A sweep must have {_MOST_RUNS:,} runs or fewer; got {runs:,}: "
+            f"{' x '.join(f'{len(v):,} of {n}' for n, v in lists.items())}."
+        )
+    combinations = itertools.product(*lists.values())
+    return [replace(base, **dict(zip(lists, values, strict=True))) for values in combinations]
 
 
 def train_or_load(

@@ -131,12 +131,12 @@ def _free_in_group(root: Path = Path("/sys/fs/cgroup"), me: str = "/proc/self/cg
     """What the control groups of this process leave it, as batch systems and containers set it."""
     free = [sys.maxsize]
     try:
-        own = Path(me).read_text().splitlines()[-1].removeprefix("0::/")
+        own = Path(me).read_text(encoding="utf-8").splitlines()[-1].removeprefix("0::/")
         for group in (root / own, *(root / own).parents):
             limit = group / "memory.max"
-            if limit.is_file() and (text := limit.read_text().strip()) != "max":
-                used = int((group / "memory.current").read_text())
-                lines = (group / "memory.stat").read_text().splitlines()
+            if limit.is_file() and (text := limit.read_text(encoding="utf-8").strip()) != "max":
+                used = int((group / "memory.current").read_text(encoding="utf-8"))
+                lines = (group / "memory.stat").read_text(encoding="utf-8").splitlines()
                 cached = next((int(s[14:]) for s in lines if s.startswith("inactive_file ")), 0)
                 free.append(int(text) - used + cached)
             if group == root:

@@ -268,12 +268,15 @@ def _train(job: Job, data: Any, place: Place, stop: Any, show: Show) -> tuple[li
         share = (time.perf_counter() - started) / max(len(stack.configs), 1)
         return [before[c] + share for c in stack.configs]
 
+    def sources() -> list[str]:
+        return [data_of(data, config).checksum for config in stack.configs]
+
     saved, saving, chunk = time.perf_counter(), 0.0, job.chunk_seconds
     steps = train(stack, data, place.store.root)
     while stack.configs and stack.step < stack.configs[0].steps:
         if stop.is_set() or place.over(chunk + saving):
             if stack.step > job.step:
-                place.store.save_checkpoint(stack, seconds())
+                place.store.save_checkpoint(stack, seconds(), sources())
             return [], outcome
         begun = time.perf_counter()
         progress = next(steps)
@@ -286,7 +289,7 @@ def _train(job: Job, data: Any, place: Place, stop: Any, show: Show) -> tuple[li
         show(Report(reached, progress.step, *means))
         if stack.configs and time.perf_counter() - saved > CHECKPOINT_SECONDS:
             begun = time.perf_counter()
-            place.store.save_checkpoint(stack, seconds())
+            place.store.save_checkpoint(stack, seconds(), sources())
             saved = time.perf_counter()
             saving = saved - begun
     runs = []

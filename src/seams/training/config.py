@@ -15,6 +15,12 @@ __all__ = ["CHUNK", "TrainConfig", "beta_at", "covariance_at", "stack_key"]
 
 CHUNK = 128  # steps, of a log and a checkpoint, drawn at once: another value gives other draws
 
+# Beyond these no machine at hand trains such a run, and what is allocated first ends the process.
+_LARGEST = {
+    "resolution": 4096, "width": 16_384, "depth": 1000, "latent": 4096, "batch": 1_000_000,
+    "images": 10**12, "seed": 2**63 - 1, "snapshots": 100_000,
+}  # fmt: skip
+
 
 @no_type_check  # by the shape hook, which would refuse an int for a float before we can convert it
 @dataclass(frozen=True)
@@ -85,6 +91,9 @@ class TrainConfig:
         for name in ("images", "batch", "latent", "width", "resolution"):
             if self[name] < 1:
                 raise ValueError(f"`{name}` must be 1 or more; got {self[name]}.")
+        for name, most in _LARGEST.items():
+            if self[name] > most:
+                raise ValueError(f"`{name}` must be {most:,} or less; got {self[name]:,}.")
         for name in ("depth", "snapshots", "seed"):
             if self[name] < 0:
                 raise ValueError(f"`{name}` must not be negative; got {self[name]}.")

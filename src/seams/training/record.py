@@ -150,11 +150,13 @@ def _checked(folder: Path) -> Run:
     for name in (FILES.provenance, FILES.evaluation, FILES.arrays, FILES.history):
         if not (folder / name).is_file():
             raise ValueError(f"{name} is missing")
+    if links := [path.name for path in folder.iterdir() if path.is_symlink()]:
+        raise ValueError(f"{', '.join(links)} must be a file of its own, not a link")
     try:
         run = Run(read_config(folder), folder)
         origin, scores, arrays = run.provenance, run.scores, run.arrays
         history = run.history
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, TypeError) as error:
         raise ValueError(f"cannot be read: {error}") from None
     if run.id != folder.name:
         raise ValueError(f"its configuration is that of {run.id}")
@@ -169,6 +171,8 @@ def _checked(folder: Path) -> Run:
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"the score {name!r} is not finite")
     for name, array in arrays.items():
+        if array.dtype.kind not in "biuf":
+            raise ValueError(f"the array {name!r} must hold numbers; it holds {array.dtype}")
         # Along training a score may not be defined yet.
         if not name.startswith("curve_") and not np.isfinite(array).all():
             raise ValueError(f"the array {name!r} is not finite")

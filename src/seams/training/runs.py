@@ -162,6 +162,8 @@ class Run:
             known = {item.name for item in fields(self.config)}
             if any(self.config[k] != v for k, v in stored.items() if k in known):
                 return f"{FILES.config} of run {self.id} is that of another run."
+            if unknown := sums.keys() - {*_SMALL, *_LARGE}:
+                return f"{FILES.checksums} of run {self.id} names {', '.join(sorted(unknown))}."
             for name in (*_SMALL, *(_LARGE if weights else ())):
                 if not (self.folder / name).is_file():
                     if name in sums:

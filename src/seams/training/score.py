@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seams import metrics
 from seams.data import Data
@@ -18,7 +18,6 @@ from seams.scores import (
     Scored,
     along_axes,
     along_scores,
-    is_piecewise_linear,
     term_scores,
 )
 from seams.training.encode import IMAGES, Encoded, budget, encode_models, sizes
@@ -181,7 +180,8 @@ def _derivatives(
     found.update(term_scores(gram, hessian, active))
     if whole:
         along = lambda: _along(model.double(), data, encoded, active)
-        found.update(along_scores(active, is_piecewise_linear(gram, hessian), along))
+        kinked = any(isinstance(part, nn.ReLU) for part in model.template.network.modules())
+        found.update(along_scores(active, kinked, along))
     return {"gram": gram.abs().mean(0).numpy(), "hessian": hessian.abs().mean(0).numpy()}
 
 

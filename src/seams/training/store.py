@@ -25,6 +25,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from seams import files
+from seams.data import checksum_here
 from seams.project import project_root, say, shown
 from seams.training.config import TrainConfig
 from seams.training.runs import (
@@ -91,16 +92,19 @@ class Store:
         if problem := recorded.damage():
             say(f"{shown(folder)} does not count: {problem}")
             return None
+        if _is_of_other_data(config, recorded.provenance.get("data_checksum")):
+            _say_once(f"The record's runs on {config.dataset} are of other images than are here.")
         return recorded if recorded.is_evaluated else None
 
     def trained(self, config: TrainConfig, *, weights: bool = False) -> Run | None:
-        """A run of this store, evaluated or not; None if it was damaged, which sets it aside."""
+        """A run of this store, evaluated or not; None if it had to be set aside."""
+        # For damage, or because it was trained on other images than are here now.
         run = Run(config, self.root / run_id(config))
         if not (run.folder / FILES.config).is_file():
             return None
-        if run.damage(weights=weights):
+        if _problem(run, weights):
             with self.lock(config) as mine:  # not while its writer puts it in place
-                problem = run.damage(weights=weights)
+                problem = _problem(Run(config, run.folder), weights)
                 if problem and mine:
                     self._set_aside(run.folder, problem)
                 if problem:
@@ -168,26 +172,35 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)
             raise
 
-    def save_checkpoint(self, stack: Stack, seconds: Sequence[float] | None = None) -> None:
-        """Keep the state of each run of a stack, and the seconds spent on each, to go on from."""
+    def save_checkpoint(
+        self, stack: Stack, seconds: Sequence[float] | None = None, data: Sequence[str] = ()
+    ) -> None:
+        """Keep the state of each run of a stack to go on from.
+
+        With it go the seconds spent on each run, and the checksum of the data of each.
+        """
         (self.root / _CHECKPOINT).mkdir(exist_ok=True)
         spent = torch.tensor(seconds or [0.0] * len(stack.configs), dtype=torch.float64)
         for run, config in enumerate(stack.configs):
             state = stack.state(run) | {"seconds": spent[run].clone()}
             facts = {"run": run_id(config), "sha256": _digest(state)}
+            facts |= {"data": data[run]} if data else {}
             files.write(self._checkpoint(config), safetensors.torch.save(state, facts))
 
     def checkpoint(self, config: TrainConfig) -> dict[str, Tensor] | None:
         """What `Stack.resume` takes, and `seconds`; None if the run was never begun."""
-        return self._opened(self._checkpoint(config), lambda names: names)
+        return self._opened(self._checkpoint(config), lambda names: names, config)
 
     def step(self, config: TrainConfig) -> int:
         """Steps that an unfinished run has behind it; 0 if it was never begun."""
-        found = self._opened(self._checkpoint(config), lambda names: ["step"])
+        found = self._opened(self._checkpoint(config), lambda names: ["step"], config)
         return int(found["step"]) if found else 0
 
     def _opened(
-        self, path: Path, choose: Callable[[list[str]], list[str]]
+        self,
+        path: Path,
+        choose: Callable[[list[str]], list[str]],
+        config: TrainConfig | None = None,
     ) -> dict[str, Tensor] | None:
         """Some tensors of a checkpoint; the others are not read."""
         try:
@@ -198,11 +211,13 @@ class Store:
                 raise ValueError("it is another run's")
             if len(state) == len(names) and facts.get("sha256", "") not in ("", _digest(state)):
                 raise ValueError("its checksum differs")
+            if config and _is_of_other_data(config, facts.get("data")):
+                raise ValueError(f"it was trained on other images than {config.dataset} has now")
         except FileNotFoundError:
             return None
         except (OSError, ValueError, SafetensorError) as error:
             reason = str(error).splitlines()[0]
-            self._set_aside(path, f"The checkpoint of run {path.stem} was damaged ({reason}).")
+            self._set_aside(path, f"The checkpoint of run {path.stem} is unfit: {reason}.")
             return None
         return state
 
@@ -214,7 +229,7 @@ class Store:
             try:
                 (self.root / _LOCKS).mkdir(exist_ok=True)
                 _allow_open_files()
-                file = held.enter_context((self.root / _LOCKS / run_id(config)).open("a"))
+                file = held.enter_context((self.root / _LOCKS / run_id(config)).open("ab"))
                 if fcntl:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -273,6 +288,23 @@ def _allow_open_files() -> None:
         most = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
         if soft < most:
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def _problem(run: Run, weights: bool) -> str:
+    if found := run.damage(weights=weights):
+        return found
+    if _is_of_other_data(run.config, run.provenance.get("data_checksum")):
+        return f"Run {run.id} was trained on other images than {run.config.dataset} has now."
+    return ""
+
+
+def _is_of_other_data(config: TrainConfig, checksum: Any) -> bool:
+    """Whether what a name stands for has changed; False where it cannot, or is not here."""
+    here = checksum_here(config.dataset, config.resolution) if checksum else None
+    return here is not None and here != checksum
+
+
+_say_once = cache(say)
 
 
 def _digest(state: Mapping[str, Tensor]) -> str:

