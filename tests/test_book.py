@@ -451,7 +451,7 @@ def test_the_cover_has_every_verdict_at_a_glance(tmp_path: Path, results: Path) 
 
 def test_every_source_can_be_opened() -> None:
     entries = re.split(r"\n(?=@)", (PAGES / "references.bib").read_text())
-    assert not [entry for entry in entries if not re.search(r"^  (url|doi) = ", entry, re.M)]
+    assert not [entry for entry in entries if not re.search(r"^  (url|doi)\s+= ", entry, re.M)]
 
 
 @pytest.mark.parametrize(
