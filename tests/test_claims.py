@@ -107,7 +107,16 @@ def test_a_notebook_that_no_statement_names_has_a_row_from_its_figure() -> None:
         ({"a": "supported", "b": "supported"}, "supported", "2 of 2"),
         ({"a": "not_supported", "b": "not_supported"}, "not supported", "0 of 2"),
         ({"a": "supported", "b": "not_supported"}, "in part", "1 of 2"),
-        ({"a": "supported", "b": "not_testable_at_this_scale"}, "supported", "1 of 1"),
+        (
+            {"a": "supported", "b": "not_testable_at_this_scale"},
+            "in part",
+            "1 of 1, 1 not testable",
+        ),
+        (
+            {"a": "not_supported", "b": "not_testable_at_this_scale"},
+            "not supported",
+            "0 of 1, 1 not testable",
+        ),
         ({"a": "not_testable_at_this_scale"}, "not testable at this scale", ""),
     ],
 )

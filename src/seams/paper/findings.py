@@ -18,7 +18,8 @@ ROWS = STATEMENTS + tuple(  # and a row for each notebook that no statement name
 )
 
 NOT_RUN = "not run"
-IN_PART = "in part"  # of several claims about one statement, some are supported and some are not
+IN_PART = "in part"  # of several claims about one statement, only some are supported
+UNTESTABLE = "not testable at this scale"
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,13 @@ class Finding:
 
     @property
     def count(self) -> str:
-        """How many of the testable claims are supported."""
+        """How many of the testable claims are supported, and how many are not testable."""
         verdicts = [claim["verdict"] for _, _, claim in self.claims]
-        testable = sum(verdict != "not testable at this scale" for verdict in verdicts)
-        return f"{verdicts.count('supported')} of {testable}" if testable else ""
+        rest = verdicts.count(UNTESTABLE)
+        if rest == len(verdicts):
+            return ""
+        said = f"{verdicts.count('supported')} of {len(verdicts) - rest}"
+        return f"{said}, {rest} not testable" if rest else said
 
 
 def find(results: Mapping[tuple[str, str], Result], profile: str) -> list[Finding]:
@@ -74,12 +78,10 @@ def taken(results: Mapping[tuple[str, str], Result], profile: str) -> dict[str, 
 
 
 def _verdict(verdicts: list[str]) -> str:
-    testable = [verdict for verdict in verdicts if verdict != "not testable at this scale"]
-    if not verdicts:
-        return NOT_RUN
-    if not testable:
-        return "not testable at this scale"
-    return testable[0] if len(set(testable)) == 1 else IN_PART
+    if len(set(verdicts)) < 2:
+        return verdicts[0] if verdicts else NOT_RUN
+    # What cannot be tested leaves a statement that fails a failure, but supports none.
+    return IN_PART if "supported" in verdicts else "not supported"
 
 
 def tally(results: Mapping[tuple[str, str], Result], profile: str) -> str:
