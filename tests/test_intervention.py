@@ -60,6 +60,15 @@ def test_an_arm_that_changed_is_drawn_from_the_change_on() -> None:
     assert len(lines["full"].get_xdata()) == 3
 
 
+def test_scores_of_one_setting_stand_side_by_side() -> None:
+    rows = intervention.arms(runs()).query("beta == 1")
+    scores = {"mig": "MIG", "loss": "loss", RATIOS[0]: "ratio"}
+    axes = plot_changes(plt.figure(), *intervention.along(rows, scores), 64 * 256.0)
+    assert [ax.get_ylabel() for ax in axes[:, 0]] == list(scores.values())
+    assert len({round(ax.get_position().y0, 3) for ax in axes[:, 0]}) == 1
+    assert all(ax.get_xlabel() for ax in axes[:, 0])
+
+
 @pytest.mark.parametrize("shift, verdict", [(0.0, "supported"), (0.6, "not supported")])
 def test_claims_compare_arms_seed_by_seed(tmp_path: Path, shift: float, verdict: str) -> None:
     rows = intervention.arms(runs())

@@ -39,16 +39,21 @@ def plot_changes(
     panels: Mapping[tuple[str, str], Mapping[Arm, np.ndarray]],
     change: float,
 ) -> np.ndarray:
-    """A row a score, with one scale, and a column a setting; see `plot_change`."""
+    """A row a score, with one scale, and a column a setting; of one setting a panel a score."""
     rows, columns = (list(dict.fromkeys(names)) for names in zip(*panels, strict=True))
-    axes = figure.subplots(len(rows), len(columns), sharex=True, sharey="row", squeeze=False)
+    if len(columns) > 1:
+        axes = figure.subplots(len(rows), len(columns), sharex=True, sharey="row", squeeze=False)
+        last = axes[-1]
+    else:
+        last = figure.subplots(1, len(rows), sharex=True, squeeze=False)[0]
+        axes = last[:, None]
     for (row, column), values in panels.items():
         plot_change(axes[rows.index(row), columns.index(column)], images, values, change)
     for ax, title in zip(axes[0], columns, strict=True):
         ax.set_title(title)
     for ax, label in zip(axes[:, 0], rows, strict=True):
         ax.set_ylabel(label)
-    for ax in axes[-1]:
+    for ax in last:
         ax.set_xlabel("images (thousands)")
         ax.xaxis.set_major_locator(MaxNLocator(4))
         ax.xaxis.set_major_formatter(lambda value, _: f"{value / 1e3:g}")
