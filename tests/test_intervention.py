@@ -62,7 +62,7 @@ def test_an_arm_that_changed_is_drawn_from_the_change_on() -> None:
 
 def test_scores_of_one_setting_stand_side_by_side() -> None:
     rows = intervention.arms(runs()).query("beta == 1")
-    scores = {"mig": "MIG", "loss": "loss", RATIOS[0]: "ratio"}
+    scores = {"mig": "MIG", "loss": "loss"}
     axes = plot_changes(plt.figure(), *intervention.along(rows, scores), 64 * 256.0)
     assert [ax.get_ylabel() for ax in axes[:, 0]] == list(scores.values())
     assert len({round(ax.get_position().y0, 3) for ax in axes[:, 0]}) == 1
