@@ -88,6 +88,17 @@ def test_another_python_or_place_rebuilds(
         assert set_up(repro, steps) == ["venv", "lock", "seams"], key
 
 
+def test_set_up_empties_no_environment_behind_a_link(
+    repro: ModuleType, steps: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "precious").touch()
+    repro.VENV.symlink_to(elsewhere)
+    with pytest.raises(SystemExit, match=r"\.venv is a link, .* would empty .*: remove the link"):
+        repro.set_up()
+    assert not steps and (elsewhere / "precious").exists()
+
+
 @pytest.mark.parametrize("breaks_at", ["lock", "seams"])
 def test_interrupted_set_up_is_repaired(
     repro: ModuleType, steps: list[str], monkeypatch: pytest.MonkeyPatch, breaks_at: str
