@@ -44,12 +44,16 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
 
 def test_the_ratio_is_zero_where_columns_are_orthogonal_and_rises_away(run: Run) -> None:
     x = torch.zeros(2, 3)
-    table = region.at_distances([run], x, [0.0, 1.0], draws=8)
-    assert table["spread"].tolist() == pytest.approx([0.25, 0.25])
+    table = region.at_distances([run], x, [0.0, 1.0, 2.0], draws=8)
+    assert table["spread"].tolist() == pytest.approx([0.25] * 3)
     assert table[RATIOS[0]][0] == pytest.approx(0.0, abs=1e-9) and table[RATIOS[0]][1] > 0.3
-    assert table["beta"].tolist() == [CONFIG.beta] * 2
-    (nearer,) = region.at_distances([run], x, [0.1], draws=8)[RATIOS[0]]
+    assert table["beta"].tolist() == [CONFIG.beta] * 3
+    nearer = region.at_distances([run], x, [0.0, 0.1, 1.0, 2.0], draws=8)[RATIOS[0]][1]
     assert 0 < nearer < table[RATIOS[0]][1]
+    with pytest.raises(
+        ValueError, match=r"must hold 0, 1 and 2, .* got none of"
+    ):
+        region.at_distances([run], x, [0.0, 1.0], draws=8)
 
 
 def table(slope: float) -> pd.DataFrame:

@@ -43,7 +43,15 @@ def at_distances(
     Returns:
         One row a run and distance, with `network`, `activation`, `beta`, `seed`, `distance` and
         `spread`, the mean marginal standard deviation of active latents.
+
+    Raises:
+        ValueError: A distance that a claim needs is missing.
     """
+    if missing := {0.0, _NEAR, _FAR} - set(distances):
+        raise ValueError(
+            f"`distances` must hold 0, {_NEAR:g} and {_FAR:g}, of which claims are; got none of "
+            f"{sorted(missing)}."
+        )
     rows = []
     for run in runs:
         vae, config, active = run.model(), run.config, active_of(run)
