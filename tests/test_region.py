@@ -50,9 +50,7 @@ def test_the_ratio_is_zero_where_columns_are_orthogonal_and_rises_away(run: Run)
     assert table["beta"].tolist() == [CONFIG.beta] * 3
     nearer = region.at_distances([run], x, [0.0, 0.1, 1.0, 2.0], draws=8)[RATIOS[0]][1]
     assert 0 < nearer < table[RATIOS[0]][1]
-    with pytest.raises(
-        ValueError, match=r"must hold 0, 1 and 2, .* got none of"
-    ):
+    with pytest.raises(ValueError, match=r"must hold 0, 1 and 2, .* got none of"):
         region.at_distances([run], x, [0.0, 1.0], draws=8)
 
 
