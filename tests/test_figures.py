@@ -127,15 +127,19 @@ def test_fig05_has_both_posteriors_over_beta() -> None:
     ]
 
 
-def test_fig05_trains_the_beta_of_the_heatmaps_if_the_sweep_lacks_it() -> None:
-    values = DSPRITES | {"seeds": 2}
-    runs = fig05(**values, heatmap_beta=0.001)
-    assert runs[:-2] == fig05(**values)
-    assert [(r.covariance, r.beta, r.seed) for r in runs[-2:]] == [
-        ("diagonal", 0.001, 0),
-        ("diagonal", 0.001, 1),
+def test_fig05_compares_posteriors_on_larger_images_too() -> None:
+    large = dict(large_betas=[1.0], large_seeds=2, large_full_seeds=1, large_images=64_000)
+    runs = fig05(**DSPRITES, large_resolution=32, **large)
+    sweep = fig05(**DSPRITES)
+    assert fig05(**DSPRITES, large_resolution=0, **large) == sweep
+    assert runs[: len(sweep)] == sweep
+    more = runs[len(sweep) :]
+    assert [(r.covariance, r.seed) for r in more] == [
+        ("diagonal", 0),
+        ("diagonal", 1),
+        ("full", 0),
     ]
-    assert fig05(**values, heatmap_beta=0.3) == fig05(**values)
+    assert {(r.resolution, r.sigma, r.beta, r.images) for r in more} == {(32, 0.5, 1.0, 64_000)}
 
 
 def test_fewer_runs_with_full_posteriors_leave_the_others_as_they_are() -> None:

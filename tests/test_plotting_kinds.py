@@ -57,6 +57,14 @@ def test_kinds_have_their_colours_means_bands_and_seeds(figure: Figure) -> None:
     assert of_two.min() == BETAS[1]
 
 
+def test_scores_beside_are_dotted_and_in_sight(figure: Figure) -> None:
+    higher = sweep(mig=2.0)
+    ax = plotting.plot_kind_panels(figure, sweep(mig=0.2), {"mig": "MIG"}, interval, beside=higher)
+    styles = [line.get_linestyle() for line in ax["mig"].get_lines()]
+    assert [style for style in styles if style != "None"] == ["-", "-", ":", ":"]
+    assert ax["mig"].get_ylim()[1] > higher["mig"].max()
+
+
 def test_panels_begin_at_zero_and_share_a_scale_where_asked(figure: Figure) -> None:
     names = {"mig": "MIG", "aas": "AAS", "dto": "DtO", "loss": "loss"}
     frame = sweep(mig=0.1, aas=0.5, dto=2.0, loss=40.0)

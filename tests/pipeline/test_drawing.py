@@ -49,7 +49,7 @@ def test_a_figure_is_drawn_from_the_record_alone(data: Path, tmp_path: Path) -> 
 @pytest.mark.slow
 def test_figure_5_is_drawn_where_every_model_collapsed(data: Path, tmp_path: Path) -> None:
     """No off-diagonality is defined then."""
-    values = ["betas=[1e5, 2e5]", "seeds=1", "images=4096", "heatmap_beta=0.0"]
+    values = ["betas=[1e5, 2e5]", "seeds=1", "images=4096"]
     command = [sys.executable, "-m", "seams", "run", "fig05", "--profile", "smoke"]
     environment = os.environ | {"SEAMS_STORE": str(tmp_path / "store"), "SEAMS_DATA": str(data)}
     subprocess.run(

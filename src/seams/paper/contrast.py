@@ -3,16 +3,17 @@
 import numpy as np
 import pandas as pd
 
-from seams.paper.frames import RATIOS, by_kind, correlations, nearest
+from seams.paper.frames import RATIOS, by_kind, correlations, means, nearest
 from seams.paper.results import Results
 
-__all__ = ["FAIR", "claim_posteriors", "claim_trends", "fair_betas"]
+__all__ = ["FAIR", "claim_posteriors", "claim_trends", "fair_betas", "note_posteriors"]
 
 FAIR = (
     0.01  # excess share of a full posterior's loss that still fits; at its optimum there is none
 )
 
 _RAW = ("off_diagonal_gram_of_abs", "off_diagonal_hessian_of_abs")
+_NOTED = ("mig4", "mig_posX", "mig_posY", "probe", "dto", "c_ima", "distortion", "rate", "loss")
 _TERMS = {"gram": "JᵀJ", "hessian": "the directed Hessian"}
 _AXES = 0.1  # by which a ratio may differ from 1, where axes mean nothing
 _SEEN = "Not blind: correlations over all runs of an earlier record were seen before."
@@ -28,6 +29,26 @@ def fair_betas(rows: pd.DataFrame) -> list[float]:
     loss = by_kind(rows, "loss")
     excess = (loss["full"] / loss["diagonal"] - 1).mean(axis=1)
     return [float(beta) for beta in excess.index[excess <= FAIR]]
+
+
+def note_posteriors(results: Results, rows: pd.DataFrame, prefix: str = "") -> None:
+    """Note means of scores by posterior and beta, and by how much full posteriors fit worse."""
+    betas, few = sorted(set(rows["beta"])), ("mig", "aas", *RATIOS)
+    near = nearest(betas)
+    for place, beta in {"smallest": betas[0], "near": near, "largest": betas[-1]}.items():
+        results.value(f"{prefix}{place}_beta", beta)
+        of_beta = rows[rows["beta"] == beta]
+        numbers = [*few, *_RAW, *_NOTED, "loss_ratio", "active"]
+        for name, value in means(of_beta, numbers, ["covariance"]).items():
+            results.value(f"{prefix}{place}_{name}", value)
+    for name, value in means(rows, few, ["covariance", "beta"]).items():
+        results.value(f"{prefix}{name}", value)
+    excess = 100 * (rows[rows["covariance"] == "full"].groupby("beta")["loss_ratio"].mean() - 1)
+    results.value(f"{prefix}loss_gap_largest", excess.max())
+    results.value(f"{prefix}loss_gap_largest_beta", float(excess.index[int(excess.argmax())]))
+    results.value(f"{prefix}loss_gap_near", excess[near])
+    fair = ", ".join(f"{beta:g}" for beta in fair_betas(rows)) or "none of them"
+    results.value(f"{prefix}fair_betas", fair)
 
 
 def claim_posteriors(

@@ -40,16 +40,17 @@ def fig05(
     betas: Sequence[float],
     seeds: int,
     full_seeds: int = 0,
-    heatmap_beta: float = 0.0,
+    large_resolution: int = 0,
     **values: Any,
 ) -> list[TrainConfig]:
-    """Posteriors x betas x seeds on dSprites, last diagonal ones at `heatmap_beta`; Figure 5."""
+    """Posteriors x betas x seeds on dSprites, then on larger images; Figure 5."""
     base = _dsprites(values)
     runs = grid(base, covariance=_KINDS, beta=_betas(betas), seed=_seeds(seeds))
     if full_seeds:
         runs = [c for c in runs if c.covariance == "diagonal" or c.seed < full_seeds]
-    if heatmap_beta and heatmap_beta not in betas:
-        runs += grid(replace(base, beta=heatmap_beta), seed=_seeds(seeds))
+    if large_resolution:
+        values |= {"resolution": large_resolution} | _prefixed("large_", values)
+        runs += fig05(**values)
     return runs
 
 
@@ -64,8 +65,7 @@ def grids(
     """Runs of Figure 5 on two grids: MLPs over beta, then convolutional networks at one."""
     names = ("width", "seeds", "images", "batch", "learning_rate")
     mlp = {"network": "mlp", "betas": betas} | {name: values[name] for name in names}
-    convolutional = {"network": "burgess", "betas": [conv_beta]}
-    convolutional |= {name: values[f"conv_{name}"] for name in names}
+    convolutional = {"network": "burgess", "betas": [conv_beta]} | _prefixed("conv_", values)
     return [
         run
         for network in (mlp, convolutional)
@@ -101,8 +101,7 @@ def fig06(
 
 def fig08(*, betas: Sequence[float], seeds: int, **values: Any) -> list[TrainConfig]:
     """Posteriors x betas x seeds on faces, of which Figures 7 to 10 share the runs."""
-    # With few images a short rise of the KL term ends with half of the latents collapsed that pay
-    # for themselves: hence half of the run, and one hidden layer.
+    # On few images latents that pay for themselves collapse in a short rise of the KL term.
     common = "dataset resolution network width latent images batch learning_rate"
     base = _config(values, common, sigma=values["resolution"] / 64, depth=1, warmup=0.5)
     return grid(base, covariance=_KINDS, beta=_betas(betas), seed=_seeds(seeds))
@@ -259,8 +258,11 @@ def _dsprites(values: dict[str, Any]) -> TrainConfig:
 
 def _conv(values: dict[str, Any]) -> TrainConfig:
     """The same of the paper's network on all of dSprites, from parameters `conv_...`."""
-    own = {k.removeprefix("conv_"): v for k, v in values.items() if k.startswith("conv_")}
-    return _dsprites({"dataset": "dsprites", "network": "burgess"} | own)
+    return _dsprites({"dataset": "dsprites", "network": "burgess"} | _prefixed("conv_", values))
+
+
+def _prefixed(prefix: str, values: dict[str, Any]) -> dict[str, Any]:
+    return {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
 
 
 def _betas(betas: Sequence[float]) -> list[float]:

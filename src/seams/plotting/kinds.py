@@ -69,9 +69,10 @@ def plot_kind_panels(
     interval: Interval,
     rows: int = 1,
     shared: bool = False,
+    beside: pd.DataFrame | None = None,
     **style: Any,
 ) -> dict[str, Axes]:
-    """A panel a score against beta, from 0 up; `names` goes from columns to labels."""
+    """A panel a score against beta, from 0 up, by `names`' labels; scores of `beside` dotted."""
     columns = -(-len(names) // rows)
     panels = figure.subplots(
         rows, columns, sharex=True, sharey="row" if shared else "none", squeeze=False
@@ -79,8 +80,12 @@ def plot_kind_panels(
     found = dict(zip(names, panels.flat, strict=False))
     for name, ax in found.items():
         plot_kinds(ax, frame, name, interval, **style)
+        every = frame[name]
+        if beside is not None:
+            plot_kinds(ax, beside, name, interval, **style | {"linestyle": ":"})
+            every = pd.concat([every, beside[name]])
         ax.set_ylabel(names[name])
-        ax.set_ylim(*_ends(frame[name]))
+        ax.set_ylim(*_ends(every))
     if shared:
         for row, some in zip(panels, np.array_split(list(names), rows), strict=True):
             row[0].set_ylim(*_ends(pd.concat([frame[name] for name in some])))
