@@ -29,7 +29,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def test_a_figure_is_drawn_from_the_record_alone(data: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
-    command = [sys.executable, "-m", "seams", "run", "gap", "--profile", "desk"]
+    command = [sys.executable, "-m", "seams", "run", "chain", "--profile", "desk"]
     environment = os.environ | {"SEAMS_STORE": str(store), "SEAMS_DATA": str(data)}
     subprocess.run(
         [*command, "-o", tmp_path / "out"], cwd=ROOT, env=environment, check=True, timeout=300
@@ -37,7 +37,7 @@ def test_a_figure_is_drawn_from_the_record_alone(data: Path, tmp_path: Path) -> 
     assert not list(store.glob("*/config.json")), "it trained"
     drawn, kept = (
         json.loads((folder / "numbers.json").read_text())
-        for folder in (tmp_path / "out", FIGURES / "gap")
+        for folder in (tmp_path / "out", FIGURES / "chain")
     )
     assert drawn["runs"] == kept["runs"] | {"commits": drawn["runs"]["commits"]}
     for ours, theirs in zip(drawn["claims"], kept["claims"], strict=True):
