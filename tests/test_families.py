@@ -180,7 +180,9 @@ def test_squares_on_a_grid_overlap_by_what_their_spacing_leaves(spacing):
     pixels = x.sum(0).reshape(64, 64).nonzero()  # in the middle, up to one pixel
     ends = pixels.min(0).values, 63 - pixels.max(0).values
     assert (ends[0] - ends[1]).abs().max() <= 1
-    assert_close(samples(f"xy_square-{spacing}-3", 16).x.sum(1), torch.full((24,), 4.0))
+    assert_close(
+        samples(f"xy_square-{spacing}-3", 16).x.sum(1), torch.full((24,), 4.0, dtype=torch.float32)
+    )
 
 
 def test_load_knows_members_and_what_may_be_stacked():

@@ -121,7 +121,8 @@ def samples(name: str, side: int) -> Samples:
     if family == "dsprites_square":
         return _squares(values[0], side)
     if family == "xy_square":
-        return _on_grid(*values, side)
+        spacing, rows = values
+        return _on_grid(spacing, rows, side)
     found = known(name, side)
     return Samples(found.x.float(), latents=found.latents)
 

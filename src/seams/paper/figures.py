@@ -173,6 +173,8 @@ def switch(*, betas: Sequence[float], seeds: int, hold: float, **values: Any) ->
     changing = dict[str, Any](off_diagonal="relative", hold=hold, covariance_start="diagonal")
     mlp = replace(_dsprites(values | {"network": "mlp"}), **changing)
     runs = grid(mlp, **arms, beta=_betas(betas), seed=_seeds(seeds))
+    more = {"beta": _betas(values["all_betas"]), "seed": range(values["all_seeds"])}
+    runs += grid(replace(mlp, dataset="dsprites"), **arms, **more)
     return runs + _conv(values, changing, **arms)
 
 

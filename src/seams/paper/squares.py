@@ -31,7 +31,7 @@ def with_places(rows: pd.DataFrame) -> pd.DataFrame:
     parts = rows["dataset"].str.split("-", expand=True)
     rows = rows.assign(spacing=parts[1].astype(int), lines=parts[2].astype(int))
     largest = {
-        name: spectrum(name, group["resolution"].iloc[0], group["sigma"].iloc[0])[0]
+        name: spectrum(str(name), group["resolution"].iloc[0], group["sigma"].iloc[0])[0]
         for name, group in rows.groupby("dataset")
     }
     return rows.assign(above=rows["dataset"].map(largest) / rows["beta"])
