@@ -31,8 +31,8 @@ def with_places(rows: pd.DataFrame) -> pd.DataFrame:
     parts = rows["dataset"].str.split("-", expand=True)
     rows = rows.assign(spacing=parts[1].astype(int), lines=parts[2].astype(int))
     largest = {
-        name: spectrum(str(name), group["resolution"].iloc[0], group["sigma"].iloc[0])[0]
-        for name, group in rows.groupby("dataset")
+        name: spectrum(str(name), int(side), float(sigma))[0]
+        for name, side, sigma in rows[["dataset", "resolution", "sigma"]].drop_duplicates().values
     }
     return rows.assign(above=rows["dataset"].map(largest) / rows["beta"])
 
@@ -40,7 +40,8 @@ def with_places(rows: pd.DataFrame) -> pd.DataFrame:
 def spectrum(name: str, side: int, sigma: float) -> np.ndarray:
     r"""Eigenvalues of the data's covariance over $\sigma^2$, falling: the unit of beta."""
     x = datasets.load(name, side).x.double()
-    return (torch.linalg.eigvalsh(x.T.cov(correction=0)).flip(0) / sigma**2).numpy()
+    s = torch.linalg.svdvals(x - x.mean(0))
+    return (s.square() / (len(x) * sigma**2)).numpy()
 
 
 def chance_order(lines: int, draws: int = 2_000) -> float:
