@@ -169,6 +169,22 @@ def test_squares_are_images_of_dsprites_in_the_middle_rows(ratio, rows):
     assert found.latents[place].tolist() == [5, last]
 
 
+@pytest.mark.parametrize("spacing", [2, 4, 5, 8])
+def test_squares_on_a_grid_overlap_by_what_their_spacing_leaves(spacing):
+    found = samples(f"xy_square-{spacing}-3", 64)
+    assert found.latents[[0, 4, -1]].tolist() == [[0, 0], [1, 1], [7, 2]]
+    column, row = ((a[:, None] - a).abs() * spacing for a in found.latents.T)
+    common = (8 - column).clamp(min=0) * (8 - row).clamp(min=0)
+    x = found.x.double()
+    assert torch.equal(x @ x.mT, common)
+    pixels = x.sum(0).reshape(64, 64).nonzero()  # in the middle, up to one pixel
+    ends = pixels.min(0).values, 63 - pixels.max(0).values
+    assert (ends[0] - ends[1]).abs().max() <= 1
+    assert_close(
+        samples(f"xy_square-{spacing}-3", 16).x.sum(1), torch.full((24,), 4.0, dtype=torch.float32)
+    )
+
+
 def test_load_knows_members_and_what_may_be_stacked():
     loaded = datasets.load("curves-normal-2-3", 1)
     assert_close(loaded.x, known("curves-normal-2-3").x.float())
@@ -196,6 +212,7 @@ def test_members_are_told_by_form():
         ("curves-normal-0-2", "A number of latents must be 1 to 100; got '0'"),
         ("curves-normal-2.5-2", "A number of latents must be 1 to 100; got '2.5'"),
         ("curves-normal-100000-2", "A number of latents must be 1 to 100; got '100000'"),
+        ("xy_square-2.5-8", "A spacing must be 1 to 100; got '2.5'"),
         ("curves-cauchy-2-2", "`law` must be one of .*; got 'cauchy'"),
         ("dsprites_square-2", "`known` has no decoder of 'dsprites_square-2': use `samples`"),
     ],
@@ -209,3 +226,9 @@ def test_names_that_cannot_be(name, message):
 def test_squares_that_cannot_be_are_refused(ratio, side):
     with pytest.raises(ValueError, match=f"got {ratio} and {side}"):
         samples(f"dsprites_square-{ratio}", side)
+
+
+@pytest.mark.parametrize(("name", "got"), [("9-8", "9, 8 and 16"), ("8-9", "8, 9 and 16")])
+def test_grids_that_do_not_fit_are_refused(name, got):
+    with pytest.raises(ValueError, match=f"spacing and rows up to 8 and .*; got {got}"):
+        samples(f"xy_square-{name}", 16)

@@ -151,15 +151,17 @@ def test_switch_has_four_arms_of_each_network() -> None:
     one = dict(dataset="dsprites_half_height", resolution=16, width=128, images=64_000, batch=64)
     conv = {f"conv_{name}": value for name, value in one.items() if name != "dataset"}
     more = dict(learning_rate=1e-3, conv_learning_rate=5e-4, conv_betas=[1.0], conv_seeds=2)
+    more |= {"all_betas": [1.0], "all_seeds": 2}
     runs = switch(betas=[1.0, 0.3], seeds=3, hold=0.5, **one, **conv, **more)
-    assert len(set(runs)) == len(runs) == 4 * (2 * 3 + 2)
-    of_nets = {net: [r for r in runs if r.network == net] for net in ("mlp", "burgess")}
-    for net, dataset in (("mlp", "dsprites_half_height"), ("burgess", "dsprites")):
-        arms = {(r.covariance_start, r.covariance) for r in of_nets[net]}
-        assert len(arms) == 4 and {r.dataset for r in of_nets[net]} == {dataset}
-        assert {(r.change, r.steps) for r in of_nets[net]} == {(512, 1000)}
-    assert switch(betas=[1.0], seeds=1, hold=0.5, **one, **conv, **more | {"conv_seeds": 0}) == [
-        r for r in runs if r.network == "mlp" and r.seed == 0 and r.beta == 1.0
+    assert len(set(runs)) == len(runs) == 4 * (2 * 3 + 2 + 2)
+    places = [("mlp", "dsprites_half_height"), ("mlp", "dsprites"), ("burgess", "dsprites")]
+    for place in places:
+        some = [r for r in runs if (r.network, r.dataset) == place]
+        assert len({(r.covariance_start, r.covariance) for r in some}) == 4
+        assert {(r.change, r.steps) for r in some} == {(512, 1000)}
+    alone = more | {"conv_seeds": 0, "all_seeds": 0}
+    assert switch(betas=[1.0], seeds=1, hold=0.5, **one, **conv, **alone) == [
+        r for r in runs if (r.network, r.dataset) == places[0] and r.seed == 0 and r.beta == 1.0
     ]
 
 

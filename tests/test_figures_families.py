@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from seams.paper.figures import chain, gap, ident, rolinek
+from seams.paper.figures import chain, gap, ident, rolinek, squares
 from seams.training import stack_key
 
 IDENT = {
@@ -48,6 +48,22 @@ CHAIN = COMMON | {
     "resolution": 16,
     "images": 640,
 }
+
+
+def test_squares_have_both_posteriors_at_the_first_beta_and_one_at_the_others() -> None:
+    common = COMMON | {"resolution": 32, "images": 640}
+    runs = squares(spacings=[2, 8], lines=[8, 4], betas=[0.5, 2.0], **common)
+    first = [r for r in runs if r.beta == 0.5]
+    assert {(r.dataset, r.covariance, r.seed) for r in first} == {
+        (f"xy_square-{s}-{n}", kind, seed)
+        for s in (2, 8)
+        for n in (8, 4)
+        for kind in ("diagonal", "full")
+        for seed in range(2)
+    }
+    rest = [(r.beta, r.dataset, r.covariance) for r in runs[len(first) :: 2]]
+    assert rest == [(2.0, f"xy_square-{s}-8", "diagonal") for s in (2, 8)]
+    assert len(set(runs)) == len(runs) and {r.sigma for r in runs} == {0.5}
 
 
 def test_ident_compares_posteriors_where_the_conditions_hold_and_scans_diagonal_ones() -> None:

@@ -1,5 +1,6 @@
 """Frames of runs, and what figures read off them."""
 
+import itertools
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from stored import CONFIG, add
 
 from seams.paper import frames
-from seams.training import Run
+from seams.training import Run, TrainConfig, build
 
 
 def sweep(**columns: list[float]) -> pd.DataFrame:
@@ -141,6 +142,19 @@ def test_random_directions_are_as_far_from_the_axes_as_theory_says() -> None:
     expected = 2 * np.sqrt(1 - np.cos(angles)).mean()
     assert found.tolist()[:2] == [0, 0]
     assert found[2] == pytest.approx(expected, abs=0.03)
+
+
+def test_untrained_decoders_have_the_distance_of_their_own_weights() -> None:
+    config = TrainConfig(dataset="square:matrix", resolution=1, network="linear", latent=2)
+    found = frames.untrained_dto(config, seeds=3, draws=4)
+    signs = [np.diag(s) for s in itertools.product((1, -1), repeat=2)]
+    axes = [P @ s for P in (np.eye(2), np.eye(2)[::-1]) for s in signs]
+    for seed, distance in enumerate(found):
+        W = build(replace(config, seed=seed), 3).network.state_dict()
+        (W,) = (part.double().numpy() for part in W.values() if part.ndim == 2)
+        V = np.linalg.svd(W)[2].T
+        assert distance == pytest.approx(min(np.linalg.norm(V - P) for P in axes), rel=1e-6)
+    assert len(set(found)) == 3
 
 
 def test_predicted_latents_are_eigenvalues_above_the_noise() -> None:

@@ -86,6 +86,26 @@ def test_claims_compare_arms_seed_by_seed(tmp_path: Path, shift: float, verdict:
     assert {claim["n"] for claim in found.values()} == {len(SEEDS)}
 
 
+def test_contrasts_at_equal_fit_leave_out_where_full_posteriors_fit_worse(tmp_path: Path) -> None:
+    rows = intervention.arms(runs())
+    worse = (rows["arm"] == "full") & (rows["beta"] == 2)
+    rows.loc[worse, "loss"] += 0.1
+    rows.loc[worse, [*RATIOS, "c2_ratio"]] = -9.0
+    rows.loc[rows["arm"] == "diagonal", "mig"] += 0.1 + 0.01 * rows["seed"]
+    results = Results("switch", "quick", str(tmp_path / "out"), {})
+    intervention.claim_equal_fit(results, rows, "x_")
+    intervention.claim_equal_fit(results, rows.query("beta == 2"), "none_")
+    found = {claim["id"]: claim for claim in results.content["claims"]}
+    assert found["x_equal_mig"]["value"] == pytest.approx(0.115)
+    assert found["x_equal_gram"]["value"] == pytest.approx(-0.5)
+    assert {c["verdict"] for id, c in found.items() if id[0] == "x"} == {"supported"}
+    assert all(
+        c["note"].startswith("Beta") and ": 1." in c["note"] for c in found.values() if c["n"]
+    )
+    nothing = [c for id, c in found.items() if id.startswith("none_")]
+    assert {c["verdict"] for c in nothing} == {"not testable at this scale"}
+
+
 def test_ordinary_runs_are_no_arms() -> None:
     ordinary = Run(CONFIG, Path())
     ordinary.__dict__["scores"] = {"distortion": 3.0, "rate": 1.0}

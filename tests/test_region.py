@@ -1,5 +1,6 @@
 """Derivatives at a distance from posterior means."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -34,6 +35,13 @@ class Bent(nn.Module):
         return torch.stack([a + a * a / 2, 2 * b + b * b, 3 * a * b], -1)
 
 
+class Kinked(nn.Module):
+    """Curvature is in the kinks alone, near which posteriors lie."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return 3 * torch.cat([torch.relu(z), z[..., :1]], -1)
+
+
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     found = Run(CONFIG, Path())
@@ -52,6 +60,35 @@ def test_the_ratio_is_zero_where_columns_are_orthogonal_and_rises_away(run: Run)
     assert 0 < nearer < table[RATIOS[0]][1]
     with pytest.raises(ValueError, match=r"must hold 0, 1 and 2, .* got none of"):
         region.at_distances([run], x, [0.0, 1.0], draws=8)
+
+
+def test_equation_6_closes_by_first_derivatives_where_second_ones_are_not_seen(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    smooth = Run(replace(CONFIG, sigma=0.1), Path())
+    smooth.__dict__["arrays"] = run.arrays
+    found = region.closing([smooth], torch.tensor([[0.2, -0.5, 0.1], [0.1, 0.4, -0.2]])).iloc[0]
+    assert max(found[["one", "two", "noise"]]) < 0.03
+    monkeypatch.setattr(Run, "model", lambda self: VAE(Centred(), Kinked()))
+    x = torch.tensor([[0.05, -0.05, 0.3, 0.05], [0.1, 0.04, -0.1, 0.1]])
+    found = region.closing([run], x).iloc[0]
+    assert found["one"] < 0.08 < 0.12 < found["two"]  # the best on 64 draws is not quite the best
+    run.__dict__["arrays"]["activity"][:] = 0
+    assert region.closing([run], x)[["two", "one", "noise"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize(("open_by_two", "verdict"), [(0.2, "supported"), (0.04, "not supported")])
+def test_claims_of_both_forms(tmp_path: Path, open_by_two: float, verdict: str) -> None:
+    rows = [
+        {"activation": kind, "beta": 1.0, "seed": seed, "one": 0.02 + seed / 1e3, "two": two}
+        for kind, two in (("silu", 0.01), ("relu", open_by_two))
+        for seed in range(3)
+    ]
+    results = Results("region", "quick", str(tmp_path), {})
+    region.claim_closes(results, pd.DataFrame(rows))
+    found = {claim["id"]: claim["verdict"] for claim in results.content["claims"]}
+    assert found.pop("relu_two") == verdict
+    assert set(found.values()) == {"supported"} and len(found) == 3
 
 
 def table(slope: float) -> pd.DataFrame:

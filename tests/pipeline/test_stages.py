@@ -78,7 +78,7 @@ def test_what_tells_or_has_no_influence_counts_for_nothing(clone: Clone) -> None
 
 def test_a_data_set_counts_where_it_is_named(clone: Clone) -> None:
     found = clone.append("src/seams/data/families.py", "\nNEW = 1\n")
-    assert found == {"chain", "gap", "ident"}
+    assert found == {"chain", "gap", "ident", "squares"}
     assert not clone.append("src/seams/data/faces/__init__.py", "\nNEW = 1\n") & {"fig05", "gap"}
     of_dsprites = clone.append("src/seams/data/dsprites/rule.py", "\nNEW = 1\n")
     assert clone.edit("data.dvc", "outs:\n- md5: ", "outs:\n- md5: 0") == of_dsprites

@@ -39,6 +39,7 @@ FAMILIES = (
     "twisted-STRENGTH",  # `generators.twisted` of "curves-normal-2-2": breaks both
     "blobs-RATIO",  # images of `synthetic.blob_images`, uniform place
     "dsprites_square-RATIO",  # dSprites: upright squares of the largest scale
+    "xy_square-SPACING-ROWS",  # one of 8 pixels on a grid of 8 columns, SPACING pixels apart
 )
 """Names that `samples` knows, with words where numbers go."""
 
@@ -48,7 +49,8 @@ LAWS = ("normal", "uniform", "laplace", "arcsine")
 _SAMPLES = 8_192  # of a family whose latents are drawn
 _BLOB = 6  # a blob's standard deviations in the side of its image: wide, so the sheet bends little
 _LATENTS = 100  # more curves than that are a slip, and would fill the memory
-_IMAGES = ("blobs", "dsprites_square")
+_IMAGES = ("blobs", "dsprites_square", "xy_square")
+_GRID = 8  # columns of a grid of places, and pixels of the square on it: at most so far apart
 
 
 # "arcsine" is U-shaped between -sqrt 2 and sqrt 2, with most mass at its ends; "uniform" and
@@ -83,7 +85,7 @@ class Known:
 
 
 def known(name: str, side: int = 16) -> Known:
-    """8,192 samples of a family in float64, with a decoder: all but "dsprites_square" have one."""
+    """8,192 samples of a family in float64, with a decoder: all but squares have one."""
     law, latent = "normal", 2
     generator: Generator | Callable[[Tensor], Tensor]
     match _parts(name):
@@ -118,6 +120,9 @@ def samples(name: str, side: int) -> Samples:
     family, *values = _parts(name)
     if family == "dsprites_square":
         return _squares(values[0], side)
+    if family == "xy_square":
+        spacing, rows = values
+        return _on_grid(spacing, rows, side)
     found = known(name, side)
     return Samples(found.x.float(), latents=found.latents)
 
@@ -166,6 +171,23 @@ def _squares(ratio: float, side: int) -> Samples:
     return Samples(images.mean((2, 4)).flatten(1), latents=classes[:, 4:].double())
 
 
+def _on_grid(spacing: int, rows: int, side: int) -> Samples:
+    """A square at every place of a grid in the middle of 64 x 64 pixels (Michlo et al. 2022)."""
+    if max(spacing, rows) > _GRID or 64 % side:
+        raise ValueError(
+            f"A square on a grid needs a spacing and rows up to {_GRID} and a side that divides "
+            f"64; got {spacing}, {rows} and {side}."
+        )
+    pixel, lines = torch.arange(64), []
+    for count in (_GRID, rows):
+        start = (64 - _GRID - (count - 1) * spacing) // 2 + spacing * torch.arange(count)[:, None]
+        inside = (pixel >= start) & (pixel < start + _GRID)
+        lines.append(inside.float().unflatten(1, (side, -1)).mean(2))
+    images = lines[0][:, None, None, :] * lines[1][None, :, :, None]
+    places = torch.cartesian_prod(torch.arange(_GRID), torch.arange(rows)).double()
+    return Samples(images.flatten(0, 1).flatten(1), latents=places)
+
+
 def _parts(name: str) -> list[Any]:
     """A family and its values."""
     family, *texts = name.split("-")
@@ -181,10 +203,11 @@ def _parts(name: str) -> list[Any]:
 def _value(word: str, text: str, name: str) -> Any:
     if word == "LAW":
         return text
-    if word == "LATENTS":
+    if word in ("LATENTS", "SPACING", "ROWS"):
         if not (text.isdecimal() and 0 < float(text) <= _LATENTS):
+            what = {"LATENTS": "A number of latents", "ROWS": "A number of rows"}
             raise ValueError(
-                f"A number of latents must be 1 to {_LATENTS}; got {text!r} in {name!r}."
+                f"{what.get(word, 'A spacing')} must be 1 to {_LATENTS}; got {text!r} in {name!r}."
             )
         return int(text)
     try:

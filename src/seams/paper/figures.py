@@ -78,14 +78,8 @@ def fig06(
     *, betas: Sequence[float], shares: Sequence[float], seeds: int, **values: Any
 ) -> list[TrainConfig]:
     """Circles in the plane over beta, both near collapse, and coins; Figure 6, Appendix B."""
-    base = _config(
-        values,
-        "width images batch learning_rate",
-        dataset="circles",
-        resolution=1,
-        network="mlp",
-        latent=2,
-    )
+    true = dict[str, Any](dataset="circles", resolution=1, latent=2)
+    base = _config(values, "width images batch learning_rate", network="mlp", **true)
     # Above this beta linear theory leaves no latent active: the largest eigenvalue of the circles'
     # covariance over sigma^2 = 1. For coins it is 1, their variance over that of the likelihood.
     largest = float(data.load("circles", 1).x.double().T.cov(correction=0).diagonal().max())
@@ -172,40 +166,37 @@ def gap(
     return runs
 
 
-def switch(
-    *,
-    betas: Sequence[float],
-    seeds: int,
-    hold: float,
-    conv_betas: Sequence[float],
-    conv_seeds: int,
-    **values: Any,
-) -> list[TrainConfig]:
+def switch(*, betas: Sequence[float], seeds: int, hold: float, **values: Any) -> list[TrainConfig]:
     """MLPs, then convolutional networks, whose posteriors change at `hold`, and controls."""
     arms = {"covariance_start": _KINDS, "covariance": _KINDS}
     changing = dict[str, Any](off_diagonal="relative", hold=hold, covariance_start="diagonal")
     mlp = replace(_dsprites(values | {"network": "mlp"}), **changing)
     runs = grid(mlp, **arms, beta=_betas(betas), seed=_seeds(seeds))
-    if conv_seeds:
-        conv = replace(_conv(values), **changing)
-        runs += grid(conv, **arms, beta=_betas(conv_betas), seed=_seeds(conv_seeds))
-    return runs
+    more = {"beta": _betas(values["all_betas"]), "seed": range(values["all_seeds"])}
+    runs += grid(replace(mlp, dataset="dsprites"), **arms, **more)
+    return runs + _conv(values, changing, **arms)
 
 
-def region(
-    *,
-    betas: Sequence[float],
-    seeds: int,
-    conv_betas: Sequence[float],
-    conv_seeds: int,
-    **values: Any,
-) -> list[TrainConfig]:
+def region(*, betas: Sequence[float], seeds: int, **values: Any) -> list[TrainConfig]:
     """Diagonal posteriors: smooth and ReLU MLPs over beta, then Figure 5's networks."""
     mlp = _dsprites(values | {"network": "mlp"})
     runs = grid(mlp, activation=["silu", "relu"], beta=_betas(betas), seed=_seeds(seeds))
-    if conv_seeds:
-        runs += grid(_conv(values), beta=_betas(conv_betas), seed=_seeds(conv_seeds))
-    return runs
+    return runs + _conv(values)
+
+
+def squares(
+    *, spacings: Sequence[int], lines: Sequence[int], betas: Sequence[float], **values: Any
+) -> list[TrainConfig]:
+    """A square on grids of places, both posteriors at the first beta; Michlo et al. 2022."""
+    common, seeds = "resolution width images batch learning_rate", _seeds(values["seeds"])
+    base = _config(values, common, network="mlp", latent=2, sigma=values["resolution"] / 64)
+    base = replace(base, off_diagonal="relative", beta=min(betas))
+    sets = {count: [f"xy_square-{space}-{count}" for space in spacings] for count in lines}
+    runs = grid(
+        base, covariance=_KINDS, dataset=[n for some in sets.values() for n in some], seed=seeds
+    )
+    more = sorted(set(betas) - {min(betas)})
+    return runs + grid(base, dataset=sets[max(lines)], beta=more, seed=seeds)
 
 
 def rolinek(
@@ -256,9 +247,14 @@ def _dsprites(values: dict[str, Any]) -> TrainConfig:
     return _config(values, common, sigma=values["resolution"] / 64, snapshots=8)
 
 
-def _conv(values: dict[str, Any]) -> TrainConfig:
-    """The same of the paper's network on all of dSprites, from parameters `conv_...`."""
-    return _dsprites({"dataset": "dsprites", "network": "burgess"} | _prefixed("conv_", values))
+def _conv(
+    values: dict[str, Any], also: dict[str, Any] | None = None, **axes: Any
+) -> list[TrainConfig]:
+    """Runs of the paper's network on all of dSprites, if any, from parameters `conv_...`."""
+    own = _prefixed("conv_", values)
+    base = _dsprites({"dataset": "dsprites", "network": "burgess"} | own)
+    axes |= {"beta": _betas(own["betas"]), "seed": range(own["seeds"])}
+    return grid(replace(base, **(also or {})), **axes)
 
 
 def _prefixed(prefix: str, values: dict[str, Any]) -> dict[str, Any]:
@@ -333,6 +329,10 @@ FIGURES = {
     "rolinek": Figure(
         rolinek,
         says="Published distances of singular vectors to the axes are found again.",
+    ),
+    "squares": Figure(
+        squares,
+        says="Squares that do not overlap are not ordered; the more they overlap, the better.",
     ),
     "speed": Figure(says="How much faster this code computes what the paper computes."),
 }

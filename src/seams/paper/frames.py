@@ -5,15 +5,17 @@ A value that a run lacks, because it is not defined there or was not computed, i
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import torch
 
 from seams import data as datasets
+from seams.derivatives import jacobian_svd
 from seams.linear import predicted_active
 from seams.metrics import ACTIVE, distance_to_orthogonality, greedy_columns
-from seams.training import Run, table
+from seams.training import Run, TrainConfig, build, table
 
 __all__ = [
     "MOVED",
@@ -33,6 +35,7 @@ __all__ = [
     "reconstructions",
     "traversals",
     "unit_diagonal",
+    "untrained_dto",
 ]
 
 _TERMS = {"gram": r"$J^\top J$", "hessian": r"$(x-d)^\top H$"}
@@ -178,6 +181,18 @@ def random_dto(active: pd.Series) -> pd.Series:
         draws = torch.randn(1000, count, count, generator=generator, dtype=torch.float64)
         chance[count] = float(distance_to_orthogonality(torch.linalg.qr(draws)[0]).mean())
     return active.clip(lower=1).map(chance)
+
+
+def untrained_dto(config: TrainConfig, seeds: int = 100, draws: int = 128) -> list[float]:
+    """Mean `dto` at draws of the prior of decoders that were not trained, by seed."""
+    data = datasets.load(config.dataset, config.resolution).batch(torch.tensor([0])).numel()
+    generator, found = torch.Generator().manual_seed(0), []
+    for seed in range(seeds):
+        decoder = build(replace(config, seed=seed), data).network.double()
+        z = torch.randn(draws, config.latent, generator=generator, dtype=torch.float64)
+        with torch.no_grad():
+            found.append(float(distance_to_orthogonality(jacobian_svd(decoder, z)[2]).mean()))
+    return found
 
 
 def traversals(run: Run, latents: int) -> tuple[np.ndarray, np.ndarray]:

@@ -28,7 +28,7 @@ _WITHOUT_INFLUENCE = ("__init__", "project", "files", "shapes", "sweep/", "train
 _BY_NAME = {
     "data/dsprites": ("dsprites",),
     "data/faces/": ("faces",),
-    "data/families": ("families", "blobs"),
+    "data/families": ("families", "blobs", "xy_square"),
 }
 
 
