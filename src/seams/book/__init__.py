@@ -8,6 +8,7 @@
 * `{{ fig05.rerun | betas=[2.5] }}`: how to run the notebook with another value.
 * `{{ statements }}`, `{{ tally }}`, `{{ matrix }}`: the paper's, with verdicts; how many there are
   of each; all at a glance.
+* `{{ beside }}`, `{{ fig05.beside }}`: the paper's own words with what stands beside them here.
 * `{{ claims }}`, `{{ failing }}`, `{{ plan }}`: all claims, those that the run of record does not
   support, and what it takes to check each.
 * `{{ cover }}`, `{{ record }}`, `{{ live }}`: first picture, runs of record, two of their decoders

@@ -96,7 +96,7 @@ def still(pair: Sequence[Run]) -> bytes:
     for run, of_run in zip(pair, activity, strict=True):
         order, used = np.argsort(-of_run), int((of_run > ACTIVE).sum())
         z = torch.zeros(1, len(order), dtype=torch.float64)
-        z[0, order[:most].copy()] = _START * (-1.0) ** torch.arange(most)
+        z[0, order[:most].copy()] = _START * (-1.0) ** torch.arange(most, dtype=z.dtype)
         decoder, side = run.decoder().double(), run.config.resolution
         columns = jacobian(decoder, z)[0].T.numpy()[order[:used]]
         norms = np.linalg.norm(columns, axis=1)

@@ -53,6 +53,8 @@ def _resolve(book: Book, page: str, path: str, argument: str | None, profile: st
     """What stands for `{{ path | argument }}` on `page`."""
     if path in _WHOLE and argument is None:
         return _WHOLE[path](book)
+    if path == "beside" or path.endswith(".beside"):
+        return substitute(book, page, tables.beside(book, path.rpartition(".")[0]))
     caption = lambda text, of: substitute(book, page, text, of)
     if path == "cover":
         return evidence.cover(book, caption)
