@@ -28,6 +28,7 @@ const time = slider(controls, "training images", { min: 0, max: frames.length - 
 // A window on the sheet; what lies in it is told to those who cannot see it.
 const part = (parent, title, w, h) => {
   const figure = make("figure", parent, { className: "film-part" });
+  figure.style.width = `${SCALE * w}px`;
   make("figcaption", figure, {}, title);
   const tile = make("div", figure);
   tile.setAttribute("role", "img");
@@ -42,7 +43,7 @@ const shown = data.panels.map((panel, row) => {
   const line = make("div", section, { className: "live-row" });
   const parts = [
     { tile: part(line, "JᵀJ", wide, wide), x: 0, y: 0, what: "J transposed J" },
-    { tile: part(line, data.factors.join(" · "), wide, data.factors.length * data.cell), x: wide, y: 0, what: "Information" },
+    { tile: part(line, `Information about ${data.factors.join(", ")}`, wide, data.factors.length * data.cell), x: wide, y: 0, what: "Information" },
     { tile: part(line, "Latents moved, most active first", data.steps * data.side, data.rows * data.side), x: 0, y: wide, what: "Traversals" },
   ];
   const told = make("p", section, { className: "live-told" });

@@ -103,7 +103,7 @@ def beside(book: Book, name: str = "") -> str:
         point = found.statement
         if name not in ("", point.id):
             continue
-        page = "" if name else f" {book.link(point.id)}"
+        page = "" if name else f" {_page_of(book, point.id)}"
         verdict = found.verdict if point.tests else UNTESTABLE
         words, style = _AGREES.get(verdict, (NOT_RUN, "pending"))
         if found.verdict == "not supported":
@@ -112,6 +112,11 @@ def beside(book: Book, name: str = "") -> str:
         says = f"“{text(point.says)}” [{text(point.name)}]{{.claim-id}}{page}"
         rows.append([says, f"{badge(words, style)}\n\n{point.limits}", told])
     return table(["The paper", "Beside it", "Measured here"], rows, "statements beside")
+
+
+def _page_of(book: Book, name: str) -> str:
+    page = book.figures.get(name)
+    return book.link(name, page.title.partition(":")[0] if page else "")
 
 
 def _label(found: Finding) -> str:
@@ -158,8 +163,7 @@ def claims_table(book: Book) -> str:
     rows, records = [], dict[str, None]()
     columns = max((len(book.shown(name)) for name in book.names), default=1)
     for name in book.names:
-        page = book.figures.get(name)
-        link = book.link(name, page.title.partition(":")[0] if page else "")
+        link = _page_of(book, name)
         shown = [book.profile, book.recorded(name)][:columns]
         records |= dict.fromkeys(shown[1:])
         by_id: dict[str, dict[str, dict[str, Any]]] = {}
