@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seams.book.live import gallery
+from seams.book.live import moving
 from seams.paper.gallery import FILE, Panel, write_gallery
 
 PROGRAMS = Path(__file__).parents[1] / "book" / "_live"
@@ -30,7 +30,8 @@ class Node {
     ...this.children.flatMap((c) => (c instanceof Node ? c.all(test) : []))]; }
 }
 const root = new Node("div");
-root.querySelector = () => ({ textContent: CONTENT });
+const still = { src: "data:image/png;base64,", remove() { root.still = false; } };
+root.querySelector = (name) => (name === "img" ? still : { textContent: CONTENT });
 globalThis.document = { currentScript: { previousElementSibling: root },
   createElement: (tag) => new Node(tag), querySelectorAll: () => [root] };
 globalThis.matchMedia = () => ({ matches: STILL });
@@ -42,7 +43,7 @@ const seen = root.all((n) => n.tag === "section").map((section) => ({ hidden: se
   tiles: section.all((n) => n.attributes.role === "img").map((tile) =>
     [tile.style.backgroundPosition, tile.attributes["aria-label"]]) }));
 const told = control.attributes["aria-valuetext"];
-console.log(JSON.stringify({ seen, told,
+console.log(JSON.stringify({ seen, told, still: root.still,
   buttons: root.all((n) => n.tag === "button").length }));
 """
 
@@ -83,12 +84,15 @@ def test_equal_galleries_have_equal_bytes(tmp_path: Path) -> None:
 def test_a_page_holds_all_that_it_needs(tmp_path: Path) -> None:
     note = "Seed 0, </script> and all."
     write_gallery(tmp_path, PANELS, -2.0, 2.0, note)
-    html = gallery(tmp_path, PROGRAMS)
+    html = moving(tmp_path / FILE, PROGRAMS)
     content = re.search(r'application/json">(.*?)</script>', html, re.DOTALL)
     assert content and json.loads(content[1])["note"] == note
     assert html.count("</script>") == 2
     namespace = "http://www.w3.org/2000/svg"  # a name, which nothing fetches
-    assert not re.search(r"https?://|src=|import ", html.replace(namespace, ""))
+    assert not re.search(r'https?://|src="(?!data:)|import ', html.replace(namespace, ""))
+    png = json.loads((tmp_path / FILE).read_text())["png"]
+    assert html.count(png) == 1  # as an image, which is there without scripts
+    assert moving(tmp_path / "film.json", PROGRAMS) == ""
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="the program is JavaScript")
@@ -102,6 +106,7 @@ def test_the_slider_shows_the_same_step_of_every_latent(tmp_path: Path, still: b
     done = subprocess.run(["node", "-"], input=program, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
+    assert found["still"] is False  # the program took the sheet's place
     assert found["told"] == "2.0 prior standard deviations"
     assert found["buttons"] == (0 if still else 1)  # no animation for who asked for none
     assert [s["hidden"] for s in found["seen"]] == [True, False, False]  # the last group is shown

@@ -1,6 +1,7 @@
 """The figures that a reader moves show what the library computes."""
 
 import base64
+import io
 import json
 import math
 import re
@@ -8,11 +9,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 import torch
 from browser import Tab, browser, needs_browser
+from matplotlib import colormaps
+from PIL import Image
 from stored import add
 from torch.testing import assert_close
 
@@ -22,7 +26,7 @@ from seams.collapse import posterior_weighted_mean
 from seams.data import generators
 from seams.data.generators import Generator, polar, rotated, twisted
 from seams.data.synthetic import circles
-from seams.derivatives import jacobian_gram, jacobian_svd
+from seams.derivatives import jacobian, jacobian_gram, jacobian_svd
 from seams.geometry import c1_violation, c2_violation
 from seams.metrics import off_diagonality
 from seams.training import Run, TrainConfig
@@ -69,13 +73,13 @@ def unpacked(tensor: dict) -> torch.Tensor:
 
 
 def test_models_are_those_with_a_partner(record: Path) -> None:
-    found = live.models(record)
+    found = live.models(live.shown_pair(record))
     assert [(m["covariance"], m["beta"]) for m in found] == [("diagonal", 1.0), ("full", 1.0)]
     assert found[0]["order"] == [2, 0, 1] and found[0]["activity"] == [0.5, 0.0, 0.9]
 
 
 def test_parameters_survive_packing(record: Path) -> None:
-    (model, _) = live.models(record)
+    (model, _) = live.models(live.shown_pair(record))
     decoder = run_of(record, "diagonal").decoder().double()
     z = torch.randn(5, 3)
     x = z
@@ -105,6 +109,45 @@ def show(tab: Tab, folder: Path, text: str) -> None:
     page.write_text(f"<!doctype html><meta charset=utf-8><body>{html}")
     tab.open(page.as_uri())
     assert not tab.problems
+
+
+AT_REST = (  # of a figure without its controls, numbers to a tenth of a pixel
+    "[...document.querySelectorAll('.live > .live-panels, .live > .live-told')]"
+    r".map((node) => node.outerHTML.replace(/\d+\.\d\d+(?=[^<>]*>)/g, (n) => (+n).toFixed(1)))"
+    ".join('\\n') + '\\n'"
+)
+DRAWN = ("linear", "surface", "noise")
+
+
+@needs_browser
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_figure_at_rest_is_what_its_program_draws(tab: Tab, tmp_path: Path, name: str) -> None:
+    show(tab, tmp_path, live.figure(name, PAGES))
+    numbers = re.compile(r"\d+\.\d")
+    kept, drawn = (PAGES / f"{name}.html").read_text(), tab.value(AT_REST)
+    why = "draw it again: python tests/test_live.py"
+    assert numbers.sub("#", kept) == numbers.sub("#", drawn), why
+    pairs = zip(numbers.findall(kept), numbers.findall(drawn), strict=True)
+    assert all(abs(float(a) - float(b)) < 0.11 for a, b in pairs), why
+
+
+def test_at_rest_the_decoders_show_what_torch_computes(record: Path) -> None:
+    pair = live.shown_pair(record)
+    sheet = np.array(Image.open(io.BytesIO(live.still(pair)))) / 255
+    assert sheet.shape == (2 * 2, (2 + 2) * 2, 3)  # two models; an image, J'J and two columns
+    z = torch.tensor([[-0.8, 0.0, 0.8]])  # the third latent is the most active one
+    for k, run in enumerate(pair):
+        decoder = run.decoder().double()
+        tiles = sheet[2 * k : 2 * k + 2].reshape(2, 4, 2, 3).swapaxes(0, 1)
+        image = decoder(z)[0].clamp(0, 1).view(2, 2, 1).expand(-1, -1, 3)
+        assert_close(torch.from_numpy(tiles[0]), image, rtol=0, atol=0.005)
+        gram = jacobian_gram(decoder, z)[0].abs()[[2, 0]][:, [2, 0]]
+        share = gram / gram.diagonal().sqrt().outer(gram.diagonal().sqrt())
+        expected = colormaps["Blues"](share.numpy())[..., :3]
+        np.testing.assert_allclose(tiles[1], expected, atol=0.01)
+        first = jacobian(decoder, z)[0][:, [2, 0]]
+        expected = colormaps["RdBu_r"]((1 + first / first.abs().max()).numpy().T / 2)[..., :3]
+        np.testing.assert_allclose(tiles[2:].reshape(2, 4, 3), expected, atol=0.01)
 
 
 def told(tab: Tab, which: int = 0, place: str = ".live-told") -> list[float]:
@@ -246,3 +289,10 @@ def test_the_browser_decodes_what_torch_does(tab: Tab, tmp_path: Path, network: 
         expected = c2_violation(used, z[:, active])
         assert told(tab, k, ".live-second") == pytest.approx([float(expected)], abs=0.01)
     assert not tab.problems
+
+
+if __name__ == "__main__":  # draw the figures at rest again
+    with TemporaryDirectory() as folder, browser(Path(folder)) as opened:
+        for name in DRAWN:
+            show(opened, Path(folder), live.figure(name, PAGES))
+            (PAGES / f"{name}.html").write_text(opened.value(AT_REST))

@@ -87,7 +87,7 @@ def finish(app: Sphinx, failed: Exception | None) -> None:
         path.write_text(PRELOAD.sub("", text), encoding="utf-8")
     search = Path(app.outdir) / "search.html"
     texts = json.dumps(app.env.__dict__.get("seams_texts", {}), sort_keys=True)
-    program = (Path(app.confdir) / "_live" / "search.js").read_text(encoding="utf-8")
+    program = (Path(app.srcdir) / "_live" / "search.js").read_text(encoding="utf-8")
     (search.parent / "_static" / "texts.js").write_text(f"const texts = {texts};\n{program}")
     script = '<script src="_static/texts.js"></script></body>'
     search.write_text(search.read_text(encoding="utf-8").replace("</body>", script))

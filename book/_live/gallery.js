@@ -31,7 +31,9 @@ const control = make("input", label, {
 const output = make("output", label);
 control.addEventListener("input", () => show());
 
-root.style.setProperty("--sheet", `url(data:image/png;base64,${data.png})`);
+const sheet = root.querySelector("img"); // at rest, and without scripts
+root.style.setProperty("--sheet", `url(${sheet.src})`);
+sheet.remove();
 const panels = make("div", root, { className: "live-panels" });
 let row = 0;
 const shown = data.panels.map((panel) => {

@@ -1,5 +1,6 @@
 // A linear VAE at its optimum (Eq. 3) with its latents turned by R: posteriors, images of the axes, loss.
 const root = document.currentScript.previousElementSibling;
+root.replaceChildren(); // what was there at rest
 const FIRST = 4, NOISE = 0.3; // eigenvalue of the data, variance of the noise
 const SD = 2; // of the ellipses, in standard deviations
 const controls = make("div", root, { className: "live-controls" });

@@ -1,6 +1,7 @@
 // Two decoders in the reader's browser: image, Jacobian and J'J at a latent chosen by sliders.
 // Affine and transposed convolutional layers with SiLU between; `seams.book.live` writes the models.
 const root = document.currentScript.previousElementSibling.previousElementSibling;
+root.replaceChildren(); // what was there at rest
 const data = JSON.parse(document.currentScript.previousElementSibling.textContent);
 const RANGE = 2.5; // of a slider, in prior standard deviations
 const ACTIVE = 0.01; // variance of the posterior mean from which a latent counts as active

@@ -1,5 +1,6 @@
 // Points on circles, the posteriors of a linear VAE for them, and what the best decoder makes of these.
 const root = document.currentScript.previousElementSibling;
+root.replaceChildren(); // what was there at rest
 const OUTER = 10.5, INNER = 2.3, CIRCLES = 4, POINTS = 8; // as seams.data.synthetic.circles
 const LAMBDA = (OUTER ** 2 + INNER ** 2) / 2; // variance along either axis
 const points = Array.from({ length: CIRCLES * POINTS }, (_, k) => {

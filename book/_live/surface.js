@@ -1,5 +1,6 @@
 // Four maps from two latents to a surface, with C1 and C2 or without: paths and seams follow the pointer.
 const root = document.currentScript.previousElementSibling;
+root.replaceChildren(); // what was there at rest
 const REACH = 2.2; // of the latents shown, in prior standard deviations
 const STEP = 0.04, STEPS = 150; // of a path, in units of the latents
 const H = 1e-4, H2 = 1e-3; // of differences: for J, and for the change of its singular values

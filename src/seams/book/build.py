@@ -73,7 +73,7 @@ def assemble(
         for image in result.images
     }
     for result in book.results.values():
-        files |= data_files(result)
+        files |= data_files(book, result)
     for path in sorted((book.project / "notebooks").glob("*_*.ipynb")):
         files[f"results/{path.stem.partition('_')[0]}.ipynb"] = path.read_bytes()
     shown = _notebooks(book)

@@ -3,14 +3,18 @@
 import csv
 import io
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from seams.book.contents import Book
-from seams.book.markup import badge, code, duration, fence, measured, number, table, text
+from seams.book.markup import badge, code, duration, fence, line, measured, number, table, text
+from seams.paper.figures import FIGURES
 from seams.paper.reading import RECORDS, Result
+from seams.training import Run, run_id
+from seams.training import table as run_table
 
 __all__ = ["COVER", "anchor", "bar", "cover", "data_files", "figure", "image_path", "of_figure"]
 
@@ -91,8 +95,8 @@ def image_path(result: Result, image: Path) -> str:
     return f"results/{result.name}-{result.profile}-{image.name}"
 
 
-def data_files(result: Result) -> dict[str, bytes]:
-    """What can be downloaded below a figure: its numbers and claims as tables, and PDFs."""
+def data_files(book: Book, result: Result) -> dict[str, bytes]:
+    """What can be downloaded below a figure: numbers, claims and runs as tables, and PDFs."""
     stem = f"results/{result.name}-{result.profile}"
     claims = []
     for claim in result.claims:
@@ -105,8 +109,27 @@ def data_files(result: Result) -> dict[str, bytes]:
     return {
         f"{stem}-claims.csv": _csv([list(_CLAIM_COLUMNS), *claims]),
         f"{stem}-numbers.csv": _csv([["name", "value"], *numbers]),
+        **({f"{stem}-runs.csv": runs} if (runs := _runs(book, result)) else {}),
         **{image_path(result, path): path.read_bytes() for path in pdfs if path.is_file()},
     }
+
+
+def _runs(book: Book, result: Result) -> bytes:
+    """The runs behind a figure, a row each with all scores; empty unless all are at hand."""
+    figure, found = FIGURES.get(result.name), []
+    try:
+        configs = figure.runs(**result.numbers["parameters"]) if figure and figure.runs else []
+    except (KeyError, TypeError, ValueError):  # drawn with parameters of another version
+        return b""
+    folders = [book.record / "runs", Path(os.environ.get("SEAMS_STORE") or book.project / ".runs")]
+    for config in configs:
+        places = (folder / run_id(config) for folder in folders)
+        run = next((Run(config, p) for p in places if Run(config, p).is_evaluated), None)
+        if run is None:
+            return b""
+        found.append(run)
+    rows = run_table(found).drop(columns=["reasons", "groups", "evaluation"], errors="ignore")
+    return rows.rename_axis("run").to_csv().encode() if found else b""
 
 
 def anchor(name: str, profile: str, claim: str) -> str:
@@ -184,15 +207,21 @@ def _made(book: Book, result: Result) -> str:
     cost = f", {number(runs['count'])} runs" if runs.get("count") else ""
     cost += f", {duration(runs['seconds'])} of training" if runs.get("seconds") else ""
     files = {"numbers (CSV)": f"{stem}-numbers.csv", "claims (CSV)": f"{stem}-claims.csv"}
+    files |= {"runs (CSV)": f"{stem}-runs.csv"} if _runs(book, result) else {}
     files |= {
-        f"{path.stem.replace('_', ' ')} (PDF)": image_path(result, path)
+        f"{path.stem.replace('_', ' ')} ({path.suffix[1:].upper()})": image_path(result, path)
         for image in result.images
-        if (path := image.with_suffix(".pdf")).is_file()
+        for path in (image, image.with_suffix(".pdf"))
+        if path.is_file()
     }
     if sorted((book.project / "notebooks").glob(f"{result.name}_*.ipynb")):
         files["notebook"] = f"results/{result.name}.ipynb"
     links = [f"{{download}}`{words} <{path}>`" for words, path in files.items()]
-    return fence("div", "made", f"{command}{cost}. Take it away: {', '.join(links)}.")
+    where, by = result.numbers["environment"], ", ".join(runs.get("commits", ())[:_COMMITS])
+    trained = f"trained on {runs.get('device')} by {by or 'this commit'}; " if cost else ""
+    drawn = f"drawn on {where.get('cpu')} by {str(where.get('commit') or 'no commit')[:12]}"
+    origin = f"{{abbr}}`Where from ({line(trained + drawn).replace('`', '')})`"
+    return fence("div", "made", f"{command}{cost}. {origin}. Take it away: {', '.join(links)}.")
 
 
 def _claim(result: Result, claim: Mapping[str, Any]) -> list[str]:

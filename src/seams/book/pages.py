@@ -53,6 +53,8 @@ def _resolve(book: Book, page: str, path: str, argument: str | None, profile: st
     """What stands for `{{ path | argument }}` on `page`."""
     if path in _WHOLE and argument is None:
         return _WHOLE[path](book)
+    if path == "beside" or path.endswith(".beside"):
+        return substitute(book, page, tables.beside(book, path.rpartition(".")[0]))
     caption = lambda text, of: substitute(book, page, text, of)
     if path == "cover":
         return evidence.cover(book, caption)
@@ -68,8 +70,8 @@ def _resolve(book: Book, page: str, path: str, argument: str | None, profile: st
             f"{', '.join(_WHOLE)}; {page} asks for {path!r}."
             + nearest(name, [*book.names, *_WHOLE])
         )
-    if rest == "gallery":
-        return _gallery(book, name)
+    if rest in ("gallery", "film"):
+        return _moving(book, name, f"{rest}.json")
     if rest == "figure":
         return evidence.figure(book, name, caption, argument or "", page.partition(".")[0])
     if rest == "evidence":
@@ -134,12 +136,12 @@ def _quote(result: Result, page: str, kind: str, key: str, layout: str | None) -
     return formatted(value, layout)
 
 
-def _gallery(book: Book, name: str) -> str:
+def _moving(book: Book, name: str, file: str) -> str:
     for profile in book.shown(name):
         result = book.results.get((name, profile))
-        if result is not None and (found := live.gallery(result.folder, book.source / "_live")):
-            return f"*The {profile} profile.*\n\n{found}"
-    return "No run of this figure has left traversals here."
+        if result and (found := live.moving(result.folder / file, book.source / "_live")):
+            return f"*The {profile} profile; {len(found) / 1e3:.0f} kB in this page.*\n\n{found}"
+    return "No run of this figure has left anything to move here."
 
 
 def _rerun(book: Book, page: str, name: str, argument: str | None) -> str:

@@ -7,11 +7,13 @@ from seams.book.contents import Book
 from seams.book.evidence import anchor, bar
 from seams.book.markup import badge, code, duration, fence, measured, number, table, text
 from seams.paper import findings
-from seams.paper.findings import IN_PART, NOT_RUN, Finding, find, taken
+from seams.paper.findings import IN_PART, NOT_RUN, UNTESTABLE, Finding, find, taken
+from seams.paper.points import POINTS
 from seams.paper.reading import RECORDS, VERDICTS, Result
 from seams.paper.statements import OURS
 
 __all__ = [
+    "beside",
     "claims_table",
     "failing_table",
     "matrix",
@@ -21,6 +23,12 @@ __all__ = [
     "tally",
 ]
 
+_AGREES = {  # of a verdict, beside the paper's words; one that is not supported needs a look
+    "supported": ("agrees", "supported"),
+    IN_PART: ("in part", "in-part"),
+    "not supported": ("", "not-supported"),
+    UNTESTABLE: ("not comparable", "not-testable"),
+}
 _BETAS_LISTED = 8  # in a row of the record; more are told by their ends
 
 
@@ -88,6 +96,29 @@ def statements_table(
     return table(["Statement", "Verdict, notebook", "Measured"], rows, "statements")
 
 
+def beside(book: Book, name: str = "") -> str:
+    """What the paper says about a notebook's figure, or all, beside what was found: a table."""
+    profile, rows = of_record(book), []
+    for found in find(book.results, profile, POINTS):
+        point = found.statement
+        if name not in ("", point.id):
+            continue
+        page = "" if name else f" {_page_of(book, point.id)}"
+        verdict = found.verdict if point.tests else UNTESTABLE
+        words, style = _AGREES.get(verdict, (NOT_RUN, "pending"))
+        if found.verdict == "not supported":
+            words = "disagrees" if found.against else "undecided"
+        told = "\n".join(_each(found, profile, True)) or "–"
+        says = f"“{text(point.says)}” [{text(point.name)}]{{.claim-id}}{page}"
+        rows.append([says, f"{badge(words, style)}\n\n{point.limits}", told])
+    return table(["The paper", "Beside it", "Measured here"], rows, "statements beside")
+
+
+def _page_of(book: Book, name: str) -> str:
+    page = book.figures.get(name)
+    return book.link(name, page.title.partition(":")[0] if page else "")
+
+
 def _label(found: Finding) -> str:
     name, labels = found.statement.name, found.statement.labels
     if not labels:
@@ -132,8 +163,7 @@ def claims_table(book: Book) -> str:
     rows, records = [], dict[str, None]()
     columns = max((len(book.shown(name)) for name in book.names), default=1)
     for name in book.names:
-        page = book.figures.get(name)
-        link = book.link(name, page.title.partition(":")[0] if page else "")
+        link = _page_of(book, name)
         shown = [book.profile, book.recorded(name)][:columns]
         records |= dict.fromkeys(shown[1:])
         by_id: dict[str, dict[str, dict[str, Any]]] = {}

@@ -1,4 +1,4 @@
-"""Command line: `seams run | sweep | record | data | claims | inputs | book`."""
+"""Command line: `seams run | sweep | record | data | claims | inputs | book | crate`."""
 
 import argparse
 import io
@@ -97,6 +97,16 @@ def _parser() -> argparse.ArgumentParser:
     book.add_argument("--out", type=Path, help="folder; default build/book under the project")
     book.add_argument("--profile", help=_PROFILE)
     book.set_defaults(command=_book)
+
+    crate = commands.add_parser(
+        "crate",
+        help="pack the results at hand as an RO-Crate, with where each comes from",
+        description="Needs rocrate: pip install 'seams[crate]'. Where the profile has no result "
+        "here, the run of record is taken.",
+    )
+    crate.add_argument("--out", type=Path, help="new folder; default build/crate")
+    crate.add_argument("--profile", help=_PROFILE)
+    crate.set_defaults(command=_crate)
     return parser
 
 
@@ -224,6 +234,18 @@ def _book(chosen: argparse.Namespace) -> int:
         profile=chosen.profile or parameters.default_profile(),
     )
     print(f"Book: open {shown(page)}")
+    return 0
+
+
+def _crate(chosen: argparse.Namespace) -> int:
+    from seams.paper import crate, findings, parameters
+    from seams.paper.reading import read_results
+
+    root = project_root()
+    profile = chosen.profile or parameters.default_profile()
+    taken = findings.taken(read_results(root / "results"), profile)
+    page = crate.write_crate(taken.values(), root, chosen.out or root / "build" / "crate")
+    print(f"Crate: {shown(page)}")
     return 0
 
 

@@ -3,7 +3,7 @@
 import json
 import shutil
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,11 @@ class Finding:
     missing: tuple[str, ...]  # notebooks that left nothing
 
     @property
+    def against(self) -> bool:
+        """Whether the whole interval of a claim lies on the other side of its bar."""
+        return any(_against(claim) for _, _, claim in self.claims)
+
+    @property
     def count(self) -> str:
         """How many of the testable claims are supported, and how many are not testable."""
         verdicts = [claim["verdict"] for _, _, claim in self.claims]
@@ -42,11 +47,21 @@ class Finding:
         return f"{said}, {rest} not testable" if rest else said
 
 
-def find(results: Mapping[tuple[str, str], Result], profile: str) -> list[Finding]:
-    """What was found about each of `ROWS` in a profile, else in the record."""
+def _against(claim: Mapping[str, Any]) -> bool:
+    side, _, bar = str(claim.get("tolerance") or "").partition(" ")
+    ends = claim.get("uncertainty")
+    if not isinstance(ends, list) or None in ends or side not in ("<", ">"):
+        return False
+    return ends[0] > float(bar) if side == "<" else ends[1] < float(bar)
+
+
+def find(
+    results: Mapping[tuple[str, str], Result], profile: str, rows: Sequence[Statement] = ROWS
+) -> list[Finding]:
+    """What was found about each of `rows` in a profile, else in the record."""
     counted = taken(results, profile)
     findings = []
-    for statement in ROWS:
+    for statement in rows:
         claims = tuple(
             (name, counted[name].profile, claim)
             for name in statement.notebooks

@@ -11,7 +11,7 @@ from seams.paper.results import Results
 from seams.plotting import beta_label
 from seams.training import Run
 
-__all__ = ["ARMS", "along", "arms", "claim_equal_fit", "claim_switch", "of_arm"]
+__all__ = ["ARMS", "along", "arms", "claim_equal_fit", "claim_switch", "filmed", "of_arm"]
 
 ARMS = {
     ("diagonal", "diagonal"): "diagonal",
@@ -67,6 +67,15 @@ def along(
                 else:
                     images, panel[arm] = curves(of_arm, score)
     return images, found
+
+
+def filmed(rows: pd.DataFrame) -> dict[tuple[str, str], Run]:
+    """Seed 0 at the beta nearest 1 for `write_film`: by whether the posterior changes, and arm."""
+    chosen = rows[(rows["seed"] == rows["seed"].min()) & (rows["beta"] == nearest(rows["beta"]))]
+    runs = dict(zip(chosen["arm"], chosen["run"], strict=True))
+    group = lambda pair: "one throughout" if pair[0] == pair[1] else "changed half way"
+    ordered = sorted(ARMS, key=lambda pair: pair[0] != pair[1])
+    return {(group(pair), ARMS[pair]): runs[ARMS[pair]] for pair in ordered}
 
 
 def _losses(runs: Sequence[Run]) -> np.ndarray:

@@ -22,7 +22,13 @@ __all__ = [
     "read_results",
 ]
 
-_FIGURE_FILES = ("numbers.json", "gallery.json", "*.svg", "*.png")  # that the record keeps
+_FIGURE_FILES = (
+    "numbers.json",
+    "gallery.json",
+    "film.json",
+    "*.svg",
+    "*.png",
+)  # that the record keeps
 
 PROFILES = ("smoke", "quick", "desk", "paper")  # a profile only chooses numbers
 RECORDS = ("paper", "desk")  # profiles of runs of record, the better one first

@@ -18,6 +18,7 @@ class Statement:
     says: str  # in our words; plain text
     tests: tuple[str, ...]  # short names of notebooks, or `notebook:claim` for one claim
     labels: tuple[str, ...] = ()  # on the page of the theory; the first one is linked
+    limits: str = ""  # of what was found, beside what the paper says; markup of a page
 
     @property
     def notebooks(self) -> tuple[str, ...]:
