@@ -713,7 +713,7 @@ def test_the_example_for_other_decoders_runs() -> None:
 
 def test_a_gallery_is_shown_on_its_page(tmp_path: Path, results: Path) -> None:
     folder = write_result(results / "quick", "fig05", "quick")
-    assert page_with(tmp_path, "{{ fig05.gallery }}").endswith("has left traversals here.\n")
+    assert page_with(tmp_path, "{{ fig05.gallery }}").endswith("anything to move here.\n")
     (folder / "gallery.json").write_text('{"note": "some"}')
     source = write_pages(tmp_path / "again", "{{ fig05.gallery }}")
     (source / "_live").mkdir()
@@ -721,5 +721,9 @@ def test_a_gallery_is_shown_on_its_page(tmp_path: Path, results: Path) -> None:
     (source / "_live" / "parts.js").touch()
     book.assemble(results, tmp_path / "w", "quick", tmp_path / "record", source=source)
     text = (tmp_path / "w" / "fig05.md").read_text()
-    assert "*The quick profile.*" in text and '{"note":"some"}' in text and "run();" in text
+    assert (
+        "*The quick profile; 0 kB in this page.*" in text
+        and '{"note":"some"}' in text
+        and "run();" in text
+    )
     assert "{raw} html" in text

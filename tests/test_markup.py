@@ -110,7 +110,9 @@ def test_a_hostile_result_is_read_and_not_obeyed(tmp_path: Path) -> None:
     }
     folder = write_result(tmp_path / "results" / "quick", "fig05", "quick", **changes)
     (folder / "notebook.ipynb").unlink()
-    (folder / "gallery.json").write_text(json.dumps({"note": "</script><script>mine()</script>"}))
+    mine = "</script><script>mine()</script>"
+    gallery = json.dumps({"note": mine, "png": f'">{mine}'})
+    (folder / "gallery.json").write_text(gallery)
     recorded = write_result(tmp_path / "record" / "figures", "fig05", "desk", **changes)
     notebook = json.loads((recorded / "notebook.ipynb").read_text())
     notebook["cells"][0]["source"] = "<script>mine()</script>"

@@ -9,6 +9,7 @@ import io
 import json
 import math
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,7 @@ def moving(path: Path, programs: Path) -> str:
     if not path.is_file():
         return ""
     content = json.loads(path.read_text(encoding="utf-8"))
-    image = _image(content.pop("png"), _STILLS[path.name])  # all that there is to see
+    image = _image(str(content.pop("png", "")), _STILLS[path.name])  # all that there is to see
     data = f'<script type="application/json">{_json(content)}</script>'
     html = f'<div class="live {path.stem}">{image}{data}</div>'
     return _with_program(html, programs / f"{path.stem}.js")
@@ -139,7 +140,7 @@ def moving(path: Path, programs: Path) -> str:
 
 def _image(png: str, told: str) -> str:
     """What is seen before a program runs, and without one."""
-    return f'<img class="live-still" alt="{told}" src="data:image/png;base64,{png}">'
+    return f'<img class="live-still" alt="{told}" src="data:image/png;base64,{escape(png)}">'
 
 
 def _json(content: object) -> str:
