@@ -64,7 +64,7 @@ def test_claims(tmp_path: Path, full: float, verdict: str) -> None:
     rows = table(full)
     assert rows[rows["spacing"] == 8]["above"].min() == pytest.approx(0.5)
     results = Results("squares", "quick", str(tmp_path), {})
-    squares.claim_squares(results, rows)
+    squares.claim_squares(results, rows, 0.13)
     found = {claim["id"]: claim for claim in results.content["claims"]}
     assert found["axes"]["verdict"] == found["ranges"]["verdict"] == verdict
     assert found["axes"]["value"] == pytest.approx(1.15 * full)
@@ -73,7 +73,7 @@ def test_claims(tmp_path: Path, full: float, verdict: str) -> None:
         assert found[id]["verdict"] == "supported"
     missed = rows.assign(rate=1.0, mcc=0.6)
     wrong = Results("squares", "quick", str(tmp_path), {})
-    squares.claim_squares(wrong, missed)
+    squares.claim_squares(wrong, missed, 0.13)
     assert {c["verdict"] for c in wrong.content["claims"]} <= {
         "not supported",
         "not testable at this scale",

@@ -100,11 +100,11 @@ def by_spacing(rows: pd.DataFrame, name: str, kind: str = "diagonal") -> pd.Data
     return chosen.pivot(index="spacing", columns="seed", values=name).astype(float)
 
 
-def claim_squares(results: Results, rows: pd.DataFrame) -> None:
-    """Claim what theory says of overlap, of the plateau, and of two ranges."""
+def claim_squares(results: Results, rows: pd.DataFrame, chance: float) -> None:
+    """Claim what theory says of overlap, of the plateau, and of two ranges; `chance` is MCC's."""
     lines = sorted(set(rows["lines"]))
     square, oblong = (rows[rows["lines"] == count] for count in (lines[-1], lines[0]))
-    mcc = by_spacing(square, "mcc") - chance_order(lines[-1])
+    mcc = by_spacing(square, "mcc") - chance
     near, far = mcc.index[0], mcc.index[-1]
     says = "ordered (MCC above that of latents that know nothing of the places)"
     results.claim(
