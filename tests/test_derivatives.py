@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from seams import derivatives
 from seams.derivatives import (
+    Precision,
     align_axes,
     directed_hessian,
     gram_and_hessian,
@@ -228,6 +229,15 @@ def test_precision_of_a_quadratic_decoder_is_its_gaussian_moments():
     within(result.hessian, hessian, result.hessian_error)
     precision = torch.eye(LATENT) + (gram - hessian) / (2.0 * 0.8**2)
     within(result.precision, precision, result.precision_error)
+
+
+def test_errors_of_given_draws_are_standard_errors_of_the_mean():
+    gram, hessian = torch.randn(9, 2, LATENT, LATENT), torch.randn(9, 2, LATENT, LATENT)
+    found = Precision.of_draws(gram, hessian, 0.5)
+    each = torch.eye(LATENT) + (gram - hessian) / 0.5
+    torch.testing.assert_close(found.precision_error, each.std(0) / 3, **EXACT)
+    torch.testing.assert_close(found.gram_error, gram.std(0) / 3, **EXACT)
+    torch.testing.assert_close(found.hessian, hessian.mean(0), **EXACT)
 
 
 def test_precision_error_is_that_of_the_paired_difference():

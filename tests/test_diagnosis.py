@@ -899,6 +899,9 @@ class Recurrent(nn.Module):
         ({"decoder": sampled}, r"two derivatives that torch.func can take.*NotImplementedError"),
         ({"decoder": nn.Linear(2, 5).to("meta")}, r"a module that can be copied; it says Not"),
         ({"decoder": scripted()}, r"a module that can be copied; it says .*scripted"),
+        ({"decoder": lambda z: torch.ones(5, device="meta")}, r"tensor of .* on meta, not a"),
+        ({"decoder": lambda z: (z.sum() * X[0]).to_sparse()}, r"it returns a sparse tensor of"),
+        ({"x": X.to("meta")}, r"`x` must be a tensor or an array of .*got .* on meta"),
         ({"encoder": lambda x: None}, r"`encoder` must take a batch .*it returns None"),
         ({"encoder": lambda x: {"mean": x}}, r"or a pair of mean .*got a dict of 1"),
         ({"encoder": lambda x: (x.numpy(), x.numpy())}, r"real tensors; got a tuple of 2"),
@@ -920,7 +923,17 @@ def test_what_cannot_be_diagnosed_is_refused_in_one_line(changes, message):
         ({"sigma": "1"}, r"`sigma` must be positive; got 1"),
         ({"sigma": torch.ones(2)}, r"`sigma` must be positive; got tensor"),
         ({"beta": math.inf}, r"`beta` must be positive; got inf"),
-        ({"samples": 16.5}, r"`samples` and `draws` must be whole numbers; got 16.5 and 2"),
+        (
+            {"sigma": 1e200},
+            r"beta sigma\^2 must be positive and finite; got beta=1.0 and sig",
+        ),
+        ({"sigma": 1e-200}, r"beta sigma\^2 must be positive and finite; .* sigma=1e-200"),
+        ({"samples": 16.5}, r"`samples` must be a whole number from 0 to \d+; got 16.5"),
+        ({"draws": 10**9}, r"`draws` must be a whole number from 0 to 10000; got 1000000000"),
+        ({"seed": 0.5}, r"`seed` must be a whole number from 0 to \d+; got 0\.5"),
+        ({"seed": -1}, r"`seed` must be a whole number .*got -1"),
+        ({"factor_names": 3}, r"`factor_names` must be a list of names; got 3"),
+        ({"factor_names": "ab"}, r"`factor_names` must be a list of names; got 'ab'"),
         ({"x": DataLoader(X)}, r"`x` must be a tensor or .*got a DataLoader.*batches of a loader"),
         ({"x": None}, r"`x` must be a tensor or an array of numbers; got a NoneType"),
         ({"factors": np.array([["a"]] * 12)}, r"`factors` must be a tensor or an array of numb"),
@@ -931,6 +944,12 @@ def test_unknown_options_are_refused(plain, changes, message):
     given = {"encoder": encoder, "decoder": mlp(2, 5), "x": X} | changes
     with pytest.raises(ValueError, match=message):
         plain(diagnosis).diagnose(**given)
+
+
+def test_sparse_data_are_taken():
+    decoder = mlp(2, 5)
+    found = diagnose(encoder, decoder, X.to_sparse())
+    assert found.table().equals(diagnose(encoder, decoder, X).table())
 
 
 def test_data_frames_and_lists_are_taken(plain):

@@ -1,13 +1,13 @@
 """Faults done to the product on purpose, and what came of each, counted.
 
-    python tests/faults/rounds.py --size small      # 15 minutes on two busy cores; full: hours
+    python tests/faults/rounds.py --size small      # half an hour on two busy cores; full: hours
+    python tests/faults/rounds.py --only fuzz disk  # these again; what else was counted stays
 
 writes `benchmarks/results/faults.json`, which the book's page on trust shows.
 """
 
 import argparse
 import contextlib
-import io
 import json
 import os
 import random
@@ -21,6 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,21 +29,19 @@ import numpy as np
 import torch
 
 from seams.data import Samples
-from seams.paper.parameters import UsageError, parse, profile_of
-from seams.paper.reading import import_figures
 from seams.sweep import jobs, local, train_or_load
 from seams.training import Stack, Store, TrainConfig, train
 from seams.training.provenance import environment
-from seams.training.record import import_runs
-from seams.training.runs import FILES, Run
+from seams.training.runs import Run
 
 ROOT = Path(__file__).parents[2]
 OUT = ROOT / "benchmarks" / "results" / "faults.json"
-SIZES = {  # kills, pairs and threes of sweeps, sizes of a disk, lengths and flips a file, hostile
-    "tiny": (1, 1, 0, 6, 3, 5, 100),
-    "small": (6, 2, 1, 20, 10, 50, 2_000),
-    "full": (50, 10, 10, 20, 10, 50, 10_000),
-}
+SIZES = {  # rounds, disks, lengths and flips a file, cases, or seconds of rounds
+    "small": {"kills": 6, "pairs": 2, "threes": 1, "disk": 20, "cuts": 10, "flips": 50,
+              "cases": 2_000, "seconds": 300},
+    "full": {"kills": 50, "pairs": 10, "threes": 10, "disk": 20, "cuts": 10, "flips": 50,
+             "cases": 10_000, "seconds": 1_200},
+}  # fmt: skip
 
 # A run that is killed has checkpoints to go on from, and is not trained in one process alone.
 if __name__ in ("__main__", "__mp_main__"):  # the latter in its workers
@@ -122,6 +121,8 @@ def kills(place: Path, rounds: int, rng: random.Random) -> dict[str, Any]:
 
 def at_once(place: Path, pairs: int, threes: int) -> dict[str, Any]:
     """Two and three sweeps of the same runs on one store."""
+    if not (place / "reference").exists():
+        assert start(place / "reference", 2).wait() == 0
     differences = []
     for number, many in enumerate([2] * pairs + [3] * threes):
         store = place / f"once-{number}"
@@ -233,105 +234,6 @@ def damage(place: Path, lengths: int, flips: int, rng: random.Random) -> dict[st
     }
 
 
-# --- hostile input -------------------------------------------------------------------------------
-
-VALUES = [None, True, -1, 0, 1e308, 10**40, "x", "", [], [1], {}, {"a": {}}, float("nan"), "\0"]
-ARRAYS = [np.array(["a"]), np.zeros(0), np.array(3.0), np.array([1j]), np.array([np.nan])]
-
-
-def places(value: Any) -> list[tuple[Any, Any]]:
-    """Every container in a value with a key of it."""
-    if not isinstance(value, dict | list):
-        return []
-    pairs = value.items() if isinstance(value, dict) else enumerate(value)
-    return [place for key, inner in pairs for place in [(value, key), *places(inner)]]
-
-
-def spoilt(path: Path, rng: random.Random) -> bytes:
-    """A file as somebody else, or chance, may have made it."""
-    raw = path.read_bytes()
-    how = rng.randrange(6)
-    if how < 2:
-        return next(b for _, b in damaged(raw, 1 - how, how, rng))[: rng.randrange(len(raw) + 1)]
-    if how == 2:
-        return json.dumps(rng.choice(VALUES)).encode()
-    if path.suffix == ".json":
-        content = json.loads(raw)
-        inside, key = rng.choice(places(content))
-        if how < 5 or not isinstance(inside, dict):
-            inside[key] = rng.choice(VALUES)
-        else:
-            inside[rng.choice(["new", "__class__", "../x"])] = inside.pop(key)
-        return json.dumps(content).encode()
-    if path.suffix == ".npz":
-        with np.load(io.BytesIO(raw)) as stored:
-            arrays = dict(stored)
-        arrays[rng.choice([*arrays])] = rng.choice(ARRAYS)
-        file = io.BytesIO()
-        np.savez(file, allow_pickle=False, **arrays)
-        return file.getvalue()
-    return b"[" * 10_000
-
-
-def counted(cases: int, one: Callable[[], Any], refusals: type[Exception]) -> dict[str, int]:
-    """Cases that were taken, that were refused with a message, and that ended otherwise."""
-    found = Counter[str]()
-    for _ in range(cases):
-        try:
-            one()
-            found["taken"] += 1
-        except refusals as error:
-            found["refused" if str(error) else "otherwise"] += 1
-        except Exception as error:
-            print(f"{type(error).__name__}: {error}", file=sys.stderr)
-            found["otherwise"] += 1
-    return {"cases": cases} | {k: found[k] for k in ("taken", "refused", "otherwise")}
-
-
-def hostile(place: Path, cases: int, rng: random.Random) -> dict[str, Any]:
-    """Runs and figures to import, and params.yaml and values of -p, spoilt one file at a time."""
-    from stored import add  # of the tests
-    from test_record import figures
-
-    run, drawn, target = add(place / "run"), figures(place / "drawn"), place / "target"
-
-    def imported() -> None:
-        source, take = rng.choice([(place / "run", import_runs), (drawn, import_figures)])
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns(".locks"))
-        if rng.random() < 0.8:  # as stores had none, and as others may write anew
-            (target / run.id / FILES.checksums).unlink(missing_ok=True)
-        files = [p for p in target.rglob("*") if p.suffix in (".json", ".npz", ".svg")]
-        path = rng.choice(sorted(p for p in files if p.name != "store.json"))
-        path.write_bytes(spoilt(path, rng))
-        take(target, place / "record")
-
-    text = (ROOT / "params.yaml").read_bytes()
-    project = place / "project"
-    shutil.copytree(ROOT / "notebooks", project / "notebooks")
-
-    def asked() -> None:
-        lines = text.splitlines()
-        kind, line = rng.randrange(3), rng.randrange(len(lines))
-        name, _, value = lines[line].partition(b":")
-        if kind == 0:
-            lines[line] = name + b": " + json.dumps(rng.choice(VALUES)).encode()
-        elif kind == 1:
-            lines[line] = rng.randbytes(8) + value
-        else:
-            del lines[line]
-        (project / "params.yaml").write_bytes(b"\n".join(lines))
-        profile_of("fig05", rng.choice(["smoke", "paper"]), project)
-
-    letters = "[]{}:,&*!|>'\"%@`#-+.0123456789eE_~ \nab"
-    word = lambda: parse(["betas=" + "".join(rng.choices(letters, k=rng.randrange(12)))])
-    return {
-        "imports": counted(cases, imported, ValueError),
-        "params": counted(cases // 4, asked, UsageError),
-        "values": counted(cases, word, UsageError),
-    }
-
-
 # --- what is the same ----------------------------------------------------------------------------
 
 
@@ -364,28 +266,28 @@ def same(place: Path) -> dict[str, float]:
     }
 
 
-def measured(size: str, place: Path, seed: int = 0) -> dict[str, Any]:
-    """All of it, in a folder of its own."""
-    sys.path.insert(0, str(ROOT / "tests"))
-    os.environ["SEAMS_PROGRESS"] = os.devnull
-    rng, (kill, pairs, threes, sizes, lengths, flips, cases) = random.Random(seed), SIZES[size]
-    torch.set_num_threads(1)
+def parts(size: str, seed: int) -> dict[str, Callable[[Path], dict[str, Any]]]:
+    """What is done, by its name in the file."""
+    from fuzz import fuzz
+    from pipeline import pipeline
+
+    n, rng = SIZES[size], random.Random(seed)
     return {
-        "environment": environment(),
-        "size": size,
-        "seed": seed,
-        "same": same(place),
-        "disk": disk_full(place, sizes),
-        "damage": damage(place, lengths, flips, rng),
-        "hostile": hostile(place, cases, rng),
-        "kills": kills(place, kill, rng),
-        "at_once": at_once(place, pairs, threes),
+        "same": same,
+        "disk": lambda place: disk_full(place, n["disk"]),
+        "damage": lambda place: damage(place, n["cuts"], n["flips"], rng),
+        "fuzz": lambda place: fuzz(place, n["cases"], seed),
+        "kills": lambda place: kills(place, n["kills"], rng),
+        "at_once": lambda place: at_once(place, n["pairs"], n["threes"]),
+        "pipeline": lambda place: pipeline(place, n["seconds"], rng),
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", choices=SIZES, default="small")
+    parser.add_argument("--only", nargs="+", metavar="PART", help="some of what is done")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--train", nargs=2, metavar=("STORE", "WORKERS"), help=argparse.SUPPRESS)
     chosen = parser.parse_args()
@@ -393,10 +295,21 @@ def main() -> None:
         store, workers = chosen.train
         train_or_load(SWEEP, Store(store), device="cpu", workers=int(workers), weights=True)
         return
-    with tempfile.TemporaryDirectory() as place:
-        found = measured(chosen.size, Path(place))
-    chosen.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(found, indent=1))
+    sys.path.insert(0, str(ROOT / "tests"))
+    os.environ["SEAMS_PROGRESS"] = os.devnull
+    torch.set_num_threads(1)
+    known = parts(chosen.size, chosen.seed)
+    for name in chosen.only or known:
+        if name not in known:
+            parser.error(f"--only takes {', '.join(known)}; got {name}")
+        with tempfile.TemporaryDirectory() as place:
+            counts = known[name](Path(place))
+        found = json.loads(chosen.out.read_text("utf-8")) if chosen.out.is_file() else {}
+        here = environment()
+        said = {"commit": here["commit"], "finished": f"{datetime.now(UTC):%Y-%m-%d}"}
+        found |= {"environment": here, name: counts | {"of": said | {"size": chosen.size}}}
+        chosen.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        print(name, json.dumps(counts, indent=1), flush=True)
 
 
 if __name__ == "__main__":

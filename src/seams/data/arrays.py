@@ -75,7 +75,9 @@ def read(path: Path, shape: tuple[int, ...] | None = None) -> tuple[np.ndarray, 
         came, fits = f"{path.stat().st_size} bytes", False
     if not fits or array.dtype != np.uint8:
         raise ValueError(f"{path} must hold uint8 {shape or 'values'}; got {came}")
-    record, sha256 = json.loads(description.read_text(encoding="utf-8")), _sha256(path, array)
+    record, sha256 = None, _sha256(path, array)
+    with suppress(ValueError, RecursionError):
+        record = json.loads(description.read_text(encoding="utf-8"))
     if not isinstance(record, dict) or record.get("sha256") != sha256:
         raise ValueError(f"{path} must be the array of {description.name}; got sha256 {sha256}")
     return array, record

@@ -16,6 +16,7 @@ Hessian is $-(G - H)$ with $G = -J^\top \nabla_a^2 \ell\, J$ and $H = \nabla_a \
 a$. C1, C2 and the curvature are taken of $a$ as it is.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
@@ -70,6 +71,7 @@ __all__ = [
     "turned_off_diagonality",
 ]
 
+_MOST_DRAWS = 10_000  # more are of no use, and fill the memory
 _DECODED = 1_024  # data decoded for the distortion, 128 at a time
 
 
@@ -137,7 +139,7 @@ def diagnose(
     factors = None if factors is None else _tensor("factors", factors)
     if fault := _data_fault(x, factors):
         raise ValueError(fault)
-    fault = _option_fault(x, likelihood, sigma, beta, second, output, samples, draws)
+    fault = _option_fault(x, likelihood, sigma, beta, second, output, samples, draws, seed)
     if fault := fault or _factor_fault(factors, factor_names):
         raise ValueError(fault)
     flags: list[str] = []
@@ -230,7 +232,7 @@ def _tensor(name: str, value: Any) -> Tensor:
             if isinstance(value, Tensor)
             else torch.as_tensor(np.require(value, requirements="W"))
         )
-        return found.detach().cpu()
+        return found.detach().cpu().to_dense()
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(
             f"`{name}` must be a tensor or an array of numbers; got {described(value)}. Put all "
@@ -269,6 +271,7 @@ def _option_fault(
     output: str,
     samples: int,
     draws: int,
+    seed: int,
 ) -> str | None:
     if not callable(likelihood) and likelihood not in get_args(Likelihood):
         known = ", ".join(get_args(Likelihood))
@@ -281,8 +284,15 @@ def _option_fault(
             return f"`{name}` must be one of {', '.join(options)}; got {value!r}."
     if fault := sign_fault(beta=beta, sigma=sigma):
         return fault
-    if not all(isinstance(count, int) for count in (samples, draws)):
-        return f"`samples` and `draws` must be whole numbers; got {samples!r} and {draws!r}."
+    if not 0 < beta * sigma * sigma < math.inf:
+        return f"beta sigma^2 must be positive and finite; got beta={beta} and sigma={sigma}."
+    for name, count, most in (
+        ("samples", samples, 2**63 - 1),
+        ("draws", draws, _MOST_DRAWS),
+        ("seed", seed, 2**63 - 1),
+    ):
+        if type(count) is not int or not 0 <= count <= most:
+            return f"`{name}` must be a whole number from 0 to {most}; got {count!r}."
     if len(x) < FEWEST or samples < FEWEST or draws < 2:
         return (
             f"A diagnosis needs {FEWEST} data and `samples` or more, and 2 `draws` or more, for "
@@ -301,6 +311,9 @@ def _option_fault(
 
 def _factor_fault(factors: Tensor | None, names: Sequence[str]) -> str | None:
     columns = 0 if factors is None else factors.shape[1]
+    listed = isinstance(names, Sequence) and all(isinstance(name, str) for name in names)
+    if not listed or isinstance(names, str):
+        return f"`factor_names` must be a list of names; got {names!r}."
     if len(names) in (0, columns):
         return None
     return (

@@ -172,7 +172,9 @@ def _gaussian(found: Any, second: Second, count: int) -> tuple[Tensor, Tensor, s
 def described(found: Any) -> str:
     """A thing in words."""
     if isinstance(found, Tensor):
-        return f"a tensor of {found.dtype}"
+        kind = "tensor" if found.layout == torch.strided else "sparse tensor"
+        place = "" if found.device.type == "cpu" else f" on {found.device}"
+        return f"a {kind} of {found.dtype}{place}"
     if isinstance(found, tuple | list | dict):
         return f"a {type(found).__name__} of {len(found)}"
     name = type(found).__name__

@@ -215,8 +215,10 @@ def _means_batches(
 
 
 def _flattened(mean: Any) -> Tensor:
-    if not isinstance(mean, Tensor) or mean.dtype not in (torch.float32, torch.float64):
+    plain = isinstance(mean, Tensor) and mean.layout == torch.strided and mean.device.type == "cpu"
+    if not plain or mean.dtype not in (torch.float32, torch.float64):
         raise ValueError(
-            f"it returns {described(mean)}, not a tensor of means in float32 or float64."
+            f"it returns {described(mean)}, not a tensor of means in float32 or "
+            "float64 on the CPU."
         )
     return mean.flatten()
