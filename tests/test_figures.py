@@ -272,8 +272,8 @@ def test_profiles_of_faces_agree(profile: str) -> None:
     assert shared[1] == shared[2] == shared[3] == shared[0] | {"betas": shared[1]["betas"]}
 
 
-@pytest.mark.parametrize("seeds", [0, -1])
-def test_no_seed_is_refused(seeds: int) -> None:
+@pytest.mark.parametrize("seeds", [0, -1, 10**40])
+def test_seeds_that_cannot_be_are_refused(seeds: int) -> None:
     for protocol, values in (
         (fig01, SHEET),
         (fig02, LINEAR),
@@ -281,7 +281,7 @@ def test_no_seed_is_refused(seeds: int) -> None:
         (fig06, CIRCLES),
         (fig08, FACES),
     ):
-        with pytest.raises(ValueError, match=f"`seeds` must be 1 or more; got {seeds}"):
+        with pytest.raises(ValueError, match=f"`seeds` must be 1 to 10,000; got {seeds}"):
             protocol(**values | {"seeds": seeds})
 
 

@@ -123,5 +123,5 @@ def test_chain_trains_the_same_network_on_both_with_the_noise_of_their_pixels() 
 @pytest.mark.parametrize("seeds", [0, -1])
 def test_no_seed_is_refused(seeds: int) -> None:
     for protocol, values in ((ident, IDENT), (gap, GAP), (rolinek, ROLINEK), (chain, CHAIN)):
-        with pytest.raises(ValueError, match=f"`seeds` must be 1 or more; got {seeds}"):
+        with pytest.raises(ValueError, match=f"`seeds` must be 1 to 10,000; got {seeds}"):
             protocol(**values | {"seeds": seeds})

@@ -94,7 +94,7 @@ def written(
 ) -> Path:
     monkeypatch.setattr(film.datasets, "load", lambda *_: data)
     named = {("changed", "a"): runs[0], ("one", "b"): runs[1]}
-    path = write_film(tmp_path, named, "Seed 0.")
+    path = write_film(tmp_path, named, "switch", "Seed 0.")
     assert path == tmp_path / FILM
     return path
 
@@ -135,11 +135,11 @@ def test_a_clone_takes_the_film_of_the_record(
     (kept / FILM).write_bytes(written.read_bytes())
     monkeypatch.setattr(film, "project_root", lambda: tmp_path)
     bare = {("changed", f"{k}"): Run(run.config, Path()) for k, run in enumerate(runs)}
-    folder = tmp_path / "switch"
+    folder = tmp_path / ".new-switch"  # as `seams run` writes it
     folder.mkdir()
-    assert write_film(folder, dict(list(bare.items())[:1])) is None  # of other runs
+    assert write_film(folder, dict(list(bare.items())[:1]), "switch") is None  # of other runs
     assert not (folder / FILM).exists()
-    path = write_film(folder, bare)
+    path = write_film(folder, bare, "switch")
     assert path is not None and path.read_bytes() == written.read_bytes()
 
 

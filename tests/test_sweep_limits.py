@@ -713,7 +713,7 @@ def test_ctrl_c_and_the_end_of_a_batch_job_keep_checkpoints(
         (["zzz"], "No notebook 'zzz' has runs to train. There are celeba"),
         (["fig02", "-p", "seed=1"], "fig02 has no parameter 'seed'. Did you mean 'seeds'?"),
         (["fig02", "-p", "seeds=two"], "`seeds` must be int, such as "),
-        (["fig02", "-p", "seeds=0"], "`seeds` must be 1 or more; got 0."),
+        (["fig02", "-p", "seeds=0"], "`seeds` must be 1 to 10,000; got 0."),
         (["fig05", "-p", "network=vit"], "`network` must be one of"),
         (["fig02", "--profile", "papers"], "The profile must be one of "),
         (["fig02", "--workers", "0"], "`--workers` must be 1 or more; got 0."),

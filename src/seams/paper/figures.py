@@ -172,7 +172,7 @@ def switch(*, betas: Sequence[float], seeds: int, hold: float, **values: Any) ->
     changing = dict[str, Any](off_diagonal="relative", hold=hold, covariance_start="diagonal")
     mlp = replace(_dsprites(values | {"network": "mlp"}), **changing)
     runs = grid(mlp, **arms, beta=_betas(betas), seed=_seeds(seeds))
-    more = {"beta": _betas(values["all_betas"]), "seed": range(values["all_seeds"])}
+    more = {"beta": _betas(values["all_betas"]), "seed": _seeds(values["all_seeds"], 0)}
     runs += grid(replace(mlp, dataset="dsprites"), **arms, **more)
     return runs + _conv(values, changing, **arms)
 
@@ -253,7 +253,7 @@ def _conv(
     """Runs of the paper's network on all of dSprites, if any, from parameters `conv_...`."""
     own = _prefixed("conv_", values)
     base = _dsprites({"dataset": "dsprites", "network": "burgess"} | own)
-    axes |= {"beta": _betas(own["betas"]), "seed": range(own["seeds"])}
+    axes |= {"beta": _betas(own["betas"]), "seed": _seeds(own["seeds"], 0)}
     return grid(replace(base, **(also or {})), **axes)
 
 
@@ -267,9 +267,9 @@ def _betas(betas: Sequence[float]) -> list[float]:
     return sorted(betas)
 
 
-def _seeds(count: int) -> range:
-    if count < 1:
-        raise ValueError(f"`seeds` must be 1 or more; got {count}.")
+def _seeds(count: int, least: int = 1) -> range:
+    if not least <= count <= 10_000:
+        raise ValueError(f"`seeds` must be {least} to 10,000; got {count}.")
     return range(count)
 
 

@@ -92,11 +92,13 @@ def shots(run: Run, data: Data) -> list[Shot]:
     ]
 
 
-def write_film(folder: Path, runs: Mapping[tuple[str, str], Run], note: str = "") -> Path | None:
-    """Write `film.json` of runs by group and name; the record's, or none, without snapshots."""
+def write_film(
+    folder: Path, runs: Mapping[tuple[str, str], Run], figure: str, note: str = ""
+) -> Path | None:
+    """Write `film.json` of runs by group and name; without snapshots the record's of a figure."""
     ids, path = [run.id for run in runs.values()], folder / FILM
     if not all(run.has_weights for run in runs.values()):
-        kept = project_root() / "record" / "figures" / folder.name / FILM
+        kept = project_root() / "record" / "figures" / figure / FILM
         if not kept.is_file() or json.loads(kept.read_text(encoding="utf-8"))["runs"] != ids:
             return None
         path.write_bytes(kept.read_bytes())
