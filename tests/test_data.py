@@ -116,6 +116,7 @@ def test_what_is_listed_can_be_loaded(home: Path):
     for i in range(10):
         Image.fromarray(np.full((16, 16, 3), i, np.uint8)).save(home / "mine" / f"{i}.png")
     values = {"LAW": "normal", "LATENTS": "2", "RATIO": "2", "NAME": "mine"}
+    values |= {"SPACING": "4", "ROWS": "4"}
     for form in data.DATASETS:
         name = re.sub("[A-Z]+", lambda word: values.get(word[0], "0.1"), form)
         if name.startswith(("orl", "celeba")) or name in ("dsprites", "dsprites_half_height"):
