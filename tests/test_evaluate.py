@@ -185,6 +185,15 @@ def test_an_encoder_that_knows_both_factors() -> None:
         assert scores[f"probe_{name}"] == pytest.approx(1, abs=1e-10)
 
 
+def test_the_probe_learns_from_all_parts_of_data_that_stand_in_an_order() -> None:
+    data = known_data()
+    order = data.factors[:, 0].argsort(stable=True)
+    height, width = data.factors[order].T
+    folded = (2 * height - height.max()).abs()  # falls, then rises: no line predicts it
+    data = replace(data, x=data.x[order], factors=torch.stack([folded, width], 1))
+    assert score_model(vae_of(IDENTITY), data)[0]["probe_height"] == pytest.approx(0, abs=0.05)
+
+
 def test_posteriors_too_narrow_to_integrate_count_as_narrow(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -219,7 +219,12 @@ def _information(found: Scored, data: Data, encoded: Encoded, active: Tensor) ->
         table = table.cpu() * active[:, None] if suffix == "_means" else table.cpu()
         found.scores |= _information_scores(table, entropies, names, suffix)
         arrays[f"information{suffix}"] = table.numpy()
-    probe = found.attempt("probe", lambda: metrics.linear_probe_r2(encoded.means, factors))
+    # All data were encoded in the very order by which the probe would choose its half of them.
+    whole = len(factors) == len(data)
+    half = torch.arange(len(factors), device=factors.device) % 2 == 0 if whole else None
+    probe = found.attempt(
+        "probe", lambda: metrics.linear_probe_r2(encoded.means, factors, train=half)
+    )
     every = [None] * len(names) if probe is None else probe.tolist()
     found.scores |= {f"probe_{name}": value for name, value in zip(names, every, strict=True)}
     return arrays
