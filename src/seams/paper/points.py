@@ -75,13 +75,12 @@ fig04 | Section 5
 eq06 | Section 4
 "the ELBO with Gaussian posteriors is optimised when their covariances satisfy"
 > eq06:closes_diagonal eq06:closes_full
-! The paper derives Eq. 6 and compares no two sides. MLPs here.
+! The paper derives Eq. 6 and compares no two sides.
 
 eq06 | Property P1
 "are each diagonal for z concentrated around E[z|x]."
 > eq06:p1 eq06:gram_turned eq06:hessian_turned
-! The paper assumes it. MLPs at {{ eq06.parameters.resolution }} pixels a side, half of the
-  vertical positions.
+! The paper assumes it. Images of {{ eq06.parameters.resolution }} pixels a side here.
 
 fig05 | Section 7
 "For diagonal posterior VAEs (left), disentanglement and diagonality both broadly increase with β."
