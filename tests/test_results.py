@@ -143,6 +143,10 @@ def test_undefined_values_are_refused(results: Results, value: float) -> None:
         ([0.5, 1.0, 2.0], True, "not supported"),  # the interval holds the threshold
         ([0.5, 1.0, 2.0], False, "not supported"),
         ([1.0, 1.0, 1.0], True, "not supported"),  # on it is not beyond it
+        ([1.19, 1.21], True, "supported"),
+        ([1.19, 1.21], False, "not supported"),
+        ([1.1, 1.2], True, "not testable at this scale"),  # of two, and as wide as it is
+        ([1.1, 1.2], False, "not testable at this scale"),
         ([1.2], True, "not testable at this scale"),
         ([], True, "not testable at this scale"),
         ([1.2, math.nan], True, "not testable at this scale"),

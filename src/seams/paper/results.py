@@ -100,8 +100,9 @@ class Results:
         """Test a claim of the paper on one number a seed, and give the verdict.
 
         Supported if the 95 % interval of their mean lies wholly on the claimed side. NaN, where
-        the quantity is not defined, is left out; of fewer than two values (in a group), and in the
-        smoke profile, whose models are hardly trained, nothing is said.
+        the quantity is not defined, is left out; of fewer than two values (in a group), of two
+        whose interval, wide as it is, holds the threshold, and in the smoke profile, whose models
+        are hardly trained, nothing is said.
 
         Args:
             id: Letters, digits and underscores; unique.
@@ -130,8 +131,10 @@ class Results:
         testable = len(defined) > 1 and self.content["profile"] != "smoke" and not undecided
         if testable and low is not None and high is not None:
             # As shown: a rounding error in the last bit must not carry an end over the threshold.
-            holds = _rounded(low) > threshold if above else _rounded(high) < threshold
-            verdict = "supported" if holds else "not supported"
+            over, under = _rounded(low) > threshold, _rounded(high) < threshold
+            holds, fails = (over, under) if above else (under, over)
+            if holds or fails or len(defined) > 2:
+                verdict = "supported" if holds else "not supported"
         self.content["claims"].append(
             {
                 "id": id,
