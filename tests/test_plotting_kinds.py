@@ -63,6 +63,7 @@ def test_scores_beside_are_dotted_and_in_sight(figure: Figure) -> None:
     styles = [line.get_linestyle() for line in ax["mig"].get_lines()]
     assert [style for style in styles if style != "None"] == ["-", "-", ":", ":"]
     assert ax["mig"].get_ylim()[1] > higher["mig"].max()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["diagonal", "full"]
 
 
 def test_panels_begin_at_zero_and_share_a_scale_where_asked(figure: Figure) -> None:

@@ -82,7 +82,7 @@ def plot_kind_panels(
         plot_kinds(ax, frame, name, interval, **style)
         every = frame[name]
         if beside is not None:
-            plot_kinds(ax, beside, name, interval, **style | {"linestyle": ":"})
+            plot_kinds(ax, beside, name, interval, **style | {"linestyle": ":", "label": "_{}"})
             every = pd.concat([every, beside[name]])
         ax.set_ylabel(names[name])
         ax.set_ylim(*_ends(every))
