@@ -191,7 +191,10 @@ def test_the_probe_learns_from_all_parts_of_data_that_stand_in_an_order() -> Non
     height, width = data.factors[order].T
     folded = (2 * height - height.max()).abs()  # falls, then rises: no line predicts it
     data = replace(data, x=data.x[order], factors=torch.stack([folded, width], 1))
-    assert score_model(vae_of(IDENTITY), data)[0]["probe_height"] == pytest.approx(0, abs=0.05)
+    data = replace(data, latents=folded[:, None].double())
+    scores, _ = score_model(vae_of(IDENTITY), data)
+    assert scores["probe_height"] == pytest.approx(0, abs=0.05)
+    assert scores["probe"] == pytest.approx(0, abs=0.05)
 
 
 def test_posteriors_too_narrow_to_integrate_count_as_narrow(

@@ -12,12 +12,13 @@ from seams.book.tables import beside
 from seams.paper.points import POINTS
 
 ROOT = Path(__file__).parents[1]
-SIDES = {  # of the interval of one claim against a bar at 0, and what the page says
-    "agrees": ([0.1, 0.3], "supported"),
-    "disagrees": ([-0.3, -0.1], "not supported"),
-    "undecided": ([-0.1, 0.3], "not supported"),
-    "not comparable": (None, "not testable at this scale"),
-}
+SIDES = [  # what the page says of the interval of one claim against a bar at 0, and of its runs
+    ("agrees", [0.1, 0.3], "supported", 3),
+    ("disagrees", [-0.3, -0.1], "not supported", 3),
+    ("undecided", [-0.1, 0.3], "not supported", 3),
+    ("undecided", [-0.9, 1.1], "not testable at this scale", 2),
+    ("not comparable", None, "not testable at this scale", 1),
+]
 
 
 def test_every_figure_of_the_paper_has_its_words() -> None:
@@ -37,10 +38,11 @@ def test_claims_beside_the_paper_are_of_the_record() -> None:
     assert not {test for point in POINTS for test in point.tests} - held
 
 
-@pytest.mark.parametrize("word", SIDES)
-def test_what_a_page_says_follows_from_the_interval(tmp_path: Path, word: str) -> None:
-    interval, verdict = SIDES[word]
-    claim = {"id": "orthogonal", "statement": "It is.", "n": 3, "tolerance": "> 0", "unit": ""}
+@pytest.mark.parametrize(("word", "interval", "verdict", "n"), SIDES)
+def test_what_a_page_says_follows_from_the_interval(
+    tmp_path: Path, word: str, interval: list[float] | None, verdict: str, n: int
+) -> None:
+    claim = {"id": "orthogonal", "statement": "It is.", "n": n, "tolerance": "> 0", "unit": ""}
     claim |= {"value": 0.1 if interval else None, "uncertainty": interval, "verdict": verdict}
     write_result(tmp_path / "record" / "figures", "fig07", "desk", claims=[claim])
     (tmp_path / "book").mkdir()

@@ -108,6 +108,8 @@ def beside(book: Book, name: str = "") -> str:
         words, style = _AGREES.get(verdict, (NOT_RUN, "pending"))
         if found.verdict == "not supported":
             words = "disagrees" if found.against else "undecided"
+        elif verdict == UNTESTABLE and any(claim.get("n") == 2 for _, _, claim in found.claims):
+            words = "undecided"  # two runs leave it open
         told = "\n".join(_each(found, profile, True)) or "–"
         says = f"“{text(point.says)}” [{text(point.name)}]{{.claim-id}}{page}"
         rows.append([says, f"{badge(words, style)}\n\n{point.limits}", told])

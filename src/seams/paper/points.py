@@ -96,7 +96,8 @@ fig05 | Section 7
 fig05 | Section 7
 "individual latent co-ordinates (horizontal) correlate with distinct ground truth factors
   (vertical), whereas that trend is not observed for full posteriors."
-> fig05:mig fig05:mig_largest fig05:aas fig05:aas_largest
+> fig05:mig fig05:mig_largest fig05:aas fig05:aas_largest fig05:large_mig fig05:large_mig_largest
+  fig05:large_aas fig05:large_aas_largest
 ! {{ fig05.parameters.seeds }} seeds where the paper has 5 runs, so that intervals are wide; its
   MIG is in an image.
 
@@ -109,7 +110,8 @@ fig05 | caption
 
 fig05 | caption
 "derivatives in Eq. 6. terms are less diagonal for lower beta or full posteriors."
-> fig05:gram fig05:gram_ratio fig05:hessian fig05:hessian_ratio fig05:ratio_beta
+> fig05:gram fig05:gram_ratio fig05:hessian fig05:hessian_ratio fig05:ratio_beta fig05:large_gram
+  fig05:large_gram_ratio fig05:large_hessian fig05:large_hessian_ratio
 ! The same network and data; the length of training is not stated there.
 
 fig06 | caption

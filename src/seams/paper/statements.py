@@ -206,7 +206,9 @@ terms | Ours, not the paper's
 With diagonal posteriors both terms of Eq. 6 and their sum are nearer to diagonal than with full
 ones, and the terms do not cancel: weaker than P1.
 > eq06:sum eq06:axes eq06:gram eq06:hessian eq06:no_cancellation fig05:gram fig05:hessian
-> fig05:gram_ratio fig05:hessian_ratio fig05:gram_fair fig05:hessian_fair
+> fig05:gram_ratio fig05:hessian_ratio fig05:gram_fair fig05:hessian_fair fig05:large_gram
+> fig05:large_hessian fig05:large_gram_ratio fig05:large_hessian_ratio fig05:large_gram_fair
+> fig05:large_hessian_fair
 
 hold | Ours, not the paper's
 Lowering β after it was held at its largest value gives both disentanglement and sharp images.

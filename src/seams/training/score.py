@@ -219,12 +219,8 @@ def _information(found: Scored, data: Data, encoded: Encoded, active: Tensor) ->
         table = table.cpu() * active[:, None] if suffix == "_means" else table.cpu()
         found.scores |= _information_scores(table, entropies, names, suffix)
         arrays[f"information{suffix}"] = table.numpy()
-    # All data were encoded in the very order by which the probe would choose its half of them.
-    whole = len(factors) == len(data)
-    half = torch.arange(len(factors), device=factors.device) % 2 == 0 if whole else None
-    probe = found.attempt(
-        "probe", lambda: metrics.linear_probe_r2(encoded.means, factors, train=half)
-    )
+    rows = _for_probe(data, encoded.means, factors)
+    probe = found.attempt("probe", lambda: metrics.linear_probe_r2(*rows))
     every = [None] * len(names) if probe is None else probe.tolist()
     found.scores |= {f"probe_{name}": value for name, value in zip(names, every, strict=True)}
     return arrays
@@ -253,8 +249,14 @@ def _recovery(found: Scored, data: Data, encoded: Encoded) -> None:
     if data.latents is None:
         return
     truth = data.latents.cpu()[encoded.indices.cpu()].double()
-    scores = found.attempt("mcc", lambda: recovery_scores(encoded.means.cpu(), truth))
+    rows = _for_probe(data, encoded.means.cpu(), truth)
+    scores = found.attempt("mcc", lambda: recovery_scores(*rows))
     found.scores |= scores or dict.fromkeys(RECOVERY)
+
+
+def _for_probe(data: Data, means: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Of data that were all encoded the probe would undo the order, and learn from the first."""
+    return (means.flip(0), known.flip(0)) if len(means) == len(data) else (means, known)
 
 
 def _pictures(models: Models, data: Data, encoded: Sequence[Encoded]) -> list[Arrays]:
