@@ -23,7 +23,9 @@ def test_the_runs_behind_a_figure_are_a_table(book: Book) -> None:
     files = data_files(book, result)
     rows = list(csv.DictReader(io.StringIO(files["results/fig05-desk-runs.csv"].decode())))
     assert len(rows) == result.numbers["runs"]["count"]
-    near = [row for row in rows if row["covariance"] == "diagonal" and float(row["beta"]) == 1]
+    group = ("diagonal", 1.0, result.numbers["parameters"]["resolution"])
+    keys = [(row["covariance"], float(row["beta"]), int(row["resolution"])) for row in rows]
+    near = [row for row, key in zip(rows, keys, strict=True) if key == group]
     mean = sum(float(row["mig"]) for row in near) / len(near)
     assert mean == pytest.approx(result.numbers["values"]["near_mig_diagonal"], abs=1e-5)
 
