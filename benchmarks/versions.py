@@ -23,27 +23,34 @@ LOCK = ROOT / "requirements.lock"
 OUT = ROOT / "benchmarks" / "results" / "versions.json"
 
 
+def made(python: str, place: Path, torch: str) -> str:
+    """Make an environment of the lock with that torch; why it could not be made, if so."""
+    new = subprocess.run([python, "-m", "venv", str(place)], capture_output=True)
+    if new.returncode:  # a shim of a Python that is not installed, say
+        return f"{Path(python).name} makes no environment"
+    lock, lines = place / "lock", LOCK.read_text(encoding="utf-8").splitlines()
+    others = [line for line in lines if not line.startswith("torch==")]
+    lock.write_text("\n".join([*others, f"torch=={torch}.*"]), encoding="utf-8")
+    for arguments in (["-r", str(lock)], ["--no-deps", "-e", str(ROOT)]):
+        done = subprocess.run(
+            [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet", *arguments],
+            capture_output=True,
+            encoding="utf-8",
+        )
+        if done.returncode:
+            shutil.rmtree(place)  # so that a later run does not take it for whole
+            return done.stderr.strip().splitlines()[-1]
+    return ""
+
+
 def tried(python: str, torch: str, place: Path, tests: list[str]) -> dict[str, str]:
     """What came of one pair."""
     found = shutil.which(python)
     if not found:
         return {"came": "not tried", "why": f"there is no {python}"}
     ours = place / "bin" / "python"
-    lock = place / "lock"
-    made = subprocess.run([found, "-m", "venv", str(place)], capture_output=True, encoding="utf-8")
-    if made.returncode:  # a shim of a Python that is not installed, say
-        return {"came": "not tried", "why": f"{python} makes no environment"}
-    lines = LOCK.read_text(encoding="utf-8").splitlines()
-    others = [line for line in lines if not line.startswith("torch==")]
-    lock.write_text("\n".join([*others, f"torch=={torch}.*"]), encoding="utf-8")
-    for arguments in (["-r", str(lock)], ["--no-deps", "-e", str(ROOT)]):
-        done = subprocess.run(
-            [str(ours), "-m", "pip", "install", "--quiet", *arguments],
-            capture_output=True,
-            encoding="utf-8",
-        )
-        if done.returncode:
-            return {"came": "not tried", "why": done.stderr.strip().splitlines()[-1]}
+    if not ours.exists() and (why := made(found, place, torch)):
+        return {"came": "not tried", "why": why}
     facts = "import platform, torch; print(platform.python_version(), torch.__version__)"
     said = subprocess.run([str(ours), "-c", facts], capture_output=True, encoding="utf-8")
     done = subprocess.run(
@@ -67,17 +74,20 @@ def main() -> int:
     parser.add_argument("--python", nargs="+", default=["python3.11", "python3.12", "python3.13"])
     parser.add_argument("--torch", nargs="+", default=["2.11", "2.12", "2.13"])
     parser.add_argument("--out", type=Path, default=OUT)
+    kept = "folder in which environments are kept, and found again; else each is removed"
+    parser.add_argument("--place", type=Path, help=kept)
     parser.add_argument("--tests", nargs="+", default=["tests"], help="what pytest is given")
     chosen = parser.parse_args()
     found = {}
     for python in chosen.python:
         for torch in chosen.torch:
-            with tempfile.TemporaryDirectory() as place:
-                pair = f"{python}, torch {torch}"
-                found[pair] = tried(python, torch, Path(place), chosen.tests)
-                print(pair, found[pair], flush=True)
-    content = {"environment": environment(), "pairs": found}
-    chosen.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            pair = f"{python}, torch {torch}"
+            with tempfile.TemporaryDirectory() as folder:
+                place = (chosen.place or Path(folder)) / f"{python}-{torch}"
+                found[pair] = tried(python, torch, place.resolve(), chosen.tests)
+            print(pair, found[pair], flush=True)
+            content = {"environment": environment(), "pairs": found}
+            chosen.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return int(any(pair["came"] == "failed" for pair in found.values()))
 
 

@@ -235,6 +235,8 @@ def test_on_a_gpu_ways_are_tried_from_cheap_to_costly(
         (tmp_path / "triton").mkdir()
         (tmp_path / "triton" / "__init__.py").touch()
         monkeypatch.syspath_prepend(str(tmp_path))
+    else:  # builds of torch with CUDA bring one
+        monkeypatch.setitem(sys.modules, "triton", None)
     for network, runs in (("burgess", 1), ("burgess", 3), ("mlp", 3)):
         config = replace(BURGESS, network=network)
         known = ways.ways(OnGpu.start([replace(config, seed=s) for s in range(runs)], samples()))
