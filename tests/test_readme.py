@@ -26,9 +26,9 @@ def table() -> str:
         cells = (row.name, line(row.says), found.verdict, found.count, where)
         lines.append("| " + " | ".join(cells) + " |")
     runs = [result.numbers["runs"] for result in results.values()]
-    devices = sorted({r["device"] for r in runs if r["count"]})
+    devices = sorted({one for r in runs if r["count"] for one in r["device"].split(", ")})
     machines = sorted({result.numbers["environment"]["cpu"] for result in results.values()})
-    told = f"Profile `{profile}`, on {', '.join(devices)} ({', '.join(machines)}). "
+    told = f"Profile `{profile}`, on {' and '.join(devices)} ({', '.join(machines)}). "
     return "\n".join(lines) + "\n\n" + told + tally(results, profile) + "\n"
 
 

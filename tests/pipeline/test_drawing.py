@@ -74,7 +74,7 @@ def test_every_run_of_the_record_is_what_its_name_says() -> None:
 
 def test_the_record_is_small_and_has_no_pickle() -> None:
     files = [path for path in (ROOT / "record").rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 36e6
+    assert sum(path.stat().st_size for path in files) < 40e6
     assert {path.suffix for path in files} <= {".json", ".npz", ".svg", ".png", ".safetensors"}
     decoders = [path for path in files if path.suffix == ".safetensors"]
     assert all(path.name == "decoder.safetensors" for path in decoders)

@@ -200,13 +200,14 @@ fig10 | caption
 fig11 | caption
 "high β (1) gives best disentanglement (see heatmap) but blurry images"
 > fig11:high_disentangles fig11:low_reconstructs
-! MLPs at {{ fig11.parameters.resolution }} pixels a side, half of the vertical positions.
+! The same network and data, {{ fig11.parameters.resolution }} pixels a side.
 
 fig11 | caption
 "lowering β over training (1 → 0.001) gives good disentanglement (see heatmap) and good
   reconstructions."
 > fig11:annealed_sharp fig11:annealed_mig fig11:annealed_aas fig11:annealed_gram fig11:frontier_mig
-! The same; the paper does not state over how many images β falls.
+! Values of β here: {{ fig11.parameters.betas }}, where the paper goes down to 0.001. It does not
+  state over how many images β falls.
 
 region | Section 4
 "it broadens the regions (i.e. posteriors) over which decoder derivatives are diagonalised"
