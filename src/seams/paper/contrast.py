@@ -15,6 +15,7 @@ FAIR = (
 _RAW = ("off_diagonal_gram_of_abs", "off_diagonal_hessian_of_abs")
 _NOTED = ("mig4", "mig_posX", "mig_posY", "probe", "dto", "c_ima", "distortion", "rate", "loss")
 _TERMS = {"gram": "JᵀJ", "hessian": "the directed Hessian"}
+_SEPARATED = 0.25  # MIG of a position above which one latent tells of it and no other does
 _AXES = 0.1  # by which a ratio may differ from 1, where axes mean nothing
 _SEEN = "Not blind: correlations over all runs of an earlier record were seen before."
 _KNOWN = "Not blind: the ratios of earlier runs were known."
@@ -32,7 +33,7 @@ def fair_betas(rows: pd.DataFrame) -> list[float]:
 
 
 def note_posteriors(results: Results, rows: pd.DataFrame, prefix: str = "") -> None:
-    """Note means of scores by posterior and beta, and by how much full posteriors fit worse."""
+    """Note means of scores by posterior and beta, how many runs separate the positions, and fit."""
     betas, few = sorted(set(rows["beta"])), ("mig", "aas", *RATIOS)
     near = nearest(betas)
     for place, beta in {"smallest": betas[0], "near": near, "largest": betas[-1]}.items():
@@ -43,6 +44,10 @@ def note_posteriors(results: Results, rows: pd.DataFrame, prefix: str = "") -> N
             results.value(f"{prefix}{place}_{name}", value)
     for name, value in means(rows, few, ["covariance", "beta"]).items():
         results.value(f"{prefix}{name}", value)
+    apart = rows[["mig_posX", "mig_posY"]].min(axis=1) > _SEPARATED
+    for (kind, beta), some in apart.groupby([rows["covariance"], rows["beta"]]):
+        name = f"{prefix}separated_{kind}_{beta:g}"
+        results.value(name.replace(".", "_"), int(some.sum()))
     excess = 100 * (rows[rows["covariance"] == "full"].groupby("beta")["loss_ratio"].mean() - 1)
     results.value(f"{prefix}loss_gap_largest", excess.max())
     results.value(f"{prefix}loss_gap_largest_beta", float(excess.index[int(excess.argmax())]))

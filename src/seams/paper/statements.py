@@ -184,8 +184,8 @@ The directed Hessian takes more samples to be estimated well.
 > fig09:noise
 
 fig-10 | Figure 10
-On faces, a smaller β gives sharper images.
-> fig10:recon_diagonal fig10:recon_full fig10:sharper_diagonal fig10:sharper_full
+On faces, a smaller β gives sharper images, and diagonal and full posteriors are about as good.
+> fig10:recon_diagonal fig10:recon_full fig10:sharper_diagonal fig10:sharper_full fig10:comparable
 
 fig-11 | Figure 11
 Lowering β in training gives both disentanglement and sharp images.
@@ -233,10 +233,6 @@ its structure.
 faces-in-use | Ours, not the paper's
 On faces full posteriors leave more latents in use than diagonal ones do.
 > fig08:special celeba:special
-
-faces-fit | Ours, not the paper's
-On faces diagonal and full posteriors reconstruct test images about as well.
-> fig10:comparable
 
 collapse | Ours, not the paper's
 Posteriors collapse at the β that theory names, and next to it have the KL that theory has.
