@@ -13,6 +13,7 @@ from seams.paper import contrast, gaps, recovery, schedules
 from seams.paper.frames import RATIOS
 from seams.paper.results import Results
 
+NOTED = ("mig4", "probe", "dto", "c_ima", "distortion", "rate")
 RAW = ("off_diagonal_gram_of_abs", "off_diagonal_hessian_of_abs")
 
 
@@ -57,6 +58,17 @@ def test_the_claims_of_figure_5_hold_where_it_is_as_the_paper_says(results: Resu
     assert found["correlated_gram_within"]["value"] == -1, "over seeds, at each beta"
     assert found["full_axes"]["value"] == pytest.approx(0.0025)
     assert found["trend"]["value"] == pytest.approx(0.1)
+
+
+def test_how_many_runs_separate_the_positions_is_noted(results: Results) -> None:
+    """Both positions have to have a latent of their own."""
+    rows = as_the_paper_says().assign(loss_ratio=1.0, active=3)
+    rows = rows.assign(**dict.fromkeys(NOTED, 0.0), mig_posX=0.5, mig_posY=0.5)
+    rows.loc[(rows["beta"] == 4) & (rows["seed"] > 0), "mig_posY"] = 0.1
+    contrast.note_posteriors(results, rows)
+    values = results.content["values"]
+    assert values["separated_diagonal_1"] == 4 and values["separated_diagonal_4"] == 1
+    assert values["separated_full_0_1"] == 4
 
 
 def test_no_claim_of_figure_5_is_passed_by_labels_alone(results: Results) -> None:

@@ -20,8 +20,7 @@ def add_sweep(commands: Any) -> None:
         "sweep",
         help="train what notebooks will load, here or on a cluster",
         description="Train the runs that notebooks need and do not find. Shows a plan first.",
-        epilog="For example: seams sweep fig05 -p 'betas=[0.5, 1.0]' "
-        "--profile smoke",
+        epilog="For example: seams sweep fig05 -p 'betas=[0.5, 1.0]' --profile smoke",
     )
     add = sweep.add_argument
     add("name", nargs="+", help="short names of notebooks, such as fig05")

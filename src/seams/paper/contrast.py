@@ -33,7 +33,7 @@ def fair_betas(rows: pd.DataFrame) -> list[float]:
 
 
 def note_posteriors(results: Results, rows: pd.DataFrame, prefix: str = "") -> None:
-    """Note means of scores by posterior and beta, how many runs separate the positions, and fit."""
+    """Note means of scores by posterior and beta, fit, and how many runs separate positions."""
     betas, few = sorted(set(rows["beta"])), ("mig", "aas", *RATIOS)
     near = nearest(betas)
     for place, beta in {"smallest": betas[0], "near": near, "largest": betas[-1]}.items():
