@@ -297,6 +297,8 @@ def test_values_of_a_configuration_are_checked() -> None:
         fig05(**DSPRITES | {"network": "vit"})
     with pytest.raises(ValueError, match="`images` must be 1 or more; got -1"):
         fig05(**DSPRITES | {"images": -1})
+    with pytest.raises(ValueError, match="`resolution` must be 1 or more; got -16"):
+        fig05(**DSPRITES | {"resolution": -16})  # and not that of the sigma that follows from it
 
 
 # --- notebooks ---------------------------------------------------------------------------------

@@ -84,13 +84,13 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for item in fields(self):
             object.__setattr__(self, item.name, _checked(item.name, item.type, self[item.name]))
+        for name in ("images", "batch", "latent", "width", "resolution"):
+            if self[name] < 1:
+                raise ValueError(f"`{name}` must be 1 or more; got {self[name]}.")
         for name in ("beta", "beta_start", "sigma", "learning_rate"):
             value = self[name]
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise ValueError(f"`{name}` must be a positive number; got {value!r}.")
-        for name in ("images", "batch", "latent", "width", "resolution"):
-            if self[name] < 1:
-                raise ValueError(f"`{name}` must be 1 or more; got {self[name]}.")
         for name, most in _LARGEST.items():
             if self[name] > most:
                 raise ValueError(f"`{name}` must be {most:,} or less; got {self[name]:,}.")
