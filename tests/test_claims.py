@@ -158,6 +158,7 @@ def test_one_line_a_statement_fits_the_terminal(width: int) -> None:
         row = next(row for row in rows if row.startswith("Figure 5 "))
         assert "supported 1 of 1" in row and " fig05" in row
         assert "(fig06)" in next(row for row in rows if row.startswith("Figure 6 "))
+        assert any(row.startswith("Ours: terms ") for row in rows), "each row has its own name"
 
 
 def shown(found: dict[tuple[str, str], Result], pages: dict[str, str] | None = None) -> str:

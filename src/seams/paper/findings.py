@@ -115,7 +115,7 @@ def printed(findings: list[Finding], width: int | None = None) -> str:
     """A line a statement, of at most `width` columns; default those of the terminal."""
     width = width or shutil.get_terminal_size().columns
     cells = [
-        (found.statement.name, f"{found.verdict} {found.count}".rstrip(), _where(found))
+        (_called(found.statement), f"{found.verdict} {found.count}".rstrip(), _where(found))
         for found in findings
     ]
     first, second, last = (max(len(row[k]) for row in cells) for k in range(3))
@@ -127,6 +127,11 @@ def printed(findings: list[Finding], width: int | None = None) -> str:
         parts = [f"{name:{first}}", f"{verdict:{second}}", f"{where:{last}}", told]
         lines.append("  ".join(parts).rstrip()[:width])
     return "\n".join(lines)
+
+
+def _called(statement: Statement) -> str:
+    """A row of ours by its id: where there is no room for what it says, the name tells nothing."""
+    return f"Ours: {statement.id}" if statement.name == OURS else statement.name
 
 
 def as_json(findings: list[Finding]) -> str:
