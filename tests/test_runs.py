@@ -19,7 +19,7 @@ from seams import data as datasets
 from seams.cli import main
 from seams.data import Samples, load_faces
 from seams.data.arrays import store as store_array
-from seams.files import scratch
+from seams.files import clean, scratch
 from seams.training import Stack, TrainConfig, train
 from seams.training.runs import FILES
 from seams.training.store import FORMAT, Run, Store, run_id, table
@@ -507,6 +507,18 @@ def test_what_a_dead_process_left_is_cleaned_away(store: Store, stack: Stack) ->
     again = Store(store.root)
     assert listing(store.root) == {"store.json", mine.name, elsewhere.name, folder.name}
     assert again.find(CONFIG)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc")
+def test_a_process_that_nobody_reaps_is_dead(tmp_path: Path) -> None:
+    """In a container a killed process may stay a zombie, whose number still answers."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # ended, and still there
+        os.kill(child.pid, 0)
+        mine = scratch(tmp_path)
+        mine.with_name(mine.name.replace(str(os.getpid()), str(child.pid))).mkdir()
+        clean(tmp_path)
+        assert listing(tmp_path) == {mine.name}
 
 
 # --- damage ------------------------------------------------------------------------------------

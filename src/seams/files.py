@@ -131,6 +131,8 @@ def _is_gone(path: Path, pid: str, host: str) -> bool:
         return True
     except PermissionError:  # somebody else's
         pass
+    with suppress(OSError):  # where there is no /proc; a zombie, which in a container nobody reaps
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1] in (b"Z", b"X")
     return False
 
 
