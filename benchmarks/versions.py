@@ -38,8 +38,8 @@ def made(python: str, place: Path, torch: str) -> str:
             encoding="utf-8",
         )
         if done.returncode:
-            shutil.rmtree(place)  # so that a later run does not take it for whole
             return done.stderr.strip().splitlines()[-1]
+    (place / "whole").touch()
     return ""
 
 
@@ -49,7 +49,7 @@ def tried(python: str, torch: str, place: Path, tests: list[str]) -> dict[str, s
     if not found:
         return {"came": "not tried", "why": f"there is no {python}"}
     ours = place / "bin" / "python"
-    if not ours.exists() and (why := made(found, place, torch)):
+    if not (place / "whole").exists() and (why := made(found, place, torch)):
         return {"came": "not tried", "why": why}
     facts = "import platform, torch; print(platform.python_version(), torch.__version__)"
     said = subprocess.run([str(ours), "-c", facts], capture_output=True, encoding="utf-8")
