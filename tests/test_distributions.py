@@ -8,7 +8,7 @@ from torch.distributions import (
 )
 from torch.testing import assert_close
 
-from seams.distributions import LOG_SCALE_BOUNDS, DiagonalGaussian, FullGaussian
+from seams.distributions import LOG_SCALE_BOUNDS, DiagonalGaussian, FullGaussian, Point
 
 LATENT = 4
 BELOW = LATENT * (LATENT - 1) // 2
@@ -234,3 +234,16 @@ def test_off_diagonal_of_another_size_raises():
     mean = torch.zeros(2, LATENT)
     with pytest.raises(ValueError, match="must have .* = 6 columns; got 5 for 4 latents"):
         FullGaussian.from_parameters(mean, mean, torch.zeros(2, 5))
+
+
+@pytest.mark.parametrize("batch", [(), (5,), (2, 3)])
+def test_a_point_is_a_posterior_without_noise_that_is_charged_nothing(batch):
+    mean, log_scale = parameters("diagonal", *batch)
+    point = Point(mean)
+    noise = torch.randn(7, *mean.shape)
+    narrow = DiagonalGaussian.from_parameters(mean, torch.full_like(log_scale, -99.0))
+    assert_close(point.reparameterise(noise), narrow.reparameterise(noise), rtol=0, atol=1e-5)
+    assert torch.equal(point.reparameterise(noise)[3], mean)
+    assert torch.equal(point.marginal_stddev, torch.zeros_like(mean))
+    assert torch.equal(point.kl_per_latent().sum(-1), point.kl_to_prior())
+    assert point.kl_to_prior().shape == batch and not point.kl_to_prior().any()

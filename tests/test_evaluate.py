@@ -12,7 +12,7 @@ from torch.distributions import Normal, kl_divergence
 
 from seams import metrics
 from seams.data import Samples
-from seams.distributions import DiagonalGaussian, FullGaussian, Posterior
+from seams.distributions import DiagonalGaussian, FullGaussian, Point, Posterior
 from seams.networks import set_covariance
 from seams.scores import Scored
 from seams.training import Stack, Store, TrainConfig, build, loop, train
@@ -127,6 +127,31 @@ def test_one_standard_normal_draw_is_taken_of_each_posterior() -> None:
     assert noise.mean(0).abs().max() < 4 / len(noise) ** 0.5
     assert (noise.var(0) - 1).abs().max() < 4 * (2 / len(noise)) ** 0.5
     assert noise.T.corrcoef().triu(1).abs().max() < 4 / len(noise) ** 0.5
+
+
+def test_an_autoencoder_has_scores_of_its_codes_and_no_rate() -> None:
+    """Those of a posterior so narrow that it makes no difference, less what is of densities."""
+
+    class Codes(KnownEncoder):
+        def forward(self, x: Tensor) -> Point:
+            return Point(super().forward(x).mean)
+
+    data = known_data()
+    mixed = lambda z: torch.stack([z[..., 0] + z[..., 1], z[..., 0] * z[..., 1]], -1)
+    scores, arrays = score_model(VAE(Codes(3), Function(mixed)).eval(), data)
+    narrow = vae_of(mixed)
+    other, beside = score_model(narrow, data)
+    error = (data.x - mixed(data.x)).square().sum(-1).mean()
+    assert scores["distortion"] == pytest.approx(error.item(), rel=1e-12)
+    for name in ("rate", "collapsed", "mig_density", "aas_density"):
+        assert scores[name] is None, name
+    reason = "an autoencoder has no density of the latents given a datum"
+    assert scores["reasons"]["rate"] == scores["reasons"]["mig_density"] == reason
+    assert np.isnan(arrays["kl"]).all() and scores["active"] == other["active"] == 2
+    assert scores["mig"] == pytest.approx(scores["mig_means"], abs=1e-12)
+    for name in ("mig_means", "probe_height", "off_diagonal_gram"):
+        assert scores[name] == pytest.approx(other[name], rel=0.1), name
+    np.testing.assert_array_equal(arrays["activity"], beside["activity"])
 
 
 def test_rate_of_a_full_posterior_counts_its_correlations() -> None:

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from seams.paper.figures import chain, gap, ident, rolinek, squares
+from seams.paper.figures import chain, fig05, gap, ident, rolinek, squares
 from seams.training import stack_key
 
 IDENT = {
@@ -40,6 +40,13 @@ ROLINEK = COMMON | {
     "network_beta": 1e-3,
     "images": 640,
     "network_images": 320,
+    "conv_resolution": 16,
+    "conv_width": 256,
+    "conv_betas": [4.0],
+    "conv_seeds": 1,
+    "conv_images": 64,
+    "conv_batch": 4,
+    "conv_learning_rate": 5e-4,
 }
 CHAIN = COMMON | {
     "blobs": "blobs-2",
@@ -101,13 +108,18 @@ def test_gap_keeps_the_noise_of_a_large_pixel_when_it_averages(resolution: int) 
 
 
 def test_rolinek_has_the_published_loss_and_one_stack_for_all_linear_runs_of_a_posterior() -> None:
-    runs = rolinek(**ROLINEK)
+    *runs, diagonal, full, none = rolinek(**ROLINEK)
     assert all(r.sigma**2 == pytest.approx(0.5) and r.warmup == 0 for r in runs)
     linear = [r for r in runs if r.network == "linear"]
     assert {r.dataset for r in linear} == {"square:matrix", "square:1", "square:1.5"}
-    assert len({stack_key(r) for r in linear}) == 2
+    assert len({stack_key(r) for r in linear}) == 3
     (network,) = {(r.dataset, r.beta, r.images) for r in runs[len(linear) :]}
     assert network == ("square:network", 1e-3, 320)
+    points = [r.dataset for r in runs if r.covariance == "none"]
+    assert points == ["square:matrix"] * 2 + ["square:network"] * 2
+    assert (diagonal.covariance, full.covariance, none.covariance) == ("diagonal", "full", "none")
+    of_figure_5 = {k.removeprefix("conv_"): v for k, v in ROLINEK.items() if "conv_" in k}
+    assert [diagonal, full] == fig05(dataset="dsprites", network="burgess", **of_figure_5)
 
 
 def test_chain_trains_the_same_network_on_both_with_the_noise_of_their_pixels() -> None:

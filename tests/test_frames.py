@@ -38,6 +38,9 @@ def test_a_frame_has_numbers_the_loss_and_no_ratio_where_a_run_has_none(tmp_path
     assert row["loss"] == 3.0 / (2 * 0.25) + 2.0 * 1.5
     assert row["run"] is run and math.isnan(row["mig"])
     assert all(math.isnan(row[ratio]) for ratio in frames.RATIOS)
+    point = add(tmp_path, replace(CONFIG, sigma=0.5, covariance="none"))
+    point.scores.update(distortion=3.0, rate=None)
+    assert frames.frame([run, point])["loss"].tolist() == [9.0, 6.0]
     run.scores.update(dict.fromkeys(frames.RATIOS, 0.5))
     assert (frames.frame([run])[list(frames.RATIOS)] == 0.5).all(axis=None)
 

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from seams import networks
-from seams.distributions import DiagonalGaussian, FullGaussian
+from seams.distributions import DiagonalGaussian, FullGaussian, Point
 from seams.networks import (
     Affine,
     DoublingConv,
@@ -89,24 +89,26 @@ def test_batch_axis_makes_no_difference_to_networks(module: nn.Module) -> None:
     torch.testing.assert_close(module(x), one_by_one)
 
 
-@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("covariance", [*COVARIANCES, "none"])
 @pytest.mark.parametrize("kind", ["linear", "mlp", "burgess"])
 def test_batch_axis_makes_no_difference_to_encoders(kind: str, covariance: str) -> None:
     if kind == "linear":
         model: nn.Module = LinearEncoder(64, 3, covariance)
-        nn.init.normal_(model.log_scale)
-        if covariance == "full":
-            nn.init.normal_(model.off_diagonal)
+        for head in (model.log_scale, model.off_diagonal):
+            if head is not None:
+                nn.init.normal_(head)
     else:
         features = mlp(64, 256, 1, None) if kind == "mlp" else burgess_features(8)
         model = GaussianEncoder(features, 256, 3, covariance)
     x = torch.randn(4, 64)
     posterior = model(x)
-    assert isinstance(posterior, DiagonalGaussian if covariance == "diagonal" else FullGaussian)
+    kinds = {"diagonal": DiagonalGaussian, "full": FullGaussian, "none": Point}
+    assert type(posterior) is kinds[covariance]
     for row, datum in enumerate(x):
         single = model(datum)
         torch.testing.assert_close(single.mean, posterior.mean[row])
-        torch.testing.assert_close(single.scale_tril, posterior.scale_tril[row])
+        if covariance != "none":
+            torch.testing.assert_close(single.scale_tril, posterior.scale_tril[row])
 
 
 def test_decoder_runs_under_vmap() -> None:
@@ -228,7 +230,7 @@ def test_other_sides_are_refused(side: int) -> None:
 
 def test_other_covariances_are_refused(plain: Any) -> None:
     bare = plain(networks)
-    message = r"`covariance` must be 'diagonal' or 'full'; got 'banded'\."
+    message = r"`covariance` must be one of \('diagonal', 'full', 'none'\); got 'banded'\."
     with pytest.raises(ValueError, match=message):
         bare.LinearEncoder(2, 2, "banded")
     with pytest.raises(ValueError, match=message):

@@ -70,7 +70,7 @@ def assert_same_run(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
 # --- one run, alone or in a stack --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("covariance", ["diagonal", "full"])
+@pytest.mark.parametrize("covariance", ["diagonal", "full", "none"])
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_a_run_in_a_stack_equals_the_run_alone(kind: str, covariance: str) -> None:
     config = replace(CONFIGS[kind], covariance=covariance)
@@ -121,6 +121,26 @@ def test_runs_of_a_pair_share_initial_weights() -> None:
         assert {n.split(".")[1] for n in set(full) - set(diagonal)} == {"off_diagonal"}
         for name, parameter in diagonal.items():
             assert torch.equal(parameter, full[name]), f"{base.network}: {name}"
+        none = dict(build(replace(base, covariance="none"), size).named_parameters())
+        assert {n.split(".")[1] for n in set(diagonal) - set(none)} == {"log_scale"}
+        for name, parameter in none.items():
+            assert torch.equal(parameter, diagonal[name]), f"{base.network}: {name}"
+
+
+def test_an_autoencoder_ends_at_principal_components_whatever_beta_says() -> None:
+    """Its least error is the sum of the eigenvalues that are left out (Baldi and Hornik 1989)."""
+    data = samples()
+    config = replace(LINEAR, covariance="none", latent=2, batch=200, images=200 * 2000, sigma=0.7)
+    stack = trained([config, replace(config, beta=50.0)], data)
+    assert_same_run(
+        stack.state(0), stack.state(1) | {"history/beta": stack.state(0)["history/beta"]}
+    )
+    assert not any(rate.any() for rate in stack.history["rate"])
+    spectrum = torch.linalg.eigvalsh(data.x.double().T.cov(correction=0))
+    least = spectrum[:-2].sum() / (2 * config.sigma**2)
+    # A batch is 200 draws of 200 data, with repetition: chunks scatter about the mean.
+    final = torch.stack(stack.history["distortion"])[-50:, 0].mean()
+    assert final.item() == pytest.approx(least.item(), rel=0.05)
 
 
 def test_runs_of_a_pair_share_data_and_draws() -> None:
@@ -527,7 +547,7 @@ def test_snapshots_are_the_weights_at_their_steps() -> None:
         ("dataset", 3, "`dataset` must be of type str; got 3"),
         ("network", "vit", r"`network` must be one of \('linear', 'mlp', 'burgess'\); got 'vit'"),
         ("activation", "gelu", "`activation` must be one of .*'silu'.*; got 'gelu'"),
-        ("covariance", "banded", r"`covariance` must be one of \('diagonal', 'full'\)"),
+        ("covariance", "banded", r"`covariance` must be one of \('diagonal', 'full', 'none'\)"),
         ("likelihood", "poisson", r"`likelihood` must be one of \('gaussian', 'bernoulli'\)"),
         ("precision", "float16", r"`precision` must be one of \('float32', 'tf32', 'bfloat16'\)"),
         ("beta", "1e-3", "`beta` must be of type float; got '1e-3'"),
@@ -549,6 +569,7 @@ def test_snapshots_are_the_weights_at_their_steps() -> None:
         ("hold", 0.5, r"`hold` needs a `beta_start` or `covariance_start` to hold; got hold=0\.5"),
         ("covariance_start", "full", r"leaves 8 steps before and after the change; got hold=0\.0"),
         ("covariance_start", "both", r"`covariance_start` must be one of \('diagonal', 'full'\)"),
+        ("covariance", None, "`covariance` must be one of"),
         ("off_diagonal", "both", r"`off_diagonal` must be one of \('absolute', 'relative'\)"),
         ("images", 0, r"`images` must be 1 or more; got 0\."),
         ("images", 1e6, r"`images` must be of type int; got 1000000\.0"),

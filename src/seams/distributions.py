@@ -1,11 +1,14 @@
 """Gaussian posteriors with a diagonal or a full covariance, as `torch.distributions` objects.
 
+An autoencoder, which has none, gets the point at which a posterior would shrink to nothing.
+
 They also know what the ELBO asks of them: a draw from given noise, and the KL to the standard
 normal prior in closed form. Nothing here samples, branches on values or writes in place, so all
 of it runs under `torch.func.vmap` and `functional_call`.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,7 +16,7 @@ from torch.distributions import Independent, MultivariateNormal, Normal
 
 from seams.shapes import Float
 
-__all__ = ["LOG_SCALE_BOUNDS", "DiagonalGaussian", "FullGaussian", "Posterior"]
+__all__ = ["LOG_SCALE_BOUNDS", "DiagonalGaussian", "FullGaussian", "Point", "Posterior"]
 
 LOG_SCALE_BOUNDS = (-15.0, 5.0)
 """Clamp on log standard deviations. Below exp(-15) = 3e-7, noise is lost when added to a mean of
@@ -154,6 +157,36 @@ class FullGaussian(MultivariateNormal):
         squares = self.mean.square().sum(-1) + self.scale_tril.square().sum((-2, -1))
         log_determinant = self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         return 0.5 * (squares - self.mean.shape[-1]) - log_determinant
+
+
+@dataclass(frozen=True)
+class Point:
+    """The code of an autoencoder in the place of a posterior: no noise, no density, no rate.
+
+    The KL of a point to a density is infinite. An autoencoder has none in its objective, so that
+    zeros stand for it here; what reports a rate must leave it out.
+    """
+
+    mean: Float[Tensor, "*batch latent"]
+
+    @property
+    def marginal_stddev(self) -> Float[Tensor, "*batch latent"]:
+        """Zeros."""
+        return torch.zeros_like(self.mean)
+
+    def reparameterise(
+        self, noise: Float[Tensor, "*draws latent"]
+    ) -> Float[Tensor, "*draws latent"]:
+        """The code, one for each row of noise."""
+        return self.mean.expand(noise.shape)
+
+    def kl_per_latent(self) -> Float[Tensor, "*batch latent"]:
+        """Zeros: see the class."""
+        return torch.zeros_like(self.mean)
+
+    def kl_to_prior(self) -> Float[Tensor, "*batch"]:
+        """Zeros: see the class."""
+        return self.mean.new_zeros(self.mean.shape[:-1])
 
 
 Posterior = DiagonalGaussian | FullGaussian

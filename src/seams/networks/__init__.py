@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from seams.distributions import DiagonalGaussian, FullGaussian
+from seams.distributions import DiagonalGaussian, FullGaussian, Point
 from seams.networks.layers import Affine, DoublingConv, Form, HalvingConv, compute_by
 from seams.shapes import Float
 
@@ -21,6 +21,7 @@ __all__ = [
     "Form",
     "GaussianEncoder",
     "HalvingConv",
+    "Heads",
     "LinearEncoder",
     "OffDiagonal",
     "burgess_decoder",
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 Covariance = Literal["diagonal", "full"]
+Heads = Literal["diagonal", "full", "none"]  # "none" is an autoencoder's
 OffDiagonal = Literal["absolute", "relative"]
 Activation = Literal["silu", "elu", "softplus", "tanh", "relu"]
 
@@ -136,9 +138,11 @@ class _Encoder(nn.Module):
     marginal = False  # whether only the marginals of a full posterior count
 
     def posterior(
-        self, mean: Tensor, log_scale: Tensor, off_diagonal: Tensor | None
-    ) -> DiagonalGaussian | FullGaussian:
+        self, mean: Tensor, log_scale: Tensor | None, off_diagonal: Tensor | None
+    ) -> DiagonalGaussian | FullGaussian | Point:
         """From the heads' outputs."""
+        if log_scale is None:
+            return Point(mean)
         if off_diagonal is None:
             return DiagonalGaussian.from_parameters(mean, log_scale)
         full = FullGaussian.from_parameters(mean, log_scale, off_diagonal, self.relative)
@@ -152,44 +156,45 @@ class GaussianEncoder(_Encoder):
     diagonal and a full encoder start from the same mean and scale: runs can be compared in pairs.
     """
 
-    def __init__(
-        self, features: nn.Module, width: int, latent: int, covariance: Covariance
-    ) -> None:
+    def __init__(self, features: nn.Module, width: int, latent: int, covariance: Heads) -> None:
         super().__init__()
-        _check_covariance(covariance)
+        _check_heads(covariance)
         self.features = features
         self.mean = Affine(width, latent)
-        self.log_scale = Affine(width, latent)
+        self.log_scale = None if covariance == "none" else Affine(width, latent)
         self.off_diagonal = (
             Affine(width, latent * (latent - 1) // 2) if covariance == "full" else None
         )
 
-    def forward(self, x: Float[Tensor, "*batch data"]) -> DiagonalGaussian | FullGaussian:
-        """Posterior of each row of `x`, a distribution over `[*batch, latent]`."""
+    def forward(self, x: Float[Tensor, "*batch data"]) -> DiagonalGaussian | FullGaussian | Point:
+        """Posterior of each row of `x`, over `[*batch, latent]`; a point without a covariance."""
         hidden = self.features(x)
-        mean, log_scale = self.mean(hidden), self.log_scale(hidden)
-        if self.off_diagonal is None:
-            return self.posterior(mean, log_scale, None)
-        return self.posterior(mean, log_scale, self.off_diagonal(hidden))
+        scale = None if self.log_scale is None else self.log_scale(hidden)
+        off = None if self.off_diagonal is None else self.off_diagonal(hidden)
+        return self.posterior(self.mean(hidden), scale, off)
 
 
 class LinearEncoder(_Encoder):
     r"""$\mathcal N(z; E x, \Sigma)$ of the linear VAE, one $\Sigma$ for all x (Section 2)."""
 
-    def __init__(self, data: int, latent: int, covariance: Covariance) -> None:
+    def __init__(self, data: int, latent: int, covariance: Heads) -> None:
         super().__init__()
-        _check_covariance(covariance)
+        _check_heads(covariance)
         self.mean = Affine(data, latent)
-        self.log_scale = nn.Parameter(self.mean.weight.new_zeros(latent))
+        self.log_scale = (
+            None if covariance == "none" else nn.Parameter(self.mean.weight.new_zeros(latent))
+        )
         self.off_diagonal = (
             nn.Parameter(self.mean.weight.new_zeros(latent * (latent - 1) // 2))
             if covariance == "full"
             else None
         )
 
-    def forward(self, x: Float[Tensor, "*batch data"]) -> DiagonalGaussian | FullGaussian:
-        """Posterior of each row of `x`, a distribution over `[*batch, latent]`."""
+    def forward(self, x: Float[Tensor, "*batch data"]) -> DiagonalGaussian | FullGaussian | Point:
+        """Posterior of each row of `x`, over `[*batch, latent]`; a point without a covariance."""
         mean = self.mean(x)
+        if self.log_scale is None:
+            return self.posterior(mean, None, None)
         # In a stack these have a run axis, and are one for the whole batch of a run.
         shared = lambda parameter: parameter if parameter.dim() == 1 else parameter[:, None]
         log_scale = shared(self.log_scale).expand(mean.shape)
@@ -200,13 +205,13 @@ class LinearEncoder(_Encoder):
         )
 
 
-def set_covariance(module: nn.Module, covariance: Covariance) -> None:
+def set_covariance(module: nn.Module, covariance: Heads) -> None:
     """Choose, in place, the posteriors of encoders that have the heads for a full covariance."""
     for part in module.modules():
         if isinstance(part, _Encoder):
             part.marginal = covariance == "diagonal"
 
 
-def _check_covariance(covariance: str) -> None:
-    if covariance not in get_args(Covariance):
-        raise ValueError(f"`covariance` must be 'diagonal' or 'full'; got {covariance!r}.")
+def _check_heads(covariance: str) -> None:
+    if covariance not in get_args(Heads):
+        raise ValueError(f"`covariance` must be one of {get_args(Heads)}; got {covariance!r}.")

@@ -200,26 +200,22 @@ def squares(
 
 
 def rolinek(
-    *,
-    ratios: Sequence[float],
-    seeds: int,
-    linear_beta: float,
-    network_beta: float,
-    width: int,
-    images: int,
-    network_images: int,
-    **values: Any,
+    *, ratios: Sequence[float], seeds: int, linear_beta: float, network_beta: float, **values: Any
 ) -> list[TrainConfig]:
-    """Linear VAEs on a mapped square and on oblongs, others on a bent one; Rolinek et al. 2019."""
+    """Linear VAEs on a square and oblongs, networks on a bent one, then dSprites; Rolinek 2019."""
     # Their loss is the squared error plus beta KL: sigma^2 is 1/2.
     common = {"resolution": 1, "latent": 2, "sigma": math.sqrt(0.5), "warmup": 0.0}
     base = _config(values, "batch learning_rate", **common)
-    linear = replace(base, network="linear", beta=linear_beta, images=images)
-    network = replace(base, network="mlp", width=width, depth=3, activation="tanh")
-    network = replace(network, dataset="square:network", beta=network_beta, images=network_images)
+    linear = replace(base, network="linear", beta=linear_beta, images=values["images"])
+    network = replace(base, network="mlp", width=values["width"], depth=3, activation="tanh")
+    network = replace(network, beta=network_beta, images=values["network_images"])
+    network = replace(network, dataset="square:network")
     sets = ["square:matrix", *(f"square:{ratio:g}" for ratio in ratios)]
-    axes = {"covariance": _KINDS, "seed": _seeds(seeds)}
-    return grid(linear, dataset=sets, **axes) + grid(network, **axes)
+    axes, every = {"seed": _seeds(seeds)}, (*_KINDS, "none")
+    runs = grid(linear, dataset=sets[:1], covariance=every, **axes)
+    runs += grid(linear, dataset=sets[1:], covariance=_KINDS, **axes)
+    runs += grid(network, covariance=every, **axes)
+    return runs + _conv(values, covariance=every)
 
 
 def chain(

@@ -58,7 +58,8 @@ def frame(runs: Iterable[Run]) -> pd.DataFrame:
     rows["run"] = pd.Series(runs, rows.index, dtype=object)
     for name in {name for run in runs for name in run.scores}:
         rows[name] = pd.to_numeric(rows[name], errors="coerce")
-    rows["loss"] = rows["distortion"] / (2 * rows["sigma"] ** 2) + rows["beta"] * rows["rate"]
+    rate = rows["rate"].mask(rows["covariance"] == "none", 0.0)  # no part of its loss
+    rows["loss"] = rows["distortion"] / (2 * rows["sigma"] ** 2) + rows["beta"] * rate
     return rows.assign(**{name: math.nan for name in RATIOS if name not in rows})
 
 

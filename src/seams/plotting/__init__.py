@@ -1,7 +1,7 @@
 """One function a kind of panel: arrays and an axis in, the artist out; nothing loads or saves."""
 
 from seams.plotting.annealing import plot_schedule_curves, plot_schedules, plot_tradeoff
-from seams.plotting.groups import plot_groups
+from seams.plotting.groups import GroupPanel, plot_group_panels, plot_groups
 from seams.plotting.images import plot_images
 from seams.plotting.intervention import plot_change, plot_changes
 from seams.plotting.kinds import (
@@ -62,6 +62,7 @@ __all__ = [
     "COLOURS",
     "CURVES",
     "DENSITY",
+    "GroupPanel",
     "beta_label",
     "plot_against_beta",
     "plot_arm_scores",
@@ -78,6 +79,7 @@ __all__ = [
     "plot_fan",
     "plot_generators",
     "plot_grid_of_curves",
+    "plot_group_panels",
     "plot_groups",
     "plot_images",
     "plot_information",

@@ -5,8 +5,14 @@ from pathlib import Path
 import matplotlib.style
 from matplotlib.colors import LinearSegmentedColormap
 
-COLOURS = {"diagonal": "#0072B2", "full": "#D55E00", "em": "#666666", "truth": "#000000"}
-"""Of the two posteriors, of EM and of the ground truth (Okabe and Ito's palette)."""
+COLOURS = {
+    "diagonal": "#0072B2",
+    "full": "#D55E00",
+    "none": "#009E73",
+    "em": "#666666",
+    "truth": "#000000",
+}
+"""Of the two posteriors, of autoencoders, EM and the ground truth (Okabe and Ito's palette)."""
 
 CURVES = {"path": "#2166AC", "seam": "#B2182B", "traversal": "#1B9E5A"}
 """Of singular-vector paths, of seams, and of axis traversals with their images."""

@@ -19,7 +19,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from seams.data import Data
-from seams.networks import Covariance
+from seams.networks import Heads
 from seams.training import CHUNK, Stack, TrainConfig, build, evaluate, train
 
 __all__ = [
@@ -148,7 +148,7 @@ def _free_in_group(root: Path = Path("/sys/fs/cgroup"), me: str = "/proc/self/cg
 
 def brief(config: TrainConfig, steps: int) -> TrainConfig:
     """A run of so many steps, each of which costs as much: full if its posterior ever is."""
-    kind: Covariance = "full" if config.covariance_start == "full" else config.covariance
+    kind: Heads = "full" if config.covariance_start == "full" else config.covariance
     plain = replace(config, covariance=kind, covariance_start=None, beta_start=None, hold=0.0)
     return replace(plain, images=steps * config.batch, snapshots=0)
 

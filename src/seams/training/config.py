@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from seams.data import alike
-from seams.networks import Activation, Covariance, OffDiagonal
+from seams.networks import Activation, Covariance, Heads, OffDiagonal
 from seams.vae import Likelihood
 
 __all__ = ["CHUNK", "TrainConfig", "beta_at", "covariance_at", "stack_key"]
@@ -35,7 +35,8 @@ class TrainConfig:
         depth: Hidden layers of "mlp".
         activation: Smooth by default, since Eq. 6 needs Hessians; the paper's net has ReLU.
         latent: Latents d; 10 on dSprites as in Section 7.
-        covariance: Of the posterior, at the end if it changes.
+        covariance: Of the posterior, at the end if it changes; "none" trains an autoencoder: no
+            noise and no KL term, so that beta counts for nothing.
         covariance_start: Of the posterior up to `hold`, whose change of kind leaves the marginals
             as they are; None: it is `covariance` throughout.
         off_diagonal: Of a full posterior's Cholesky factor: "relative" to the scale of their row,
@@ -65,7 +66,7 @@ class TrainConfig:
     depth: int = 2
     activation: Activation = "silu"
     latent: int = 10
-    covariance: Covariance = "diagonal"
+    covariance: Heads = "diagonal"
     likelihood: Likelihood = "gaussian"
     sigma: float = 1.0
     beta: float = 1.0
@@ -106,6 +107,10 @@ class TrainConfig:
             raise ValueError(
                 "`hold` needs a `beta_start` or `covariance_start` to hold; got "
                 f"hold={self.hold} alone."
+            )
+        if self.covariance_start and self.covariance == "none":
+            raise ValueError(
+                "`covariance_start` needs a `covariance` to change to; got 'none', an autoencoder."
             )
         if self.covariance_start and not 0 < self.change < self.steps:
             raise ValueError(
@@ -163,7 +168,7 @@ def beta_at(config: TrainConfig, step: int | Tensor) -> Tensor:
     return beta
 
 
-def covariance_at(config: TrainConfig, step: int) -> Covariance:
+def covariance_at(config: TrainConfig, step: int) -> Heads:
     """Of the posterior in the step after so many."""
     started = config.covariance_start if step < config.change else None
     return started or config.covariance

@@ -30,6 +30,11 @@ class Encoded:
     rate: Tensor  # mean KL to the prior, nats; the sum of `kl` only if posteriors are diagonal
     distortion: Tensor  # mean squared error of the decoded draw, summed over a datum
 
+    @property
+    def is_points(self) -> bool:
+        """Whether they are an autoencoder's codes: a posterior's scale is never exactly 0."""
+        return not bool(self.scales.any())
+
 
 def encode(vae: VAE, data: Data, images: int = IMAGES, seed: int = 0) -> Encoded:
     """Encode distinct data, drawn without replacement, and decode one draw of each."""

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from seams.data import Data
 from seams.networks import (
-    Covariance,
     GaussianEncoder,
+    Heads,
     LinearEncoder,
     burgess_decoder,
     burgess_features,
@@ -57,7 +57,7 @@ def _untrained(config: TrainConfig, data: int) -> VAE:
     """Decoder first, so that it starts the same whatever heads the encoder's covariance needs."""
     encoder: GaussianEncoder | LinearEncoder
     kinds = config.covariance, config.covariance_start
-    heads: Covariance = "full" if "full" in kinds else "diagonal"
+    heads: Heads = "full" if "full" in kinds else config.covariance
     if config.network == "linear":
         network = mlp(config.latent, 0, 0, data)
         encoder = LinearEncoder(data, config.latent, heads)

@@ -43,6 +43,7 @@ TRAVERSAL = (-2.0, 2.0, 9)  # range in prior standard deviations, and steps
 # Posterior standard deviation below which the density form of MIG counts all as this wide; few of
 # 10,000 means lie closer to one another, so next to nothing is told apart by it.
 NARROWEST = 1e-3
+_POINTS = "an autoencoder has no density of the latents given a datum"
 _COPIES = 6  # of a decoder's values that derivatives of second order keep at once
 
 Scores = dict[str, Any]
@@ -58,7 +59,7 @@ def score_model(
 
     * `distortion`: squared error, summed over a datum; `rate`: KL in nats; `active`: number of
       latents with $\mathrm{Var}_x[\mathrm E_q z_j] > 0.01$; `collapsed`: rate below
-      `COLLAPSED_RATE`;
+      `COLLAPSED_RATE`; an autoencoder has no rate, nor what is computed from densities;
     * if `derived`, of $J^\top J$ and $(x - d(z))^\top H$ at one posterior draw an image, active
       latents only: `seams.scores.term_scores` and, if `whole`, at `C2_IMAGES` of them with
       inactive latents at 0, `seams.scores.along_scores`; each with `_random` and `_ratio`;
@@ -153,7 +154,10 @@ def _draws(models: Models, x: Tensor) -> int:
 def _fit(encoded: Encoded) -> tuple[Scored, Arrays, Tensor]:
     found, means = Scored(), encoded.means.cpu()
     found.add("distortion", lambda: encoded.distortion)
-    found.add("rate", lambda: encoded.rate)
+    if encoded.is_points:
+        found.scores["rate"], found.reasons["rate"] = None, _POINTS
+    else:
+        found.add("rate", lambda: encoded.rate)
     active = metrics.active_latents(means)
     finite = bool(means.isfinite().all())
     if not finite:
@@ -161,7 +165,8 @@ def _fit(encoded: Encoded) -> tuple[Scored, Arrays, Tensor]:
     rate = found.scores["rate"]
     found.scores["active"] = int(active.sum()) if finite else None
     found.scores["collapsed"] = None if rate is None else rate < COLLAPSED_RATE
-    return found, {"kl": encoded.kl.cpu().numpy(), "activity": means.var(0).numpy()}, active
+    kl = torch.full_like(encoded.kl, torch.nan) if encoded.is_points else encoded.kl
+    return found, {"kl": kl.cpu().numpy(), "activity": means.var(0).numpy()}, active
 
 
 def _derivatives(
@@ -212,6 +217,8 @@ def _information(found: Scored, data: Data, encoded: Encoded, active: Tensor) ->
         "_density": lambda: metrics.density_mutual_information(encoded.means, scales, factors),
     }
     arrays = {}
+    if encoded.is_points:
+        kinds["_density"] = _without_density
     for suffix, compute in kinds.items():
         table = found.attempt(f"mig{suffix}", compute)
         if table is None:
@@ -224,6 +231,10 @@ def _information(found: Scored, data: Data, encoded: Encoded, active: Tensor) ->
     every = [None] * len(names) if probe is None else probe.tolist()
     found.scores |= {f"probe_{name}": value for name, value in zip(names, every, strict=True)}
     return arrays
+
+
+def _without_density() -> Tensor:
+    raise ValueError(_POINTS)
 
 
 def _information_scores(
