@@ -222,12 +222,21 @@ def test_fig11_holds_the_largest_beta_first_where_asked() -> None:
     assert runs[12:] == [replace(run, hold=0.5) for run in falling()[9:]]
 
 
+def test_fig11_repeats_all_its_runs_at_other_lengths() -> None:
+    runs = falling(hold=0.5)
+    images = runs[0].images
+    again = falling(hold=0.5, lengths=[images, 4 * images, images // 4])
+    assert again[: len(runs)] == runs
+    assert [run.images for run in again[:: len(runs)]] == [images, images // 4, 4 * images]
+    assert [replace(run, images=images) for run in again] == runs * 3
+
+
 @pytest.mark.parametrize("profile", ["smoke", "paper"])
 def test_fig11_trains_only_the_falling_betas(profile: str) -> None:
     """Where its data and networks are those of Figure 5; in quick and desk they are small nets."""
     values = {n: notebook.profile_of(n, profile, ROOT) for n in ("fig05", "fig11")}
     known = set(fig05(**values["fig05"]))
-    new = [run for run in fig11(**values["fig11"]) if run not in known]
+    new = [run for run in fig11(**values["fig11"] | {"lengths": []}) if run not in known]
     assert {run.beta_start for run in new} == {1.0}
     assert len(new) == values["fig11"]["seeds"] * (2 if values["fig11"]["hold"] else 1)
 

@@ -168,6 +168,16 @@ def test_curves_of_schedules_have_their_colours(figure: Figure) -> None:
     first, second = figure.axes
     assert (first.get_yscale(), second.get_yscale()) == ("log", "linear")
     assert second.lines[0].get_color() == "#123456" and second.get_ylabel() == "MIG"
+    assert second.get_ylim()[0] == 0 and len(second.lines) == 1
+    figure.clear()
+    curves["mig"] = {"one": (x, np.array([[-1.0, 2.0]]))}
+    plotting.plot_schedule_curves(figure, curves, names, {"one": "#123456"})
+    below = figure.axes[1]
+    assert below.get_ylim()[0] < -1 and below.lines[-1].get_ydata() == [0, 0]
+    figure.clear()
+    plotting.plot_schedule_curves(figure, curves, names, {"one": "#123456"}, 500.0, apart=True)
+    ticks = [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
+    assert ticks == ["1k", "10k"] and figure.axes[0].lines[0].get_marker() == "o"
 
 
 # --- Equation 6 --------------------------------------------------------------------------------

@@ -179,6 +179,25 @@ def test_a_held_beta_is_judged_like_a_falling_one_and_against_it(results: Result
     assert not claims(other)
 
 
+def test_lengths_tell_whether_a_moving_beta_catches_up(results: Results) -> None:
+    """MIG of a falling beta 0.1, 0.2 and 0.3 at lengths 16 apart in all; constant ones stay."""
+    sizes = (1000, 4000, 16000)
+    migs = (0.1, 0.2, 0.3)
+    each = [annealed(mig, 1.0).assign(images=n) for mig, n in zip(migs, sizes, strict=True)]
+    rows = pd.concat(each, ignore_index=True)
+    found = schedules.at_lengths(rows, ["mig"])
+    _, _, falling, held = (s.label for s in schedules.compared(rows))
+    images, values = found["mig"][falling]
+    assert images.tolist() == list(sizes) and values[0].tolist() == pytest.approx(migs)
+    assert found["ahead"][falling][1][0].tolist() == pytest.approx([0.0, 0.1, 0.2])
+    assert set(found["ahead"]) == {falling, held}
+    schedules.claim_lengths(results, rows)
+    verdicts = claims(results)
+    assert verdicts["longer_falling_behind"]["value"] == pytest.approx(-0.101, rel=1e-5)
+    assert verdicts["longer_held_ahead"]["value"] == pytest.approx(0.101, rel=1e-5)
+    assert {c["verdict"] for c in verdicts.values()} == {"supported"} and len(verdicts) == 4
+
+
 # --- known latents -------------------------------------------------------------------------------
 
 

@@ -110,7 +110,9 @@ def fig11(
     base = _dsprites(values)
     runs = grid(base, beta=sorted(set(betas)), seed=_seeds(seeds))
     falling = replace(base, beta=min(betas), beta_start=max(betas), snapshots=snapshots)
-    return runs + grid(falling, hold=sorted({0.0, hold}), seed=_seeds(seeds))
+    runs += grid(falling, hold=sorted({0.0, hold}), seed=_seeds(seeds))
+    others = sorted({*values.get("lengths", ())} - {base.images})
+    return runs + [replace(run, images=images) for images in others for run in runs]
 
 
 def ident(

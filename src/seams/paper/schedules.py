@@ -15,7 +15,9 @@ from seams.training import beta_at
 
 __all__ = [
     "Schedule",
+    "at_lengths",
     "claim_held",
+    "claim_lengths",
     "claim_moving",
     "compared",
     "on_the_way",
@@ -28,6 +30,8 @@ _JUDGED = {
     "aas": ("disentangles better (AAS", True),
     "off_diagonal_gram_of_abs": ("has a more diagonal JᵀJ (off-diagonality", False),
 }
+_MOVING = {"falling": "a falling beta", "held": "a beta held first"}
+_LENGTHS = "Slope over the logarithm of the length; fixed before the shorter runs were seen."
 _CONTROL = "A control of ours; not blind: their final MIG and distortion had been seen in the log."
 _TOO_SMALL = (
     "Of small fully connected networks at one length of training, which decide neither way: how "
@@ -113,6 +117,50 @@ def on_the_way(groups: Mapping[str, pd.DataFrame]) -> dict[str, float]:
         hold = groups["held"]["hold"].iloc[0]
         found["mig_held_at_fall"] = at(hold, held.mean(0), seen)
     return found
+
+
+def at_lengths(
+    rows: pd.DataFrame, names: Sequence[str]
+) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """Final scores of runs of several lengths, and `ahead` in MIG of a constant beta as sharp.
+
+    Returns:
+        By score and label, images of a run `[length]` and values `[seed, length]`.
+    """
+    found: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {n: {} for n in (*names, "ahead")}
+    groups = [group.sort_values("seed") for _, group in rows.groupby("images")]
+    images = np.array(sorted(set(rows["images"])), float)
+    for schedule in compared(rows):
+        for name in names:
+            ends = [group.loc[group["schedule"] == schedule.name, name] for group in groups]
+            found[name][schedule.label] = images, np.array(ends, float).T
+        if schedule.moves:
+            ahead = np.array([_ahead(group, schedule.name, "mig") for group in groups]).T
+            found["ahead"][schedule.label] = images, ahead
+    return found
+
+
+def claim_lengths(results: Results, rows: pd.DataFrame) -> None:
+    """Claim that what a moving beta falls short of closes as runs of all schedules get longer."""
+    found = at_lengths(rows, ["mig"])
+    largest, *others = compared(rows)
+    for schedule in (s for s in others if s.moves):
+        images, ahead = found["ahead"][schedule.label]
+        behind = found["mig"][largest.label][1] - found["mig"][schedule.label][1]
+        who = _MOVING[schedule.name]
+        for id, says, values, above in (
+            ("behind", f"The lead of the largest constant beta over {who} closes", behind, False),
+            ("ahead", f"{who.capitalize()} gains on a constant one as sharp", ahead, True),
+        ):
+            results.claim(
+                f"longer_{schedule.name}_{id}",
+                f"{says} with the length of training (MIG, change for four times the images).",
+                np.polyfit(np.log(images) / np.log(4), values.T, 1)[0].tolist(),
+                0.0,
+                above=above,
+                note=_LENGTHS,
+                undecided=_undecided(rows),
+            )
 
 
 def _ahead(rows: pd.DataFrame, schedule: str, name: str) -> list[float]:

@@ -89,15 +89,28 @@ def plot_schedule_curves(
     names: Mapping[str, str],
     colours: Mapping[str, Any],
     start: float = 2e3,
+    apart: bool = False,
 ) -> None:
-    """Scores `[seed, point]` over training images `[point]`, a panel each, the first one log."""
+    """Scores `[seed, point]` over training images `[point]`, a panel each, the first one log.
+
+    A panel without negative values begins at 0. Points that are `apart`, as of other runs, are
+    dots with their images at the axis.
+    """
+    dots = {"marker": "o", "markersize": 3} if apart else {}
     panels = figure.subplots(1, len(curves))
     for ax, (name, of_labels) in zip(panels, curves.items(), strict=True):
         for label, (images, values) in of_labels.items():
-            plot_curves(ax, images, values, color=colours[label], label=label)
+            plot_curves(ax, images, values, color=colours[label], label=label, **dots)
         ax.set(xscale="log", xlabel="training images", ylabel=names[name])
         ax.set_xlim(left=start)
+        if apart:
+            places = next(iter(of_labels.values()))[0]
+            ax.set_xticks(places, [f"{x / 1000:,.0f}k" for x in places])
+            ax.set_xticks([], minor=True)
     use_log_ticks(panels[0], "y")
-    for ax in panels[1:]:
-        ax.set_ylim(bottom=0)
+    for ax, of_labels in zip(panels[1:], list(curves.values())[1:], strict=True):
+        if min(np.nanmin(values) for _, values in of_labels.values()) >= 0:
+            ax.set_ylim(bottom=0)
+        else:
+            ax.axhline(0, color="0.4", linestyle="--", linewidth=0.8)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
