@@ -707,7 +707,7 @@ def test_names_on_the_pages_exist(page: Path) -> None:
 
 def test_the_example_for_other_decoders_runs() -> None:
     blocks = re.findall(r"```python\n(.*?)```", (PAGES / "your-own.md").read_text(), re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     exec(compile("\n".join(blocks), "your-own.md", "exec"), {})
 
 

@@ -27,13 +27,14 @@ from torch import Tensor
 from seams import metrics
 from seams.derivatives import Precision
 from seams.derivatives.checks import sign_fault
+from seams.diagnosis.alone import MOVES, DecoderDiagnosis, diagnose_decoder
 from seams.diagnosis.encoder import (
     Second,
     count_of,
-    described,
     evaluating,
     posteriors,
 )
+from seams.diagnosis.inputs import as_tensor, factor_fault, name_fault, option_fault, whole_fault
 from seams.diagnosis.model import LogLikelihood, Output, model_of
 from seams.diagnosis.pairs import pairs_of
 from seams.diagnosis.paths import along_paths
@@ -60,6 +61,8 @@ from seams.scores.sides import scaled
 from seams.vae import Likelihood
 
 __all__ = [
+    "MOVES",
+    "DecoderDiagnosis",
     "Diagnosis",
     "Estimate",
     "Pair",
@@ -67,6 +70,7 @@ __all__ = [
     "cancelled_share",
     "compare_sides",
     "diagnose",
+    "diagnose_decoder",
     "relative_difference",
     "turned_off_diagonality",
 ]
@@ -135,12 +139,12 @@ def diagnose(
 
     Source: Eq. 6, P1, C1, C2, Appendix E; the verdict on gaps: Eq. 4 and Theorem 6.5.
     """
-    x = _tensor("x", x)
-    factors = None if factors is None else _tensor("factors", factors)
+    x = as_tensor("x", x)
+    factors = None if factors is None else as_tensor("factors", factors)
     if fault := _data_fault(x, factors):
         raise ValueError(fault)
     fault = _option_fault(x, likelihood, sigma, beta, second, output, samples, draws, seed)
-    if fault := fault or _factor_fault(factors, factor_names):
+    if fault := fault or name_fault(factors, factor_names):
         raise ValueError(fault)
     flags: list[str] = []
     sigma = sigma if likelihood == "gaussian" else 1.0
@@ -164,20 +168,11 @@ def diagnose(
     found = Precision.of_draws(gram, hessian, beta * sigma**2)
     left = torch.cholesky_inverse(L)
     missed = along_paths(model.natural, z[0].to(model.dtype), generator, model.chunk)
-    if missed.first:
-        raise ValueError(
-            "`decoder` must be differentiable by torch: along short paths its derivatives miss "
-            f"{missed.first:.0%} of the change of its output. Is there a `detach`, a `no_grad`, "
-            "numpy or rounding inside?"
-        )
-    if missed.second:
-        flags.append(
-            "The decoder has kinks (ReLU), or a part of its second derivatives is cut off: along "
-            f"short paths they miss {missed.second:.0%} of the change of its slope. So Eq. 6 "
-            "cannot close, and the second term's scores, C2 and flatness are left out; see "
-            "seams.derivatives.optimal_precision_one_derivative."
-        )
-    kinked = missed.second > 0
+    kinked = missed.told(
+        "Eq. 6 cannot close (see seams.derivatives.optimal_precision_one_derivative), and the "
+        "second term's scores, C2 and flatness are",
+        flags,
+    )
     covariance: Covariance = "full" if isinstance(posterior, FullGaussian) else "diagonal"
     names = tuple(factor_names) or tuple(
         f"factor {k}" for k in range(0 if factors is None else factors.shape[1])
@@ -224,42 +219,13 @@ def diagnose(
     )
 
 
-def _tensor(name: str, value: Any) -> Tensor:
-    """What is given as numbers, on the CPU."""
-    try:
-        found = (
-            value
-            if isinstance(value, Tensor)
-            else torch.as_tensor(np.require(value, requirements="W"))
-        )
-        return found.detach().cpu().to_dense()
-    except (TypeError, ValueError, RuntimeError):
-        raise ValueError(
-            f"`{name}` must be a tensor or an array of numbers; got {described(value)}. Put all "
-            "rows into one: torch.stack(rows), or torch.cat of the batches of a loader."
-        ) from None
-
-
 def _data_fault(x: Tensor, factors: Tensor | None) -> str | None:
     if x.ndim < 2 or not x.is_floating_point():
         return (
             "`x` must be data [n, ...] in floating point; got "
             f"{list(x.shape)} of {x.dtype}. Give them as the encoder takes them."
         )
-    if factors is None:
-        return None
-    if factors.ndim != 2 or factors.is_floating_point() or factors.is_complex():
-        return (
-            "`factors` must be integers [n, factor]; got "
-            f"{list(factors.shape)} of {factors.dtype}. Number the values of each factor, and "
-            "give one column a factor."
-        )
-    if len(factors) != len(x):
-        return (
-            f"`factors` must have one row a datum; got {len(factors)} for {len(x)} data. Are they "
-            "of another part of the data?"
-        )
-    return None
+    return factor_fault(factors, len(x))
 
 
 def _option_fault(
@@ -276,23 +242,16 @@ def _option_fault(
     if not callable(likelihood) and likelihood not in get_args(Likelihood):
         known = ", ".join(get_args(Likelihood))
         return f"`likelihood` must be one of {known}, or a function; got {likelihood!r}."
-    for name, value, options in (
-        ("second", second, get_args(Second)),
-        ("output", output, get_args(Output)),
-    ):
-        if value not in options:
-            return f"`{name}` must be one of {', '.join(options)}; got {value!r}."
+    fault = option_fault("second", second, get_args(Second))
+    if fault := fault or option_fault("output", output, get_args(Output)):
+        return fault
     if fault := sign_fault(beta=beta, sigma=sigma):
         return fault
     if not 0 < beta * sigma * sigma < math.inf:
         return f"beta sigma^2 must be positive and finite; got beta={beta} and sigma={sigma}."
-    for name, count, most in (
-        ("samples", samples, 2**63 - 1),
-        ("draws", draws, _MOST_DRAWS),
-        ("seed", seed, 2**63 - 1),
-    ):
-        if type(count) is not int or not 0 <= count <= most:
-            return f"`{name}` must be a whole number from 0 to {most}; got {count!r}."
+    fault = whole_fault("samples", samples) or whole_fault("draws", draws, _MOST_DRAWS)
+    if fault := fault or whole_fault("seed", seed):
+        return fault
     if len(x) < FEWEST or samples < FEWEST or draws < 2:
         return (
             f"A diagnosis needs {FEWEST} data and `samples` or more, and 2 `draws` or more, for "
@@ -307,16 +266,3 @@ def _option_fault(
             'likelihood="gaussian".'
         )
     return None
-
-
-def _factor_fault(factors: Tensor | None, names: Sequence[str]) -> str | None:
-    columns = 0 if factors is None else factors.shape[1]
-    listed = isinstance(names, Sequence) and all(isinstance(name, str) for name in names)
-    if not listed or isinstance(names, str):
-        return f"`factor_names` must be a list of names; got {names!r}."
-    if len(names) in (0, columns):
-        return None
-    return (
-        f"`factor_names` must name every column of `factors`, {columns}; got {len(names)}: "
-        f"{', '.join(names)}."
-    )

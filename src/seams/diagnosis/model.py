@@ -105,16 +105,16 @@ class Model:
 
 
 def model_of(
-    decoder: Callable[..., Any],
-    x: Tensor,
+    decoder: Any,
+    x: Tensor | None,
     latents: Tensor,
     likelihood: Likelihood | LogLikelihood,
     output: Output,
     flags: list[str],
 ) -> Model:
-    """The decoder as a function of one latent, in float64 if it can."""
+    """The decoder as a function of one latent, in float64 if it can; `x` tells its size."""
     decoder = evaluating(decoder, "decoder", flags)
-    size, module = x[0].numel(), module_of(decoder)
+    size, module = None if x is None else x[0].numel(), module_of(decoder)
     forms: list[tuple[torch.dtype, Decoder]] = []
     for dtype in (torch.float64, torch.float32):
         own = decoder
@@ -124,7 +124,7 @@ def model_of(
     wanted = "one latent [latent] or a batch of them [n, latent]"
     calls = [partial(form, latents[0].to(dtype)) for dtype, form in forms]
     found = tried("decoder", wanted, calls)
-    fits = [outcome is not None and len(outcome) == size for outcome in found]
+    fits = [outcome is not None and size in (None, len(outcome)) for outcome in found]
     # Where no form has the right size, `decoder_fault` says what is wrong with one that runs.
     best = fits.index(True) if any(fits) else [o is not None for o in found].index(True)
     dtype, single = forms[best]
@@ -138,15 +138,17 @@ def model_of(
     if dtype != torch.float64:
         flags.append("The decoder runs in float32 only: derivatives have half the digits.")
     rows = latents[:2].to(dtype)
-    if fault := decoder_fault(single, rows, x.flatten(1)[:2].to(dtype)):
+    if fault := decoder_fault(single, rows, None if x is None else x.flatten(1)[:2].to(dtype)):
         raise ValueError(fault)
     means = single(rows[0])
+    size = len(means)
     if not means.isfinite().all():
         raise ValueError(
             f"The decoder's output must be finite; {count_of(~means.isfinite())} of {size} values "
             "are not. Did the run diverge?"
         )
     if not isinstance(likelihood, str):
+        assert x is not None
         if fault := _likelihood_fault(likelihood, means, x[0].flatten().to(dtype)):
             raise ValueError(fault)
         flags.append(

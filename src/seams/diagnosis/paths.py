@@ -32,6 +32,29 @@ class Missed:
     first: float
     second: float
 
+    def told(self, without: str, flags: list[str]) -> bool:
+        """Whether there are kinks; then a flag says what cannot do without second derivatives.
+
+        Returns:
+            It.
+
+        Raises:
+            ValueError: First derivatives are not the decoder's.
+        """
+        if self.first:
+            raise ValueError(
+                "`decoder` must be differentiable by torch: along short paths its derivatives "
+                f"miss {self.first:.0%} of the change of its output. Is there a `detach`, a "
+                "`no_grad`, numpy or rounding inside?"
+            )
+        if self.second:
+            flags.append(
+                "The decoder has kinks (ReLU), or a part of its second derivatives is cut off: "
+                f"along short paths they miss {self.second:.0%} of the change of its slope. So "
+                f"{without} left out."
+            )
+        return self.second > 0
+
 
 def along_paths(decoder: Decoder, z: Tensor, generator: torch.Generator, chunk: int) -> Missed:
     """What both orders miss between some of these latents `[n, latent]` and points nearby."""

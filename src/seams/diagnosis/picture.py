@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from seams.diagnosis.result import Findings
+from seams.diagnosis.result import DecoderFindings, Findings
 
-__all__ = ["drawn"]
+__all__ = ["drawn", "drawn_alone"]
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,21 +41,54 @@ def drawn(found: Findings) -> "Figure":
     return figure
 
 
-def _draw_activity(ax: "Axes", found: Findings, order: Tensor) -> None:
+def drawn_alone(found: DecoderFindings) -> "Figure":
+    """Four panels; see `DecoderDiagnosis.plot`."""
+    import matplotlib
+    import matplotlib.pyplot as plt
+
+    from seams import plotting
+
+    order = found.share.argsort(descending=True)
+    with matplotlib.rc_context():
+        plotting.use_style()
+        figure, panels = plt.subplots(2, 2, figsize=(5.0, 4.2))
+        _draw_bars(panels[0, 0], found.share, found.active, order, _colour(found))
+        panels[0, 0].set_xlabel("latent, by what it moves")
+        panels[0, 0].set_ylabel("share of the movement")
+        _draw_singular_values(panels[0, 1], found, order)
+        gram = found.grams.abs().mean(0)[order][:, order].numpy()
+        top = float(gram.max()) or 1.0
+        image = plotting.plot_magnitude(panels[1, 0], gram, top / 1e4, top)
+        panels[1, 0].set_xlabel(r"$J^\top J$, mean |entry|")
+        figure.colorbar(image, ax=panels[1, 0], shrink=0.9)
+        if found.information is not None:
+            _draw_information(panels[1, 1], found, order)
+        else:
+            _draw_pairs(panels[1, 1], found)
+    return figure
+
+
+def _colour(found: Findings | DecoderFindings) -> str:
     from seams.plotting import COLOURS
 
-    colours = [COLOURS[found.covariance] if found.active[j] else "#bbbbbb" for j in order]
-    ax.bar(range(len(order)), found.activity[order].clamp(min=1e-6).tolist(), color=colours)
+    return COLOURS[found.covariance if isinstance(found, Findings) else "none"]
+
+
+def _draw_activity(ax: "Axes", found: Findings, order: Tensor) -> None:
+    _draw_bars(ax, found.activity, found.active, order, _colour(found))
     ax.axhline(0.01, color="black", linewidth=0.6, linestyle=":")
-    ax.set_yscale("log")
-    ax.set_xticks(range(len(order)), [str(j) for j in order.tolist()])
     ax.set_xlabel("latent, by activity")
     ax.set_ylabel(r"activity $\mathrm{Var}_x\,\mu_j$")
 
 
-def _draw_singular_values(ax: "Axes", found: Findings, order: Tensor) -> None:
-    from seams.plotting import COLOURS
+def _draw_bars(ax: "Axes", values: Tensor, active: Tensor, order: Tensor, colour: str) -> None:
+    colours = [colour if active[j] else "#bbbbbb" for j in order]
+    ax.bar(range(len(order)), values[order].clamp(min=1e-6).tolist(), color=colours)
+    ax.set_yscale("log")
+    ax.set_xticks(range(len(order)), [str(j) for j in order.tolist()])
 
+
+def _draw_singular_values(ax: "Axes", found: Findings | DecoderFindings, order: Tensor) -> None:
     kept = [j for j in order.tolist() if found.active[j]]
     lengths = found.grams.diagonal(dim1=1, dim2=2).sqrt()[:, kept]
     ax.errorbar(
@@ -63,7 +96,7 @@ def _draw_singular_values(ax: "Axes", found: Findings, order: Tensor) -> None:
         [length.mean().item() for length in lengths.T],
         [length.std().item() for length in lengths.T],
         fmt="o",
-        color=COLOURS[found.covariance],
+        color=_colour(found),
     )
     ax.set_xticks(range(len(kept)), [str(j) for j in kept])
     ax.set_ylim(0)
@@ -92,7 +125,7 @@ def _draw_sides(ax: "Axes", found: Findings) -> None:
     ax.set_ylabel("right side of Eq. 6")
 
 
-def _draw_information(ax: "Axes", found: Findings, order: Tensor) -> None:
+def _draw_information(ax: "Axes", found: Findings | DecoderFindings, order: Tensor) -> None:
     import seaborn
 
     assert found.information is not None
@@ -112,10 +145,8 @@ def _draw_information(ax: "Axes", found: Findings, order: Tensor) -> None:
     ax.set_xlabel("latents; information, nats")
 
 
-def _draw_pairs(ax: "Axes", found: Findings) -> None:
-    from seams.plotting import COLOURS
-
-    for distinct, colour in ((True, COLOURS[found.covariance]), (False, "black")):
+def _draw_pairs(ax: "Axes", found: Findings | DecoderFindings) -> None:
+    for distinct, colour in ((True, _colour(found)), (False, "black")):
         some = [pair for pair in found.pairs if pair.distinct is distinct]
         label = "distinct" if distinct else "not distinct"
         ax.plot(

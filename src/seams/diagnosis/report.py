@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from seams.diagnosis.picture import drawn
-from seams.diagnosis.result import Estimate, Findings
+from seams.diagnosis.result import DecoderFindings, Estimate, Findings
 from seams.diagnosis.words import sentences
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["Diagnosis"]
+__all__ = ["Diagnosis", "table_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,28 +26,32 @@ class Diagnosis(Findings):
 
     def table(self) -> "pd.DataFrame":
         """Every score, one a row, with its error, its value in random axes, ideal and meaning."""
-        # The ideal is what the theory asks of a disentangled decoder; NaN where not defined.
-        import pandas as pd
-
-        scores = [name for name in _MEANINGS if name not in ("active", *_KNOWN)]
-        known: dict[str, Any] = {"active": int(self.active.sum())}
-        known |= {name: getattr(self, name) for name in scores} | self.known
-        known |= {f"probe_{name}": value for name, value in self.probe.items()}
-        rows = {}
-        for name, found in known.items():
-            ideal, meaning = _MEANINGS.get(name, (math.nan, "R^2 of a linear probe"))
-            value = found.value if isinstance(found, Estimate) else found
-            error = found.error if isinstance(found, Estimate) else math.nan
-            value = math.nan if value is None else float(value)
-            rows[name] = (value, error, self.random.get(name, math.nan), ideal, meaning)
-        columns = ["value", "standard_error", "random", "ideal", "meaning"]
-        return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+        return table_of(self, {"active": int(self.active.sum())})
 
     def plot(self) -> "Figure":
         """Activity, singular values, both sides of Eq. 6, its two terms and the information."""
         # Latents are ordered by activity. The two terms share one colour range of four decades and
         # show mean absolute entries.
         return drawn(self)
+
+
+def table_of(found: Findings | DecoderFindings, first: dict[str, Any]) -> "pd.DataFrame":
+    """The scores that a diagnosis has, after `first`."""
+    # The ideal is what the theory asks of a disentangled decoder; NaN where not defined.
+    import pandas as pd
+
+    scores = [name for name in _MEANINGS if name not in ("active", "moving", *_KNOWN)]
+    known = first | {name: getattr(found, name) for name in scores if hasattr(found, name)}
+    known |= found.known | {f"probe_{name}": value for name, value in found.probe.items()}
+    rows = {}
+    for name, score in known.items():
+        ideal, meaning = _MEANINGS.get(name, (math.nan, "R^2 of a linear probe"))
+        value = score.value if isinstance(score, Estimate) else score
+        error = score.error if isinstance(score, Estimate) else math.nan
+        value = math.nan if value is None else float(value)
+        rows[name] = (value, error, found.random.get(name, math.nan), ideal, meaning)
+    columns = ["value", "standard_error", "random", "ideal", "meaning"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 
 _KNOWN = {
@@ -60,6 +64,7 @@ _KNOWN = {
 
 _MEANINGS = {
     "active": (math.nan, "latents whose posterior mean varies by more than 0.01"),
+    "moving": (math.nan, "latents that move the output"),
     "rate": (math.nan, "KL of the posterior to the prior, nats a datum"),
     "distortion": (
         math.nan,

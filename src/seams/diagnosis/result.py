@@ -13,6 +13,7 @@ __all__ = [
     "ALIGNED",
     "CLOSE",
     "CONFIDENCE",
+    "DecoderFindings",
     "Estimate",
     "Findings",
     "MIXED",
@@ -158,3 +159,39 @@ class Findings:
     def collapsed(self) -> bool:
         """Whether posteriors ignore the data."""
         return self.rate.value < COLLAPSED_RATE
+
+
+@dataclass(frozen=True, eq=False)
+class DecoderFindings:
+    """What `diagnose_decoder` found: of `Findings` what needs no posterior, and `share`.
+
+    Matrices are over all latents, scores over those that move the output. A score is None where it
+    is not defined; `flags` says why. In `pairs` there is no cost of a turn: it is one of a loss.
+    """
+
+    likelihood: str
+    data: int  # number of latents given
+    share: Float[Tensor, " latent"]  # of the movement of the output, see `diagnose_decoder`
+    active: Bool[Tensor, " latent"]  # share above `least`
+    grams: Float[Tensor, "sample latent latent"]  # $J^\top J$
+    gram_off_diagonal: Estimate | None  # App. E's score, mean over samples
+    gram_off_diagonal_of_mean: Estimate | None
+    axis_angle: Estimate | None
+    dto: Estimate | None
+    c2: Estimate | None
+    c_ima: Estimate | None
+    flatness: Estimate | None
+    random: dict[str, float]
+    pairs: tuple[Pair, ...]
+    factor_names: tuple[str, ...]
+    information: Float[Tensor, "latent factor"] | None
+    mig: float | None
+    aas: float | None
+    known: dict[str, float]
+    probe: dict[str, float]
+    flags: tuple[str, ...]
+
+    @property
+    def gram_off_diagonal_turned(self) -> float | None:
+        """`gram_off_diagonal` in random axes."""
+        return self.random.get("gram_off_diagonal")

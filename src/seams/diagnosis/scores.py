@@ -22,6 +22,7 @@ __all__ = [
     "Informed",
     "constraints",
     "diagonality",
+    "gram_diagonality",
     "implied_variance",
     "information",
     "root_mean_square",
@@ -102,6 +103,21 @@ def diagonality(
     return scores
 
 
+def gram_diagonality(gram: Tensor, active: Tensor, flags: list[str]) -> dict[str, Any]:
+    """How diagonal J'J is, one matrix a sample, in both orders, and in random axes."""
+    scores: dict[str, Any] = dict.fromkeys(name for name in _TERM_SCORES if "gram" in name)
+    scores |= {"random": {}}
+    if active.sum() < 2:
+        moving = many(int(active.sum()), "latent moves", "latents move")
+        flags.append(f"{moving} the output: all that compares latents is undefined.")
+        return scores
+    scores |= _both_orders("gram", gram[None], gram, active, flags)
+    null = term_scores(gram, torch.zeros_like(gram), active).scores
+    values = {name: null[f"{theirs}_random"] for name, theirs in _TERM_SCORES.items()}
+    scores["random"] = {name: value for name, value in values.items() if value is not None}
+    return scores
+
+
 def _both_orders(
     name: str, terms: Tensor, means: Tensor, active: Tensor, flags: list[str]
 ) -> dict[str, Estimate]:
@@ -129,7 +145,7 @@ def constraints(
     model: Model,
     gram: Tensor,
     z: Tensor,
-    x: Tensor,
+    x: Tensor | None,
     active: Tensor,
     kinked: bool,
     flags: list[str],
@@ -167,7 +183,9 @@ def constraints(
     if kinked:
         return scores
     scores["flatness"] = _attempt("Flatness", flags, flatness)
-    data = x[:_C2_SAMPLES].to(model.dtype) if model.likelihood == "gaussian" else None
+    data = None
+    if x is not None and model.likelihood == "gaussian":
+        data = x[:_C2_SAMPLES].to(model.dtype)
     try:
         along = along_axes(inner, some[:_C2_SAMPLES], data, model.chunk)
     except ValueError as error:

@@ -9,11 +9,12 @@ from seams.diagnosis.result import (
     NEAR,
     NEAR_RATIO,
     TURNED,
+    DecoderFindings,
     Estimate,
     Findings,
 )
 
-__all__ = ["many", "on_axes", "sentences"]
+__all__ = ["many", "on_axes", "sentences", "sentences_alone"]
 
 _SHOWN = 4  # pairs that the verdict spells out
 # Off-diagonality that the mean rotation gives to two squared singular values as near as `NEAR`:
@@ -41,12 +42,33 @@ def sentences(found: Findings) -> list[str]:
             f"P1: the second term's off-diagonality is {found.hessian_off_diagonal.value:.2f}; of "
             f"what is off the diagonal in both terms, {max(found.cancelled, 0):.0%} cancels."
         )
-    if found.c2 is not None and "c2" in found.random:
+    return said + _on_c2(found) + _on_pairs(found)
+
+
+def sentences_alone(found: DecoderFindings) -> list[str]:
+    """The findings of a decoder without an encoder, before the flags."""
+    kept = found.active.nonzero()[:, 0].tolist()
+    which = f" ({', '.join(map(str, kept))})" if 0 < len(kept) < len(found.active) else ""
+    count = f"{many(len(kept), 'latent', 'latents')} of {len(found.active)}"
+    said = [f"{count} move{'s' if len(kept) == 1 else ''} the output{which}."]
+    if found.gram_off_diagonal is not None and found.gram_off_diagonal_turned is not None:
+        said.append(on_axes(found.gram_off_diagonal, found.gram_off_diagonal_turned))
+    said += _on_c2(found)
+    if found.flatness is not None:
         said.append(
-            f"C2: {found.c2.value:.0%} of the change of the singular values is along other "
-            f"latents than their own, against {found.random['c2']:.0%} in random axes."
+            f"A direction carried round a unit of latent area turns by {found.flatness.value:.2g} "
+            "radians on average: 0 if the manifold is flat, as C1 and C2 together make it."
         )
     return said + _on_pairs(found)
+
+
+def _on_c2(found: Findings | DecoderFindings) -> list[str]:
+    if found.c2 is None or "c2" not in found.random:
+        return []
+    return [
+        f"C2: {found.c2.value:.0%} of the change of the singular values is along other "
+        f"latents than their own, against {found.random['c2']:.0%} in random axes."
+    ]
 
 
 def _on_equation_6(found: Findings) -> str:
@@ -81,7 +103,7 @@ def on_axes(score: Estimate, turned: float) -> str:
     return f"{number}: any axes would do as well."
 
 
-def _on_pairs(found: Findings) -> list[str]:
+def _on_pairs(found: Findings | DecoderFindings) -> list[str]:
     close = [pair for pair in found.pairs if not pair.distinct]
     said = []
     for pair in close[:_SHOWN]:
@@ -108,7 +130,8 @@ def _on_pairs(found: Findings) -> list[str]:
         )
     turned = [pair for pair in apart if pair.angle > TURNED]
     if turned:
-        worst = max(turned, key=lambda pair: pair.turn_cost)
+        # Where there is no loss there is no cost.
+        worst = max(turned, key=lambda p: p.angle if math.isnan(p.turn_cost) else p.turn_cost)
         i, j = worst.latents
         mixed = f"; {_listed(worst.mixed)} mixed in them" if worst.mixed else ""
         said.append(

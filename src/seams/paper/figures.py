@@ -307,12 +307,7 @@ FIGURES = {
         "are separated.",
     ),
     "ident": Figure(ident),
-    "own": Figure(
-        fig03,
-        weights=True,
-        says="A diagnosis tells diagonal from full posteriors by model and data alone: by latents "
-        "that tell of one position each, and by axes that mean something.",
-    ),
+    "own": Figure(fig03, weights=True),
     "region": Figure(
         region,
         weights=True,

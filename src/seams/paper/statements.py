@@ -216,6 +216,20 @@ Lowering β after it was held at its largest value gives both disentanglement an
 > fig11:held_frontier_aas fig11:held_frontier_off_diagonal_gram_of_abs fig11:held_more_mig
 > fig11:held_more_gram fig11:held_as_sharp
 
+length | Ours, not the paper's
+The longer the training, the more a β that falls has over a constant one.
+> fig11:longer_falling_behind fig11:longer_falling_ahead fig11:longer_held_behind
+> fig11:longer_held_ahead
+
+diagnosis | Ours, not the paper's
+A diagnosis tells diagonal from full posteriors by model and data alone: by latents that tell of
+one position each, and by axes that mean something.
+> own:told own:known own:axes
+
+alone | Ours, not the paper's
+A decoder alone, without encoder or data, tells them apart by C1 and C2 at draws of the prior.
+> own:alone_gram own:alone_c2
+
 flat | Ours, not the paper's
 The manifold of a trained decoder is flat, which C1 with C2 needs whatever the latents.
 > fig01:flat_diagonal fig01:flat_full
