@@ -13,6 +13,13 @@ from torch import nn
 from seams.diagnosis import MOVES, DecoderDiagnosis, alone, diagnose, diagnose_decoder
 from seams.distributions import DiagonalGaussian
 
+IMAGE = torch.ones(1, 1, 4, 4, dtype=torch.float64)
+
+
+def ROUNDED(z: torch.Tensor) -> torch.Tensor:  # noqa: N802
+    """Rounds to float32 where it is called one by one, as kernels of another batch size do."""
+    return torch.sin(z) if torch._C._functorch.is_batchedtensor(z) else torch.sin(z) + 3e-8
+
 
 def latents(n: int = 400, latent: int = 3) -> torch.Tensor:
     return torch.randn(n, latent, generator=torch.Generator().manual_seed(1))
@@ -120,6 +127,26 @@ def test_kinks_leave_out_what_needs_second_derivatives() -> None:
     assert "So C2 and flatness are left out." in found.verdict
 
 
+@pytest.mark.parametrize("with_encoder", [True, False])
+def test_a_function_that_answers_in_float32_is_differentiated_in_float32(
+    with_encoder: bool,
+) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(2, 20), nn.SiLU(), nn.Linear(20, 6)).float()
+    decoder = lambda z: net(z.float())
+    z = latents(100, 2).float()
+    if with_encoder:
+        inner = nn.Linear(6, 4).float()
+        encoder = lambda x: inner(x.float()).chunk(2, -1)
+        found = diagnose(encoder, decoder, net(z).detach(), sigma=1.0)
+        assert found.grams.isfinite().all()
+    else:
+        twin = diagnose_decoder(net, z)  # copied to float64
+        found = diagnose_decoder(decoder, z)
+        torch.testing.assert_close(found.grams, twin.grams, rtol=1e-4, atol=1e-5)
+    assert "The decoder runs in float32 only" in found.verdict
+
+
 def test_factors_are_compared_with_the_latents_given() -> None:
     z = latents(4000, 2)
     factors = torch.stack([(2 * z[:, 1]).round(), (2 * z[:, 0]).round()], 1).long()
@@ -162,7 +189,17 @@ def test_the_table_and_the_figure_have_what_was_found() -> None:
         ({"factor_names": ("a",)}, "`factor_names` must name every column of `factors`, 0; got 1"),
         ({"decoder": lambda z: z.detach()}, "`decoder` must be differentiable by torch"),
         ({"decoder": lambda z: z[..., :5] @ torch.ones(5)}, "`decoder` must take one latent"),
+        ({"decoder": lambda z: z[..., :0]}, "`decoder` must return one value or more; got none"),
+        ({"decoder": ROUNDED}, "differ by 3.0e-08.*If it computes in float32, let it return that"),
         ({"decoder": lambda z: z / 0}, "The decoder's output must be finite"),
+        (
+            {
+                "decoder": lambda z: nn.functional.grid_sample(
+                    IMAGE, z.reshape(1, 1, 1, 2), align_corners=True
+                )[0]
+            },
+            "`decoder` must have two derivatives that torch.func can take.*NotImplementedError",
+        ),
         ({"decoder": 3}, "`decoder` must be a function or a module; got an int"),
     ],
 )

@@ -29,7 +29,7 @@ from torch.distributions import Independent, MultivariateNormal, Normal
 from seams import data as datasets
 from seams.data import arrays
 from seams.data.faces import load_celeba, load_folder
-from seams.diagnosis import diagnose
+from seams.diagnosis import diagnose, diagnose_decoder
 from seams.paper.figures import FIGURES
 from seams.paper.parameters import available, check, parameters_of, parse, profile_of
 from seams.paper.reading import import_figures
@@ -363,7 +363,41 @@ def diagnosis(place: Path) -> Case:
     return case
 
 
-SHARES = {values: 0.3, params: 0.2, imports: 0.2, loaders: 0.2, diagnosis: 0.1}
+def decoders(place: Path) -> Case:
+    """The same decoders without an encoder, at latents of every kind."""
+    z = torch.randn(40, LATENT, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
+
+    def case(draw: st.DataObject) -> object:
+        torch.manual_seed(0)
+        seldom = lambda usual, other: draw.draw(
+            st.integers(0, 5).flatmap(lambda n: other if n == 5 else st.just(usual))
+        )
+        one_of = lambda usual, table: table[seldom(usual, st.sampled_from(sorted(table)))]
+        decoder = Decoder(one_of("silu", LAYERS)(), one_of("", ENDS))
+        forms = [decoder, decoder.forward, lambda z: decoder(z), None, "x"]
+        # All but those that have as many columns as data.
+        given = {n: change for n, change in GIVEN.items() if n not in ("images", "same")}
+        odd = st.sampled_from(VALUES) | st.floats() | st.integers(-9, 99)
+        found = diagnose_decoder(
+            draw.draw(st.sampled_from(forms)),
+            one_of("", given)(z),
+            factors=seldom(None, st.sampled_from(FACTORS)),
+            factor_names=seldom((), st.sampled_from([("a",), "ab", ("a", "b"), None, 3])),
+            likelihood=seldom("gaussian", st.sampled_from(LIKELIHOODS)),
+            output=seldom("mean", st.sampled_from(["logits", "x", None])),
+            **{
+                name: seldom(usual, odd)
+                for name, usual in {"least": 0.003, "samples": 8, "seed": 0}.items()
+            },
+        )
+        return found.verdict, found.table(), str(found)
+
+    return case
+
+
+SHARES = {
+    values: 0.3, params: 0.2, imports: 0.2, loaders: 0.2, diagnosis: 0.07, decoders: 0.03
+}  # fmt: skip
 
 # --- all of them ---------------------------------------------------------------------------------
 

@@ -61,6 +61,8 @@ def decoder_fault(decoder: Decoder, z: Tensor, x: Tensor | None = None) -> str |
             "`decoder` must return one mean [data] for one latent [latent]; got the shape "
             f"{list(alone.shape[1:])}. Flatten its output, without a batch axis."
         )
+    if alone.shape[1] == 0:
+        return "`decoder` must return one value or more; got none. Does a slice leave nothing?"
     if x is not None and alone.shape[1] != x.shape[1]:
         return (
             f"`decoder` must return one value per column of `x`; got {alone.shape[1]} for "
@@ -68,12 +70,15 @@ def decoder_fault(decoder: Decoder, z: Tensor, x: Tensor | None = None) -> str |
         )
     # Batched and single kernels round differently, in the last digits; what leaks between samples
     # or calls (batch norm, dropout) changes the first ones.
-    difference = (mapped - alone).abs().max().item()
-    if difference > half_of_digits(alone.dtype) * alone.abs().max().item():
+    difference, largest = (mapped - alone).abs().max().item(), alone.abs().max().item()
+    if difference > half_of_digits(alone.dtype) * largest:
+        rounded = difference < 1e-6 * largest
         return (
             "`decoder` must depend on its own latent alone and repeat itself; under vmap and one "
             f"by one its outputs differ by {difference:.1e}. Is it in train mode, with dropout or "
             "batch norm? Call decoder.eval()."
+            + " If it computes in float32, let it return that."
+            * rounded
         )
     return None
 

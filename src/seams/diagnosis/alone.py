@@ -16,7 +16,7 @@ from torch import Tensor
 from seams.derivatives import jacobian_gram
 from seams.diagnosis.encoder import count_of
 from seams.diagnosis.inputs import as_tensor, factor_fault, name_fault, option_fault, whole_fault
-from seams.diagnosis.model import Output, model_of
+from seams.diagnosis.model import Output, differentiating, model_of
 from seams.diagnosis.pairs import pairs_of
 from seams.diagnosis.paths import along_paths
 from seams.diagnosis.picture import drawn_alone
@@ -107,9 +107,11 @@ def diagnose_decoder(
     generator = torch.Generator().manual_seed(seed)
     chosen = latents[torch.randperm(len(z), generator=generator)[:samples]]
     model = model_of(decoder, None, chosen, likelihood, output, flags)
-    missed = along_paths(model.natural, chosen.to(model.dtype), generator, model.chunk)
+    z = chosen.to(model.dtype)
+    with differentiating():
+        missed = along_paths(model.natural, z, generator, model.chunk)
+        gram = jacobian_gram(model.metric, z, chunk_size=model.chunk).double()
     kinked = missed.told("C2 and flatness are", flags)
-    gram = jacobian_gram(model.metric, chosen.to(model.dtype), chunk_size=model.chunk).double()
     if not gram.isfinite().all():
         raise ValueError(
             f"The decoder's derivatives must be finite; {count_of(~gram.isfinite())} entries of "

@@ -1,7 +1,8 @@
 """A decoder and a likelihood of any form, brought to one."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -25,12 +26,26 @@ from seams.diagnosis.encoder import (
 )
 from seams.vae import Likelihood
 
-__all__ = ["LogLikelihood", "Model", "Output", "model_of"]
+__all__ = ["LogLikelihood", "Model", "Output", "differentiating", "model_of"]
 
 _ENTRIES = 2**16  # of means differentiated at once, 16 of 64 x 64 pixels: more is not faster
 _LOGIT = 60.0  # beyond it a mean is 0 or 1 to 26 digits, and exp would overflow in float32
 Output = Literal["mean", "logits"]
 LogLikelihood = Callable[[Tensor, Tensor], Tensor]  # output [data], x [data] -> scalar
+
+
+@contextmanager
+def differentiating() -> Iterator[None]:
+    """Say in a line that torch cannot differentiate a decoder."""
+    try:
+        yield
+    except (RuntimeError, NotImplementedError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise ValueError(
+            "`decoder` must have two derivatives that torch.func can take, forward over "
+            f"reverse; it says {first_line(error)}"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -71,15 +86,8 @@ class Model:
         """Both terms of Eq. 6 at `z` [draw, sample, latent], in float64."""
         one = partial(likelihood_terms, self.natural, self.slope)
         flat, target = z.flatten(0, 1).to(self.dtype), x.to(self.dtype).repeat(len(z), 1)
-        try:
+        with differentiating():
             gram, hessian = over_batch(one, flat, target, chunk_size=self.chunk)
-        except (RuntimeError, NotImplementedError) as error:
-            if isinstance(error, torch.OutOfMemoryError):
-                raise
-            raise ValueError(
-                "`decoder` must have two derivatives that torch.func can take, forward over "
-                f"reverse; it says {first_line(error)}"
-            ) from None
         for name, values in (("first", gram), ("second", hessian)):
             if not values.isfinite().all():
                 raise ValueError(
@@ -124,7 +132,11 @@ def model_of(
     wanted = "one latent [latent] or a batch of them [n, latent]"
     calls = [partial(form, latents[0].to(dtype)) for dtype, form in forms]
     found = tried("decoder", wanted, calls)
-    fits = [outcome is not None and size in (None, len(outcome)) for outcome in found]
+    # What answers in another precision computes in that: it is to be called in it.
+    fits = [
+        y is not None and y.dtype == dtype and size in (None, len(y))
+        for y, (dtype, _) in zip(found, forms, strict=True)
+    ]
     # Where no form has the right size, `decoder_fault` says what is wrong with one that runs.
     best = fits.index(True) if any(fits) else [o is not None for o in found].index(True)
     dtype, single = forms[best]
