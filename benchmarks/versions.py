@@ -3,10 +3,10 @@
     python benchmarks/versions.py --python python3.11 python3.12 --torch 2.11 2.13
 
 makes an environment for each pair, of requirements.lock with that torch, runs the default tests in
-it, and writes `benchmarks/results/versions.json`: passed, failed, or why it was not tried, at which
-commit. Pairs that the file has from before stay until they are tried again. From
-the package index torch comes with CUDA on Linux, some 5 GB a pair; PIP_EXTRA_INDEX_URL can name an
-index of CPU builds.
+it, and writes `benchmarks/results/versions.json`: passed, failed, or why it was not tried, and at
+which commit. Pairs that the file has from before stay until they are tried again. From the package
+index torch comes with CUDA on Linux, some 5 GB a pair; PIP_EXTRA_INDEX_URL can name an index of
+CPU builds.
 """
 
 import argparse
@@ -80,7 +80,7 @@ def main() -> int:
     parser.add_argument("--tests", nargs="+", default=["tests"], help="what pytest is given")
     chosen = parser.parse_args()
     before = json.loads(chosen.out.read_text(encoding="utf-8")) if chosen.out.is_file() else {}
-    found = before.get("pairs", {})
+    found, failed = before.get("pairs", {}), False
     for python in chosen.python:
         for torch in chosen.torch:
             pair = f"{python}, torch {torch}"
@@ -89,9 +89,10 @@ def main() -> int:
                 found[pair] = tried(python, torch, place.resolve(), chosen.tests)
             print(pair, found[pair], flush=True)
             found[pair]["commit"] = environment()["commit"]
+            failed |= found[pair]["came"] == "failed"
             content = {"environment": environment(), "pairs": found}
             chosen.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return int(any(pair["came"] == "failed" for pair in found.values()))
+    return int(failed)
 
 
 if __name__ == "__main__":
