@@ -1,13 +1,17 @@
 """Claims about trained models from their decoders alone."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from seams.diagnosis import diagnose_decoder
+from seams.diagnosis import MOVES, diagnose_decoder
 from seams.paper.diagnosed import claim_alone
 from seams.paper.results import Results
+
+ROOT = Path(__file__).parents[1]
 
 
 def separable(z: torch.Tensor) -> torch.Tensor:
@@ -49,3 +53,20 @@ def test_what_is_not_defined_is_left_out(tmp_path: Path) -> None:
     assert claims["alone_gram"]["verdict"] == "not testable at this scale"
     assert "alone_gram_full" not in results.content["values"]
     assert results.content["values"]["alone_moving_full"] == pytest.approx(1)
+
+
+def test_the_bar_for_a_moving_latent_is_what_the_record_says() -> None:
+    """Of models with five latents and more, those whose posteriors and bar disagree."""
+    ignored, missed = [], []
+    for folder in (ROOT / "record" / "runs").iterdir():
+        config = json.loads((folder / "config.json").read_text())
+        if config["latent"] < 5 or config["covariance"] == "none":
+            continue
+        with np.load(folder / "evaluation.npz") as arrays:
+            used, reach = arrays["activity"] > 0.01, arrays["gram"].diagonal()
+        if used.any():
+            moves = reach > MOVES * reach.max()
+            ignored.append((moves & ~used).any())
+            missed.append((used & ~moves).any())
+    assert len(ignored) > 500
+    assert round(np.mean(ignored), 2) <= 0.02 and round(np.mean(missed), 1) <= 0.2

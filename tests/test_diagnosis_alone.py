@@ -44,8 +44,8 @@ def polar(z: torch.Tensor) -> torch.Tensor:
 
 def test_separable_curves_satisfy_c1_and_c2_and_are_flat() -> None:
     found = diagnose_decoder(separable, latents())
-    assert found.active.tolist() == [True, True, False] and found.share[2] == 0
-    assert found.share.sum() == pytest.approx(1)
+    assert found.active.tolist() == [True, True, False] and found.movement[2] == 0
+    assert found.movement.max() == 1
     assert found.gram_off_diagonal is not None and found.gram_off_diagonal.value < 1e-12
     assert found.c2 is not None and found.c2.value < 1e-6
     assert found.axis_angle is not None and found.axis_angle.value < 1e-4
@@ -76,6 +76,7 @@ def test_it_says_what_diagnose_says_of_the_same_latents() -> None:
     """Of a posterior so narrow that its draws are its means, with all latents active."""
     decoder = nn.Sequential(nn.Linear(3, 20), nn.SiLU(), nn.Linear(20, 12)).double()
     z = latents(300)
+    z = (z - z.mean(0)) / z.std(0)  # the unit in which a decoder alone is diagnosed
     x = decoder(z).detach()
     known = {tuple(row.tolist()): code for row, code in zip(x, z, strict=True)}
 
@@ -101,21 +102,74 @@ def test_latents_count_by_what_they_move_and_how_far_they_go() -> None:
     z = latents(2000) * torch.tensor([1.0, 0.01, 1.0])
     found = diagnose_decoder(decoder, z)
     assert found.active.tolist() == [True, False, False]
-    assert found.share[1:].tolist() == pytest.approx([1e-4, 1e-4], rel=0.2)
+    assert found.movement[1:].tolist() == pytest.approx([1e-4, 1e-4], rel=0.2)
     assert found.gram_off_diagonal is None and found.pairs == ()
-    assert "1 latent moves the output: all that compares latents is undefined." in found.verdict
+    assert (
+        "1 latent of 3 moves the output (0).\nAll that compares latents is undefined."
+        in found.verdict
+    )
     assert diagnose_decoder(decoder, z, least=0.0).active.all() and 1e-4 < MOVES
+
+
+def test_the_unit_and_the_place_of_latents_make_no_difference() -> None:
+    """A ReLU far out has the kinks that it has near; what is held stays where it is used."""
+    torch.manual_seed(0)
+    scale, place = torch.tensor([1e-3, 1.0, 1e3]), torch.tensor([7.0, 0.0, -1e5])
+    z = latents()
+    smooth = nn.Sequential(nn.Linear(3, 20), nn.SiLU(), nn.Linear(20, 12))
+    kinked = nn.Sequential(nn.Linear(3, 30), nn.ReLU(), nn.Linear(30, 12))
+    for net in (smooth, kinked):
+        plain = diagnose_decoder(net, z)
+        other = diagnose_decoder(lambda y, net=net: net((y - place) / scale), place + scale * z)
+        torch.testing.assert_close(other.grams, plain.grams, rtol=1e-6, atol=1e-9)
+        for name, value in plain.random.items():
+            assert other.random[name] == pytest.approx(value, rel=1e-5), name
+        assert plain.c2 is other.c2 is None or plain.c2.value == pytest.approx(other.c2.value)
+    assert plain.c2 is None, "the last one has kinks"
+    held = lambda z: separable(z[..., :2]) * (1 + (z[..., 2:] - 5) * (z[..., :2].sum(-1, True)))
+    five = torch.cat([latents()[:, :2], torch.full((400, 1), 5.0)], 1)
+    found = diagnose_decoder(held, five)
+    assert found.active.tolist() == [True, True, False]
+    assert found.c2 is not None and found.c2.value < 1e-6
+
+
+def test_many_latents_that_move_alike_all_count() -> None:
+    turn = torch.linalg.qr(torch.randn(200, 200))[0]
+    found = diagnose_decoder(lambda z: (z @ turn.to(z)).tanh(), latents(latent=200), samples=4)
+    assert found.active.all() and len(found.pairs) == 200 * 199 / 2
+    assert found.flatness is None and found.c2 is not None
+    assert "Flatness is left out: of 200 latents it takes 200^4 numbers a sample." in found.flags
+
+
+def test_a_decoder_of_one_latent_that_is_another_in_a_batch_is_called_with_one() -> None:
+    weight = torch.randn(2, 5)
+    alone = lambda z: (z.unsqueeze(-1) * weight.to(z)).sum(0)  # of a batch: a sum over it
+    plain = lambda z: z @ weight.to(z)
+    found, other = (diagnose_decoder(d, latents(latent=2)) for d in (alone, plain))
+    torch.testing.assert_close(found.grams, other.grams)
+
+
+def test_a_latent_that_does_not_move_the_output_takes_nothing_from_information() -> None:
+    z = latents(4000, 2)
+    factors = torch.stack([(2 * z[:, 0]).round(), (2 * z[:, 1]).round()], 1).long()
+    plain = diagnose_decoder(separable, z, factors=factors)
+    more = torch.cat([z, z[:, :1]], 1)  # a copy of the first, which nothing reads
+    found = diagnose_decoder(separable, more, factors=factors)
+    assert found.mig == pytest.approx(plain.mig, abs=1e-9) and plain.mig > 0.5
+    small = diagnose_decoder(lambda y: separable(y / 0.05), 0.05 * z, factors=factors)
+    assert small.known == pytest.approx(plain.known, rel=1e-6) and plain.known
 
 
 def test_probabilities_are_measured_where_all_have_the_same_noise() -> None:
     """With a logit a latent, 2 arcsin of the root has diagonal derivatives as the mean has."""
     logits = lambda z: 2 * z
     found = diagnose_decoder(logits, latents(), likelihood="bernoulli", output="logits")
-    z = latents()[:1]
     mean = lambda z: logits(z).sigmoid()
-    p = mean(z)
-    chosen = diagnose_decoder(mean, z.expand(4, -1), likelihood="bernoulli", samples=4)
-    torch.testing.assert_close(chosen.grams[0].diag(), (4 * p * (1 - p))[0], rtol=1e-6, atol=0)
+    z = torch.eye(4, 3)
+    p, order = mean(z), torch.randperm(4, generator=torch.Generator().manual_seed(0))
+    chosen = diagnose_decoder(mean, z, likelihood="bernoulli", samples=4)
+    expected = (4 * p * (1 - p) * z.var(0))[order]
+    torch.testing.assert_close(chosen.grams.diagonal(dim1=1, dim2=2), expected, rtol=1e-6, atol=0)
     assert found.c2 is not None and found.c2.value < 1e-6
 
 
@@ -166,7 +220,7 @@ def test_the_table_and_the_figure_have_what_was_found() -> None:
     figure = found.plot()
     labels = [ax.get_xlabel() for ax in figure.axes[:4]]
     assert labels[0] == "latent, by what it moves" and "ratio" in labels[3]
-    assert [bar.get_height() for bar in figure.axes[0].patches][0] == found.share.max()
+    assert [bar.get_height() for bar in figure.axes[0].patches][0] == found.movement.max()
     plt.close(figure)
 
 
@@ -191,6 +245,7 @@ def test_the_table_and_the_figure_have_what_was_found() -> None:
         ({"decoder": lambda z: z[..., :5] @ torch.ones(5)}, "`decoder` must take one latent"),
         ({"decoder": lambda z: z[..., :0]}, "`decoder` must return one value or more; got none"),
         ({"decoder": ROUNDED}, "differ by 3.0e-08.*If it computes in float32, let it return that"),
+        ({"decoder": lambda z: (1 - z.abs()).sqrt(), "z": torch.eye(6, 2)}, "must be finite"),
         ({"decoder": lambda z: z / 0}, "The decoder's output must be finite"),
         (
             {

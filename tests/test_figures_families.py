@@ -120,6 +120,8 @@ def test_rolinek_has_the_published_loss_and_one_stack_for_all_linear_runs_of_a_p
     assert (diagonal.covariance, full.covariance, none.covariance) == ("diagonal", "full", "none")
     of_figure_5 = {k.removeprefix("conv_"): v for k, v in ROLINEK.items() if "conv_" in k}
     assert [diagonal, full] == fig05(dataset="dsprites", network="burgess", **of_figure_5)
+    several = [r for r in rolinek(**ROLINEK | {"conv_betas": [1.0, 4.0]}) if r.resolution > 1]
+    assert [r.covariance for r in several].count("none") == 1
 
 
 def test_chain_trains_the_same_network_on_both_with_the_noise_of_their_pixels() -> None:

@@ -196,6 +196,9 @@ def test_lengths_tell_whether_a_moving_beta_catches_up(results: Results) -> None
     assert verdicts["longer_falling_behind"]["value"] == pytest.approx(-0.101, rel=1e-5)
     assert verdicts["longer_held_ahead"]["value"] == pytest.approx(0.101, rel=1e-5)
     assert {c["verdict"] for c in verdicts.values()} == {"supported"} and len(verdicts) == 4
+    other = Results("fig11", "quick", str(results.folder), {})
+    schedules.claim_lengths(other, each[0])
+    assert not claims(other), "a slope needs two lengths"
 
 
 # --- known latents -------------------------------------------------------------------------------

@@ -75,7 +75,8 @@ def assert_same_run(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
 def test_a_run_in_a_stack_equals_the_run_alone(kind: str, covariance: str) -> None:
     config = replace(CONFIGS[kind], covariance=covariance)
     data = data_for(config)
-    others = [replace(config, seed=1), replace(config, beta=0.1, beta_start=2.0, seed=2)]
+    start = None if covariance == "none" else 2.0
+    others = [replace(config, seed=1), replace(config, beta=0.1, beta_start=start, seed=2)]
     stack = trained([config, *others], data)
     for position, member in enumerate(stack.configs):
         assert_same_run(stack.state(position), trained([member], data).state(0))
@@ -125,6 +126,14 @@ def test_runs_of_a_pair_share_initial_weights() -> None:
         assert {n.split(".")[1] for n in set(diagonal) - set(none)} == {"log_scale"}
         for name, parameter in none.items():
             assert torch.equal(parameter, diagonal[name]), f"{base.network}: {name}"
+
+
+@pytest.mark.parametrize(
+    "changes", [{"beta_start": 2.0}, {"covariance_start": "full", "hold": 0.5}]
+)
+def test_an_autoencoder_has_nothing_that_changes(changes: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="neither `covariance_start` nor `beta_start`"):
+        replace(LINEAR, covariance="none", **changes)
 
 
 def test_an_autoencoder_ends_at_principal_components_whatever_beta_says() -> None:

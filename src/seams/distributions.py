@@ -164,7 +164,7 @@ class Point:
     """The code of an autoencoder in the place of a posterior: no noise, no density, no rate.
 
     The KL of a point to a density is infinite. An autoencoder has none in its objective, so that
-    zeros stand for it here; what reports a rate must leave it out.
+    zeros stand for it here and in its history of training; its scores have no rate.
     """
 
     mean: Float[Tensor, "*batch latent"]

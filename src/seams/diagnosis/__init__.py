@@ -178,7 +178,7 @@ def diagnose(
         f"factor {k}" for k in range(0 if factors is None else factors.shape[1])
     )
     rate = posterior.kl_to_prior()
-    informed = information(factors, names, latents, posterior.mean, flags)
+    informed = information(factors, names, latents, posterior.mean, active, flags)
     difference = relative_difference(L, found.precision)
     noise = scaled(found.precision_error, left)
     terms = diagonality(gram, hessian, found, active, beta * sigma**2, kinked, flags)

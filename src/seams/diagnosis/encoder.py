@@ -17,7 +17,7 @@ from torch.distributions import (
 )
 
 from seams.derivatives.checks import in_train_mode, module_of
-from seams.distributions import DiagonalGaussian, FullGaussian, Posterior
+from seams.distributions import DiagonalGaussian, FullGaussian, Point, Posterior
 
 __all__ = [
     "Second",
@@ -154,6 +154,11 @@ def _gaussian(found: Any, second: Second, count: int) -> tuple[Tensor, Tensor, s
         else:
             std = spread if second == "std" else (0.5 * spread.double()).exp()
             L = torch.diag_embed(std)
+    elif isinstance(found, Point):
+        raise ValueError(
+            "`encoder` must return a Gaussian; got an autoencoder's points. Diagnose its decoder "
+            "at its codes: diagnose_decoder(decoder, codes)."
+        )
     else:
         raise ValueError(
             "`encoder` must return a Gaussian of torch.distributions, or a pair of mean and "

@@ -52,6 +52,8 @@ def pair_of(
 
 def _turn_cost(block: Tensor, beta: float, variance: float) -> float:
     """What the worst rotation of the plane costs a diagonal posterior against the best."""
+    if math.isnan(variance):  # without a posterior
+        return math.nan
     P = torch.eye(2).to(block) + block / variance
     angle = torch.deg2rad(torch.arange(90, dtype=block.dtype))[:, None]  # then it repeats
     centre, across = (P[:, 0, 0] + P[:, 1, 1]) / 2, (P[:, 0, 0] - P[:, 1, 1]) / 2

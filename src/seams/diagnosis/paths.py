@@ -74,6 +74,11 @@ def along_paths(decoder: Decoder, z: Tensor, generator: torch.Generator, chunk: 
 
     many = lambda part: part[:, None].expand(-1, len(time), -1).flatten(0, 1)
     found = over_batch(at, points.flatten(0, 1), many(direction), many(weight), chunk_size=chunk)
+    if not all(part.isfinite().all() for part in found):
+        raise ValueError(
+            "The decoder and its derivatives must be finite along short paths from its latents; "
+            "they are not everywhere. Did the run diverge?"
+        )
     value, forward, reverse, curve = (f.double().unflatten(0, (count, -1)) for f in found)
     digits = half_of_digits(z.dtype)
     first = max(_missed(value, slope, digits) for slope in (forward, reverse))

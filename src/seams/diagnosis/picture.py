@@ -48,13 +48,13 @@ def drawn_alone(found: DecoderFindings) -> "Figure":
 
     from seams import plotting
 
-    order = found.share.argsort(descending=True)
+    order = found.movement.argsort(descending=True)
     with matplotlib.rc_context():
         plotting.use_style()
         figure, panels = plt.subplots(2, 2, figsize=(5.0, 4.2))
-        _draw_bars(panels[0, 0], found.share, found.active, order, _colour(found))
+        _draw_bars(panels[0, 0], found.movement, found.active, order, _colour(found))
         panels[0, 0].set_xlabel("latent, by what it moves")
-        panels[0, 0].set_ylabel("share of the movement")
+        panels[0, 0].set_ylabel("movement of the output")
         _draw_singular_values(panels[0, 1], found, order)
         gram = found.grams.abs().mean(0)[order][:, order].numpy()
         top = float(gram.max()) or 1.0
@@ -100,7 +100,7 @@ def _draw_singular_values(ax: "Axes", found: Findings | DecoderFindings, order: 
     )
     ax.set_xticks(range(len(kept)), [str(j) for j in kept])
     ax.set_ylim(0)
-    ax.set_xlabel("active latent")
+    ax.set_xlabel("active latent" if isinstance(found, Findings) else "moving latent")
     ax.set_ylabel(r"column of $J$, length $\pm$ sd")
 
 

@@ -163,16 +163,17 @@ class Findings:
 
 @dataclass(frozen=True, eq=False)
 class DecoderFindings:
-    """What `diagnose_decoder` found: of `Findings` what needs no posterior, and `share`.
+    """What `diagnose_decoder` found: of `Findings` what needs no posterior, and `movement`.
 
-    Matrices are over all latents, scores over those that move the output. A score is None where it
-    is not defined; `flags` says why. In `pairs` there is no cost of a turn: it is one of a loss.
+    Matrices are over all latents, in units of their standard deviation; scores over those that
+    move the output. A score is None where it is not defined; `flags` says why. In `pairs` the cost
+    of a turn is NaN: it is one of a loss.
     """
 
     likelihood: str
     data: int  # number of latents given
-    share: Float[Tensor, " latent"]  # of the movement of the output, see `diagnose_decoder`
-    active: Bool[Tensor, " latent"]  # share above `least`
+    movement: Float[Tensor, " latent"]  # of the output, over that by the latent that moves it most
+    active: Bool[Tensor, " latent"]  # movement above `least`
     grams: Float[Tensor, "sample latent latent"]  # $J^\top J$
     gram_off_diagonal: Estimate | None  # App. E's score, mean over samples
     gram_off_diagonal_of_mean: Estimate | None

@@ -31,6 +31,7 @@ __all__ = [
 _C2_SAMPLES = 32  # a latent takes one Hessian-vector product each
 _CURVATURE_PRODUCTS = 400  # second derivatives of the decoder, d^2 of them a sample
 _CURVATURE_ENTRIES = 2**19  # of second derivatives held at once, one sample of 64 x 64 pixels
+_MOST_CURVED = 64  # latents, of whose curvature a sample takes 134 MB
 _NULL_DRAWS = 2  # whose terms are turned for the null: more draws tell the same
 FEWEST = 4  # with 3, the test of a gap has one degree of freedom
 
@@ -108,8 +109,7 @@ def gram_diagonality(gram: Tensor, active: Tensor, flags: list[str]) -> dict[str
     scores: dict[str, Any] = dict.fromkeys(name for name in _TERM_SCORES if "gram" in name)
     scores |= {"random": {}}
     if active.sum() < 2:
-        moving = many(int(active.sum()), "latent moves", "latents move")
-        flags.append(f"{moving} the output: all that compares latents is undefined.")
+        flags.append("All that compares latents is undefined.")
         return scores
     scores |= _both_orders("gram", gram[None], gram, active, flags)
     null = term_scores(gram, torch.zeros_like(gram), active).scores
@@ -182,7 +182,13 @@ def constraints(
     scores["c_ima"] = _attempt("The contrast of independent mechanisms", flags, contrast)
     if kinked:
         return scores
-    scores["flatness"] = _attempt("Flatness", flags, flatness)
+    if some.shape[1] > _MOST_CURVED:
+        flags.append(
+            f"Flatness is left out: of {some.shape[1]} latents it takes {some.shape[1]}^4 numbers "
+            "a sample."
+        )
+    else:
+        scores["flatness"] = _attempt("Flatness", flags, flatness)
     data = None
     if x is not None and model.likelihood == "gaussian":
         data = x[:_C2_SAMPLES].to(model.dtype)
@@ -238,9 +244,12 @@ def information(
     names: tuple[str, ...],
     latents: Tensor,
     means: Tensor,
+    active: Tensor,
     flags: list[str],
+    alone: bool = False,
 ) -> Informed:
     """Information, MIG, AAS and the linear probe, of factors that vary."""
+    # What inactive latents know of factors does not reach the output of a decoder `alone`.
     if factors is None:
         return Informed()
     varies = (factors != factors[:1]).any(0)
@@ -252,13 +261,14 @@ def information(
     if not names:
         return Informed()
     matrix = metrics.mutual_information(latents, factors, BINS)
+    matrix = matrix * active[:, None] if alone else matrix
     entropies = metrics.entropies(factors).to(matrix)
     values = torch.tensor([len(column.unique()) for column in factors.T])
     bias = (BINS - 1) * (values - 1) / (2 * len(factors))
     if (bias > MIXED[0] * entropies).any():
         flags.append(
             f"Information from {len(factors)} data is overstated by up to {bias.max().item():.2g} "
-            "nats, so MIG and AAS are unreliable: pass more of `x`."
+            "nats, so MIG and AAS are unreliable: pass more {'latents' if alone else 'of `x`'}."
         )
     probe = {}
     for column, name in enumerate(names):
@@ -267,7 +277,6 @@ def information(
         except ValueError as error:
             flags.append(f"The linear probe of {name} is not defined: {error}")
     enough = latents.shape[1] > 1
-    active = metrics.active_latents(means)
     known: dict[str, float] = {}
     if active.sum() > 1 and len(names) > 1:
         try:
@@ -279,7 +288,7 @@ def information(
         matrix=matrix,
         shares=dict(zip(names, ((matrix - bias).clamp(min=0) / entropies).T, strict=True)),
         mig=metrics.mutual_information_gap(matrix, entropies) if enough else None,
-        aas=metrics.axis_alignment_score(matrix),
+        aas=metrics.axis_alignment_score(matrix) if matrix.any() else None,
         known=known,
         probe=probe,
     )

@@ -42,7 +42,7 @@ def sentences(found: Findings) -> list[str]:
             f"P1: the second term's off-diagonality is {found.hessian_off_diagonal.value:.2f}; of "
             f"what is off the diagonal in both terms, {max(found.cancelled, 0):.0%} cancels."
         )
-    return said + _on_c2(found) + _on_pairs(found)
+    return said + _on_c2(found) + _on_pairs(found, "active")
 
 
 def sentences_alone(found: DecoderFindings) -> list[str]:
@@ -59,7 +59,7 @@ def sentences_alone(found: DecoderFindings) -> list[str]:
             f"A direction carried round a unit of latent area turns by {found.flatness.value:.2g} "
             "radians on average: 0 if the manifold is flat, as C1 and C2 together make it."
         )
-    return said + _on_pairs(found)
+    return said + _on_pairs(found, "moving")
 
 
 def _on_c2(found: Findings | DecoderFindings) -> list[str]:
@@ -103,7 +103,7 @@ def on_axes(score: Estimate, turned: float) -> str:
     return f"{number}: any axes would do as well."
 
 
-def _on_pairs(found: Findings | DecoderFindings) -> list[str]:
+def _on_pairs(found: Findings | DecoderFindings, which: str) -> list[str]:
     close = [pair for pair in found.pairs if not pair.distinct]
     said = []
     for pair in close[:_SHOWN]:
@@ -125,7 +125,7 @@ def _on_pairs(found: Findings | DecoderFindings) -> list[str]:
     if apart and not close:
         i, j = apart[0].latents
         said.append(
-            "All active latents have singular values distinct enough to be told apart; the "
+            f"All {which} latents have singular values distinct enough to be told apart; the "
             f"closest are {i} and {j} (ratio {apart[0].ratio:.2f})."
         )
     turned = [pair for pair in apart if pair.angle > TURNED]

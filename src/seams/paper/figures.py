@@ -217,7 +217,8 @@ def rolinek(
     runs = grid(linear, dataset=sets[:1], covariance=every, **axes)
     runs += grid(linear, dataset=sets[1:], covariance=_KINDS, **axes)
     runs += grid(network, covariance=every, **axes)
-    return runs + _conv(values, covariance=every)
+    runs += _conv(values, covariance=_KINDS)
+    return runs + _conv(values | {"conv_betas": values["conv_betas"][-1:]}, covariance=["none"])
 
 
 def chain(

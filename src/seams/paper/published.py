@@ -32,8 +32,8 @@ PUBLISHED = {
     ("1.2", "diagonal"): 0.20,
     ("1.5", "diagonal"): 0.01,
 }
-"""Mean DtO by task and posterior: Table 1 and the ranges, second-hand. Those of dSprites (beta 4)
-are of all latents, and ours of active ones."""
+"""Mean DtO by task and posterior: Table 1 and the ranges, second-hand. What they list of dSprites
+is of all latents, where ours is of active ones."""
 
 _MADE = {"matrix": "linear", "network": "nonlinear"}
 _MORE = 0.1  # by which others shall lie further from the axes
@@ -42,16 +42,18 @@ _OTHERS = {"full": "Full posteriors", "none": "Autoencoders"}
 
 def by_task(runs: Iterable[Run]) -> pd.DataFrame:
     """As `frames.frame`, with `task`: how a square was mapped, the ratio of sides, or dSprites."""
+    # VAEs on dSprites are those of the beta nearest 4; an autoencoder's counts for nothing.
     rows = frame(runs)
-    return rows.assign(task=rows["dataset"].str.partition(":")[2].replace("", "dsprites"))
+    task = rows["dataset"].str.partition(":")[2].replace("", "dsprites")
+    others = (task != "dsprites") | (rows["covariance"] == "none")
+    if not others.all():
+        others |= rows["beta"] == nearest(rows.loc[~others, "beta"], 4.0)
+    return rows.assign(task=task)[others]
 
 
 def of_task(rows: pd.DataFrame, task: str, score: str = "dto") -> dict[str, list[float]]:
-    """A score by kind of posterior, one a seed; of the beta nearest 4 if there are several."""
-    chosen = rows[rows["task"] == task].sort_values("seed")
-    if chosen["beta"].nunique() > 1:
-        chosen = chosen[chosen["beta"] == nearest(chosen["beta"], 4.0)]
-    kinds = chosen.groupby("covariance")
+    """A score by kind of posterior, one a seed."""
+    kinds = rows[rows["task"] == task].sort_values("seed").groupby("covariance")
     return {str(kind): group[score].tolist() for kind, group in kinds}
 
 
@@ -119,7 +121,8 @@ def claim_published(results: Results, rows: pd.DataFrame) -> None:
             above=False,
         )
         _claim_further(results, place, dto, place, "DtO, difference")
-    least, *_, largest = _ratios(rows)
+    ratios = _ratios(rows)
+    least, largest = ratios[0], ratios[-1]
     apart = of_task(rows, largest)["diagonal"]
     results.claim(
         "ranges_apart",
@@ -128,16 +131,17 @@ def claim_published(results: Results, rows: pd.DataFrame) -> None:
         0.05,
         above=False,
     )
-    results.claim(
-        "ranges_gain",
-        f"They come nearer with sides {largest} : 1 than {least} : 1 (DtO, difference).",
-        of_task(rows, least)["diagonal"],
-        0.1,
-        minus=apart,
-    )
-    sprites = rows[rows["task"] == "dsprites"]
+    if least != largest:
+        results.claim(
+            "ranges_gain",
+            f"They come nearer with sides {largest} : 1 than {least} : 1 (DtO, difference).",
+            of_task(rows, least)["diagonal"],
+            0.1,
+            minus=apart,
+        )
+    sprites = rows[(rows["task"] == "dsprites") & (rows["covariance"] == "diagonal")]
     if len(sprites):
-        beta = nearest(sprites["beta"], 4.0)
+        beta = sprites["beta"].iloc[0]
         where = f"dSprites, convolutional network, beta = {beta:g}"
         what = "DtO over that of random directions, difference"
         _claim_further(results, "dsprites", of_task(rows, "dsprites", "dto_ratio"), where, what)

@@ -142,6 +142,8 @@ def at_lengths(
 
 def claim_lengths(results: Results, rows: pd.DataFrame) -> None:
     """Claim that what a moving beta falls short of closes as runs of all schedules get longer."""
+    if rows["images"].nunique() < 2:
+        return
     found = at_lengths(rows, ["mig"])
     largest, *others = compared(rows)
     for schedule in (s for s in others if s.moves):

@@ -24,6 +24,8 @@ __all__ = [
     "random_rotations",
 ]
 
+_ENTRIES = 2**26  # of turned matrices at once; of ten latents all rotations of 10,000 samples
+
 ROTATIONS = 512
 """Times latents, of which a mean is taken: 256 rotations of two latents, 51 of ten. A rotation of
 two scores with a deviation of half of the mean, so that 3 % of it is left; one of ten, which
@@ -48,7 +50,10 @@ def in_random_axes(
     r"""Mean over random rotations of a score of $Q^\top M_x Q$, the same $Q$ for all samples."""
     # Matrices are of active latents; the score takes a batch with a leading rotation axis.
     Q = random_rotations(matrices.shape[-1], count).to(matrices).unsqueeze(1)
-    return score(Q.mT @ matrices @ Q).mean().item()
+    together = max(1, _ENTRIES // max(matrices.numel(), 1))
+    return (
+        torch.cat([score(some.mT @ matrices @ some) for some in Q.split(together)]).mean().item()
+    )
 
 
 @lru_cache(maxsize=64)

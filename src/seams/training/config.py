@@ -108,9 +108,10 @@ class TrainConfig:
                 "`hold` needs a `beta_start` or `covariance_start` to hold; got "
                 f"hold={self.hold} alone."
             )
-        if self.covariance_start and self.covariance == "none":
+        if self.covariance == "none" and (self.covariance_start or self.beta_start is not None):
             raise ValueError(
-                "`covariance_start` needs a `covariance` to change to; got 'none', an autoencoder."
+                "An autoencoder, `covariance` 'none', has no posterior and no KL term: neither "
+                "`covariance_start` nor `beta_start` has a meaning for it. Leave them out."
             )
         if self.covariance_start and not 0 < self.change < self.steps:
             raise ValueError(

@@ -59,7 +59,8 @@ def score_model(
 
     * `distortion`: squared error, summed over a datum; `rate`: KL in nats; `active`: number of
       latents with $\mathrm{Var}_x[\mathrm E_q z_j] > 0.01$; `collapsed`: rate below
-      `COLLAPSED_RATE`; an autoencoder has no rate, nor what is computed from densities;
+      `COLLAPSED_RATE`; an autoencoder has no rate, nor what is computed from densities, and the
+      scale of its codes, on which `active` depends, is its own;
     * if `derived`, of $J^\top J$ and $(x - d(z))^\top H$ at one posterior draw an image, active
       latents only: `seams.scores.term_scores` and, if `whole`, at `C2_IMAGES` of them with
       inactive latents at 0, `seams.scores.along_scores`; each with `_random` and `_ratio`;
