@@ -147,7 +147,9 @@ def test_an_autoencoder_has_scores_of_its_codes_and_no_rate() -> None:
         assert scores[name] is None, name
     reason = "an autoencoder has no density of the latents given a datum"
     assert scores["reasons"]["rate"] == scores["reasons"]["mig_density"] == reason
-    assert np.isnan(arrays["kl"]).all() and scores["active"] == other["active"] == 2
+    assert set(beside) - set(arrays) == {"kl", "information_density"}
+    assert all(np.isfinite(array).all() for array in arrays.values()), "the record takes no other"
+    assert scores["active"] == other["active"] == 2
     assert scores["mig"] == pytest.approx(scores["mig_means"], abs=1e-12)
     for name in ("mig_means", "probe_height", "off_diagonal_gram"):
         assert scores[name] == pytest.approx(other[name], rel=0.1), name

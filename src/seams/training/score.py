@@ -166,8 +166,10 @@ def _fit(encoded: Encoded) -> tuple[Scored, Arrays, Tensor]:
     rate = found.scores["rate"]
     found.scores["active"] = int(active.sum()) if finite else None
     found.scores["collapsed"] = None if rate is None else rate < COLLAPSED_RATE
-    kl = torch.full_like(encoded.kl, torch.nan) if encoded.is_points else encoded.kl
-    return found, {"kl": kl.cpu().numpy(), "activity": means.var(0).numpy()}, active
+    arrays = {"activity": means.var(0).numpy()}
+    if not encoded.is_points:
+        arrays["kl"] = encoded.kl.cpu().numpy()
+    return found, arrays, active
 
 
 def _derivatives(
@@ -226,7 +228,8 @@ def _information(found: Scored, data: Data, encoded: Encoded, active: Tensor) ->
             table = torch.full((len(active), len(names)), torch.nan)
         table = table.cpu() * active[:, None] if suffix == "_means" else table.cpu()
         found.scores |= _information_scores(table, entropies, names, suffix)
-        arrays[f"information{suffix}"] = table.numpy()
+        if suffix != "_density" or not encoded.is_points:
+            arrays[f"information{suffix}"] = table.numpy()
     rows = _for_probe(data, encoded.means, factors)
     probe = found.attempt("probe", lambda: metrics.linear_probe_r2(*rows))
     every = [None] * len(names) if probe is None else probe.tolist()
