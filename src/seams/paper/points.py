@@ -217,7 +217,7 @@ region | Section 4
 rolinek | Section 7
 "Rolinek et al. (2019) show that columns of a decoder’s Jacobian are more orthogonal (i.e. V → I,
   C1) in VAEs with diagonal posterior than those with full posteriors"
-> rolinek:linear_full rolinek:nonlinear_full
+> rolinek:linear_full rolinek:nonlinear_full rolinek:dsprites_full
 ! Their two synthetic squares, and dSprites by the network of this paper, as [](fig03.md).
 """
 
