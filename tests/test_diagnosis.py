@@ -895,7 +895,10 @@ class Recurrent(nn.Module):
         ({"decoder": lambda z: (z.sum() * X[0]).long()}, r"a tensor of torch.int64, not a tensor"),
         ({"decoder": lambda z: {"mean": z}}, r"it returns a dict of 1, not a tensor of means"),
         ({"decoder": lambda z: None}, r"with that, it says ValueError: it returns a NoneType"),
-        ({"decoder": checkpointed}, r"two derivatives that torch.func can take.*RuntimeError"),
+        (  # as torch 2.13 and 2.11 have it
+            {"decoder": checkpointed},
+            r"two derivatives that torch.func can take.*RuntimeError|not under vmap.*checkpointing",
+        ),
         ({"decoder": sampled}, r"two derivatives that torch.func can take.*NotImplementedError"),
         ({"decoder": nn.Linear(2, 5).to("meta")}, r"a module that can be copied; it says Not"),
         ({"decoder": scripted()}, r"a module that can be copied; it says .*scripted"),
