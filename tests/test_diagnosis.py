@@ -897,7 +897,7 @@ class Recurrent(nn.Module):
         ({"decoder": lambda z: None}, r"with that, it says ValueError: it returns a NoneType"),
         (  # as torch 2.13 and 2.11 have it
             {"decoder": checkpointed},
-            r"two derivatives that torch.func can take.*RuntimeError|not under vmap.*checkpointing",
+            r"two derivatives that torch.func.*RuntimeError|not under vmap.*checkpointing",
         ),
         ({"decoder": sampled}, r"two derivatives that torch.func can take.*NotImplementedError"),
         ({"decoder": nn.Linear(2, 5).to("meta")}, r"a module that can be copied; it says Not"),
