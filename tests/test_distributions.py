@@ -247,3 +247,7 @@ def test_a_point_is_a_posterior_without_noise_that_is_charged_nothing(batch):
     assert torch.equal(point.marginal_stddev, torch.zeros_like(mean))
     assert torch.equal(point.kl_per_latent().sum(-1), point.kl_to_prior())
     assert point.kl_to_prior().shape == batch and not point.kl_to_prior().any()
+
+
+def test_bounds_of_scales_are_those_that_stored_runs_were_trained_with():
+    assert LOG_SCALE_BOUNDS == (-15.0, 5.0)
