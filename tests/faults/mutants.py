@@ -31,7 +31,7 @@ TESTS = {
     "distributions": "distributions",
     "metrics": "metrics supervised conformance",
     "derivatives": "derivatives",
-    "geometry": "geometry",
+    "geometry": "geometry nets",
     "scores": "scores diagnosis",
 }
 SWAPS: dict[type, type] = {
