@@ -196,6 +196,14 @@ def test_a_function_that_answers_in_float32_is_differentiated_in_float32(
     assert "The decoder runs in float32 only" in found.verdict
 
 
+def test_a_decoder_that_sums_over_its_batch_is_one_of_a_single_latent() -> None:
+    """Of a batch it makes no rows at all, whether or not it is another function of one latent."""
+    net = nn.Sequential(nn.Linear(2, 8), nn.SiLU(), nn.Softmax(0)).double()
+    alone = lambda z: net(z) if z.ndim == 1 else net(z).sum(0)
+    found = diagnose_decoder(alone, latents(latent=2))
+    torch.testing.assert_close(found.grams, diagnose_decoder(net, latents(latent=2)).grams)
+
+
 def test_factors_are_compared_with_the_latents_given() -> None:
     z = latents(4000, 2)
     factors = torch.stack([(2 * z[:, 1]).round(), (2 * z[:, 0]).round()], 1).long()

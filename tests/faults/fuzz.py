@@ -331,16 +331,21 @@ class Decoder(nn.Module):
         return self.last(y[0] if isinstance(self.layer, nn.GRU) else y)
 
 
+def choices(draw: st.DataObject) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The usual value in five cases of six, of a strategy and of a table by name."""
+    seldom = lambda usual, other: draw.draw(
+        st.integers(0, 5).flatmap(lambda n: other if n == 5 else st.just(usual))
+    )
+    return seldom, lambda usual, table: table[seldom(usual, st.sampled_from(sorted(table)))]
+
+
 def diagnosis(place: Path) -> Case:
     """Encoders, decoders, likelihoods, data and options of every kind that came to mind."""
     x = torch.randn(40, DATA, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
 
     def case(draw: st.DataObject) -> object:
         torch.manual_seed(0)
-        seldom = lambda usual, other: draw.draw(
-            st.integers(0, 5).flatmap(lambda n: other if n == 5 else st.just(usual))
-        )
-        one_of = lambda usual, table: table[seldom(usual, st.sampled_from(sorted(table)))]
+        seldom, one_of = choices(draw)
         layer, end, second = one_of("silu", LAYERS)(), one_of("", ENDS), one_of("pair", SECONDS)
         decoder, inner = Decoder(layer, end), nn.Linear(DATA, 2 * LATENT)
         encoder = lambda x: second(*inner(x.flatten(1)).chunk(2, -1))
@@ -369,10 +374,7 @@ def decoders(place: Path) -> Case:
 
     def case(draw: st.DataObject) -> object:
         torch.manual_seed(0)
-        seldom = lambda usual, other: draw.draw(
-            st.integers(0, 5).flatmap(lambda n: other if n == 5 else st.just(usual))
-        )
-        one_of = lambda usual, table: table[seldom(usual, st.sampled_from(sorted(table)))]
+        seldom, one_of = choices(draw)
         decoder = Decoder(one_of("silu", LAYERS)(), one_of("", ENDS))
         forms = [decoder, decoder.forward, lambda z: decoder(z), None, "x"]
         # All but those that have as many columns as data.

@@ -72,13 +72,15 @@ def decoder_fault(decoder: Decoder, z: Tensor, x: Tensor | None = None) -> str |
     # or calls (batch norm, dropout) changes the first ones.
     difference, largest = (mapped - alone).abs().max().item(), alone.abs().max().item()
     if difference > half_of_digits(alone.dtype) * largest:
-        rounded = difference < 1e-6 * largest
+        hint = (
+            " If it computes in float32, let it return that."
+            if difference < 1e-6 * largest
+            else ""
+        )
         return (
             "`decoder` must depend on its own latent alone and repeat itself; under vmap and one "
             f"by one its outputs differ by {difference:.1e}. Is it in train mode, with dropout or "
-            "batch norm? Call decoder.eval()."
-            + " If it computes in float32, let it return that."
-            * rounded
+            f"batch norm? Call decoder.eval().{hint}"
         )
     return None
 

@@ -226,6 +226,8 @@ def _means_batches(
             both = decoder(rows.to(one))
         except Exception:  # it takes one latent alone
             return False
+    if not isinstance(both, Tensor) or len(both.shape) < 2:
+        return False
     flat = both.flatten(1)
     return flat.shape == one.shape and near(one, flat.to(one))
 
