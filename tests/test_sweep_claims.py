@@ -196,6 +196,13 @@ def test_lengths_tell_whether_a_moving_beta_catches_up(results: Results) -> None
     assert verdicts["longer_falling_behind"]["value"] == pytest.approx(-0.101, rel=1e-5)
     assert verdicts["longer_held_ahead"]["value"] == pytest.approx(0.101, rel=1e-5)
     assert {c["verdict"] for c in verdicts.values()} == {"supported"} and len(verdicts) == 4
+    rows["mig_posX"], rows["mig_posY"] = 0.1, 0.1
+    rows.loc[rows["images"] == 1000, "mig_posY"] = [0.3] * 4 + [0.2] * 11
+    rows.loc[[30, 31], ["mig_posX", "mig_posY"]] = 0.4
+    schedules.note_separated(results, rows)
+    noted = results.content["values"]
+    assert (noted["separated_one_1000"], noted["separated_both_1000"]) == (4, 0)
+    assert (noted["separated_one_16000"], noted["separated_both_16000"]) == (0, 2)
     other = Results("fig11", "quick", str(results.folder), {})
     schedules.claim_lengths(other, each[0])
     assert not claims(other), "a slope needs two lengths"

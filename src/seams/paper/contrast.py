@@ -6,7 +6,15 @@ import pandas as pd
 from seams.paper.frames import RATIOS, by_kind, correlations, means, nearest
 from seams.paper.results import Results
 
-__all__ = ["FAIR", "claim_posteriors", "claim_trends", "fair_betas", "note_posteriors"]
+__all__ = [
+    "POSITIONS",
+    "SEPARATED",
+    "FAIR",
+    "claim_posteriors",
+    "claim_trends",
+    "fair_betas",
+    "note_posteriors",
+]
 
 FAIR = (
     0.01  # excess share of a full posterior's loss that still fits; at its optimum there is none
@@ -15,7 +23,8 @@ FAIR = (
 _RAW = ("off_diagonal_gram_of_abs", "off_diagonal_hessian_of_abs")
 _NOTED = ("mig4", "mig_posX", "mig_posY", "probe", "dto", "c_ima", "distortion", "rate", "loss")
 _TERMS = {"gram": "JᵀJ", "hessian": "the directed Hessian"}
-_SEPARATED = 0.25  # MIG of a position above which one latent tells of it and no other does
+POSITIONS = ("mig_posX", "mig_posY")
+SEPARATED = 0.25  # MIG of a position above which one latent tells of it and no other does
 _AXES = 0.1  # by which a ratio may differ from 1, where axes mean nothing
 _SEEN = "Not blind: correlations over all runs of an earlier record were seen before."
 _KNOWN = "Not blind: the ratios of earlier runs were known."
@@ -44,7 +53,7 @@ def note_posteriors(results: Results, rows: pd.DataFrame, prefix: str = "") -> N
             results.value(f"{prefix}{place}_{name}", value)
     for name, value in means(rows, few, ["covariance", "beta"]).items():
         results.value(f"{prefix}{name}", value)
-    apart = rows[["mig_posX", "mig_posY"]].min(axis=1) > _SEPARATED
+    apart = rows[list(POSITIONS)].min(axis=1) > SEPARATED
     for (kind, beta), some in apart.groupby([rows["covariance"], rows["beta"]]):
         name = f"{prefix}separated_{kind}_{beta:g}"
         results.value(name.replace(".", "_"), int(some.sum()))

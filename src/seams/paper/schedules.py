@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from seams.paper.contrast import POSITIONS, SEPARATED
 from seams.paper.frames import curves
 from seams.paper.results import Results
 from seams.plotting import BETA, beta_label
@@ -20,6 +21,7 @@ __all__ = [
     "claim_lengths",
     "claim_moving",
     "compared",
+    "note_separated",
     "on_the_way",
     "ways",
     "with_schedules",
@@ -138,6 +140,14 @@ def at_lengths(
             ahead = np.array([_ahead(group, schedule.name, "mig") for group in groups]).T
             found["ahead"][schedule.label] = images, ahead
     return found
+
+
+def note_separated(results: Results, rows: pd.DataFrame) -> None:
+    """Of the runs of each length, how many separate one position of dSprites, or both."""
+    for images, group in rows.groupby("images"):
+        count = sum((group[name].astype(float) > SEPARATED).astype(int) for name in POSITIONS)
+        for what, number in {"one": 1, "both": 2}.items():
+            results.value(f"separated_{what}_{images}", int((count == number).sum()))
 
 
 def claim_lengths(results: Results, rows: pd.DataFrame) -> None:
