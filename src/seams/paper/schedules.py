@@ -145,7 +145,7 @@ def at_lengths(
 def note_separated(results: Results, rows: pd.DataFrame) -> None:
     """Of the runs of each length, how many separate one position of dSprites, or both."""
     for images, group in rows.groupby("images"):
-        count = sum((group[name].astype(float) > SEPARATED).astype(int) for name in POSITIONS)
+        count = (group[list(POSITIONS)].astype(float) > SEPARATED).sum(axis=1)
         for what, number in {"one": 1, "both": 2}.items():
             results.value(f"separated_{what}_{images}", int((count == number).sum()))
 
